@@ -1,0 +1,61 @@
+"""Refusals: what went wrong, the facts, and the fix, in words a user can act on.
+
+The ground floor of the house: everything may import this file, it imports nothing.
+"""
+
+from collections.abc import Sequence
+
+
+class Refusal(Exception):
+    """A problem that its reader can solve; never a bug in bench.
+
+    Parameters
+    ----------
+    what : one sentence: what happened
+    facts : lines with the numbers and names behind it
+    fix : what to do next, where possible a command that works as typed
+    """
+
+    code = "data"
+    exit_status = 5
+
+    def __init__(self, what: str, *, facts: Sequence[str] = (), fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.facts = tuple(facts)
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.facts, self.fix)
+
+    def render(self) -> str:
+        """Return the three-part message of the command line."""
+        lines = [f"error[{self.code}]: {self.what}"]
+        lines += [f"  {fact}" for fact in self.facts]
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the message as `--json` prints it."""
+        return {
+            "code": self.code,
+            "message": " ".join([self.what, *self.facts]),
+            "fix": self.fix,
+        }
+
+
+def _rebuild(kind: type[Refusal], what: str, facts: Sequence[str], fix: str | None) -> Refusal:
+    return kind(what, facts=facts, fix=fix)
+
+
+class UnusableRuns(Refusal):
+    """These values cannot carry the analysis that was asked for."""
+
+    code = "runs"
+
+
+class BadPredictions(Refusal):
+    """Predictions that are not log-probabilities with labels that fit them."""
+
+    code = "predictions"

@@ -1,0 +1,233 @@
+"""The contract: what an experiment gives to bench and what it gets."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.errors import Refusal
+from analysis.metrics import METRICS, Predictions
+
+if TYPE_CHECKING:
+    import torch
+
+Settings = Mapping[str, Any]
+
+
+class BadExperiment(Refusal):
+    """An experiment whose definition cannot be run."""
+
+    code = "experiment"
+    exit_status = 2
+
+
+class BadOutcome(Refusal):
+    """A training that returned something other than what the contract asks for."""
+
+    code = "outcome"
+    exit_status = 3
+
+
+class Diverged(Refusal):
+    """A loss that is no longer a number."""
+
+    code = "nan"
+    exit_status = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One training: one arm, one seed.
+
+    Attributes
+    ----------
+    seed : the pair's seed, the same in every arm
+    arm : the arm's name
+    settings : the experiment's settings with the arm's own on top
+    device : "cpu", "cuda:0", …: where to train
+    data_dir : the folder of `--data`, or None
+    """
+
+    seed: int
+    arm: str
+    settings: Settings
+    device: str = "cpu"
+    data_dir: Path | None = None
+    on_epoch: Callable[[int, dict[str, float]], None] = field(
+        default=lambda epoch, values: None, repr=False
+    )
+    _streams: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """Return this seed's generator for one source of randomness.
+
+        Each stream ("init", "subset", "order", "augment", "dropout", or a name of your own) is
+        independent of the others and the same in every arm, so that one more random number drawn
+        by the treatment does not shift the baseline's batches. A second call goes on where the
+        first stopped.
+        """
+        key = ("numpy", stream)
+        if key not in self._streams:
+            self._streams[key] = np.random.default_rng(_entropy(self.seed, stream))
+        generator: np.random.Generator = self._streams[key]
+        return generator
+
+    def torch_rng(self, stream: str) -> "torch.Generator":
+        """Return this seed's torch generator (on the CPU) for one source of randomness."""
+        key = ("torch", stream)
+        if key not in self._streams:
+            import torch
+
+            words = _entropy(self.seed, stream).generate_state(1, np.uint64)
+            self._streams[key] = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+        generator: torch.Generator = self._streams[key]
+        return generator
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Record what one epoch measured; it is in the store within two seconds.
+
+        Parameters
+        ----------
+        epoch : 0, 1, 2, …
+        values : for example {"train/loss": 0.41, "val/accuracy": 0.93}
+
+        Raises
+        ------
+        Diverged : a loss is NaN or infinite, so that this training is over
+        """
+        plain = {str(name): float(value) for name, value in values.items()}
+        self.on_epoch(int(epoch), plain)
+        for name, value in plain.items():
+            if name.rsplit("/", 1)[-1] == "loss" and not math.isfinite(value):
+                raise Diverged(f"{name} became {value} at epoch {epoch}.")
+
+
+def _entropy(seed: int, stream: str) -> np.random.SeedSequence:
+    """Give every (seed, stream) its own entropy, whatever other streams there are."""
+    word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big")
+    return np.random.SeedSequence(seed, spawn_key=(word,))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What one training returns.
+
+    Parameters
+    ----------
+    test : predictions on the fixed test set, at the selected epoch: what is scored
+    test_last : the same at the last epoch
+    validation : predictions on validation examples, at the selected epoch
+    scores : plain numbers, for experiments without class predictions
+    selected_epoch : the epoch of `test` and `validation`
+    facts : small plain values worth keeping with the run (counts, digests, notes)
+
+    Raises
+    ------
+    BadOutcome : neither predictions nor scores, or a score that is not a finite number
+    """
+
+    test: Predictions | None = None
+    test_last: Predictions | None = None
+    validation: Predictions | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    selected_epoch: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.test is None and not self.scores:
+            raise BadOutcome(
+                "the training returned neither test predictions nor scores.",
+                fix="return Outcome(test=Predictions(log_probabilities, labels)) "
+                'or Outcome(scores={"return": 312.0})',
+            )
+        plain = {}
+        for name, value in self.scores.items():
+            number = float(value)
+            if not math.isfinite(number):
+                raise BadOutcome(f"score {name!r} is {number}, not a finite number.")
+            plain[str(name)] = number
+        object.__setattr__(self, "scores", plain)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """A question, its arms and the training function that answers for one arm and seed.
+
+    Parameters
+    ----------
+    name : what `bench status` lists
+    question : one sentence with a question mark
+    arms : name to the settings in which that arm differs; the first is the baseline
+    train : one trial to one outcome; any framework
+    settings : what all arms share
+    metric : "accuracy", "nll" or "brier" of the test predictions, or a key of the scores
+    higher_is_better : the direction of `metric`
+    margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
+    claim : a claimed gain to check, in metric units
+    prepare : settings and data folder to facts about the data ("name", "digest", …); called once
+        before any training, the place to download or to refuse
+    train_pack : several trials to as many outcomes, where training them together is faster
+    pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack
+
+    Raises
+    ------
+    BadExperiment : fewer than two arms, two equal arms, an unknown metric direction, …
+    """
+
+    name: str
+    question: str
+    arms: Mapping[str, Settings]
+    train: Callable[[Trial], Outcome]
+    settings: Settings = field(default_factory=dict)
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+    margin: float | None = None
+    claim: float | None = None
+    prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
+    train_pack: Callable[[Sequence[Trial]], Sequence[Outcome]] | None = None
+    pack_seeds: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise BadExperiment("the experiment has no name.", fix='name="my-experiment"')
+        if len(self.arms) < 2:
+            raise BadExperiment(
+                f"experiment {self.name!r} has {len(self.arms)} arm; a comparison needs two.",
+                facts=["The first arm is the baseline."],
+                fix='arms={"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}',
+            )
+        if not callable(self.train):
+            raise BadExperiment(
+                f"train of experiment {self.name!r} is not a function.",
+                fix="train=train, where train(trial) returns an Outcome",
+            )
+        known = METRICS.get(self.metric)
+        if known is not None and known.higher_is_better != self.higher_is_better:
+            better = "higher" if known.higher_is_better else "lower"
+            raise BadExperiment(
+                f"{self.metric} is better when {better}, but experiment {self.name!r} "
+                f"says higher_is_better={self.higher_is_better}.",
+                fix=f"higher_is_better={known.higher_is_better}",
+            )
+        if self.margin is not None and not (math.isfinite(self.margin) and self.margin > 0):
+            raise BadExperiment(
+                f"margin is {self.margin}; it must be a number above 0, in metric units.",
+                fix="margin=0.003, which is 0.3 pp, or margin=None",
+            )
+        if self.claim is not None and not math.isfinite(self.claim):
+            raise BadExperiment(f"claim is {self.claim}; it must be a number, in metric units.")
+        if self.pack_seeds < 1:
+            raise BadExperiment(f"pack_seeds is {self.pack_seeds}; it must be 1 or more.")
+
+    @property
+    def baseline(self) -> str:
+        """The first arm's name."""
+        return next(iter(self.arms))
+
+    def arm_settings(self, arm: str) -> dict[str, Any]:
+        """Return the shared settings with one arm's own on top."""
+        return {**self.settings, **self.arms[arm]}
