@@ -87,3 +87,18 @@ def seed_differences(baseline: ArrayLike, treatment: ArrayLike) -> NDArray[np.fl
 def no_spread(diff: NDArray[np.float64], *, scale: float) -> bool:
     """Tell whether all differences are equal up to rounding of values as large as `scale`."""
     return bool(np.ptp(diff) <= 1e-12 * scale)
+
+
+def require_level(level: float) -> float:
+    """Return the two-sided error rate 1 - level, refusing a level that is no coverage.
+
+    Raises
+    ------
+    ValueError : level not strictly between 0 and 1
+    """
+    if not 0 < level < 1:
+        raise ValueError(
+            f"level is {level:g}; it is the coverage of the interval, between 0 and 1: "
+            "write 0.95 for 95 %"
+        )
+    return 1 - level

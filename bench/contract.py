@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.errors import Refusal
-from analysis.metrics import METRICS, Predictions
+from analysis.metrics import METRICS
+from analysis.metrics import Predictions as Predictions
 
 if TYPE_CHECKING:
     import torch

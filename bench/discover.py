@@ -1,0 +1,201 @@
+"""Discover: a name, a file or a module becomes an experiment that workers can load too."""
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from bench.contract import BadExperiment, Experiment
+
+
+class UnknownExperiment(BadExperiment):
+    """A name that is no experiment."""
+
+
+@dataclass(frozen=True, eq=False)
+class Discovered:
+    """An experiment, how a worker finds it again, and the source it consists of."""
+
+    experiment: Experiment
+    reference: str  # a module name, or the absolute path of a file
+    source: dict[str, str]  # file name to text: the file and the local modules it imports
+
+    @property
+    def source_digest(self) -> str:
+        """Digest of all its source."""
+        text = "\0".join(f"{name}\0{body}" for name, body in sorted(self.source.items()))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def built_in() -> list[str]:
+    """Return the names of the experiments that come with bench."""
+    spec = importlib.util.find_spec("experiments")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [path for folder in folders for path in Path(folder).glob("*.py")]
+    return sorted(p.stem for p in files if _defines_experiment(p))
+
+
+def _defines_experiment(path: Path) -> bool:
+    return any(line.startswith("EXPERIMENT") for line in path.read_text("utf-8").splitlines())
+
+
+def discover(name: str) -> Discovered:
+    """Return the experiment that a name stands for.
+
+    Parameters
+    ----------
+    name : a built-in experiment, a Python file, or a module
+
+    Raises
+    ------
+    UnknownExperiment : no such experiment, file or module
+    BadExperiment : the file does not import, or defines no valid EXPERIMENT
+    """
+    reference = _reference(name)
+    experiment = load(reference)
+    path = _file_of(reference)
+    return Discovered(experiment, reference, _local_source(path))
+
+
+def _reference(name: str) -> str:
+    if name in built_in():
+        return f"experiments.{name}"
+    if name.endswith(".py") or "/" in name or "\\" in name:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UnknownExperiment(
+                f"there is no file {name}.",
+                facts=[f"Built-in experiments: {', '.join(built_in())}."],
+                fix=f"bench run {built_in()[0]}",
+            )
+        return str(path.resolve())
+    if "." in name and _module_exists(name):
+        return name
+    raise unknown(name, built_in())
+
+
+def unknown(name: str, known: list[str]) -> UnknownExperiment:
+    """Return the refusal for a name that is none of the known ones."""
+    close = difflib.get_close_matches(name, known, n=1)
+    facts = [f"Known: {', '.join(known)}." if known else "None is recorded here yet."]
+    if close:
+        facts = [f"Closest: {close[0]}. {facts[0]}"]
+    facts.append("A file of your own: bench run my_experiment.py")
+    example = (close or known or ["digits"])[0]
+    return UnknownExperiment(
+        f'no experiment called "{name}".', facts=facts, fix=f"bench run {example}"
+    )
+
+
+def _module_exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@lru_cache(maxsize=8)
+def load(reference: str) -> Experiment:
+    """Import an experiment by its reference; once a process."""
+    module = _import(reference)
+    found = getattr(module, "EXPERIMENT", None)
+    if not isinstance(found, Experiment):
+        what = "defines no EXPERIMENT" if found is None else "has an EXPERIMENT of another type"
+        raise BadExperiment(
+            f"{_short(reference)} {what}.",
+            facts=["bench looks for a module-level name EXPERIMENT made with bench.Experiment."],
+            fix='EXPERIMENT = Experiment(name="…", question="…", arms={…}, train=train)',
+        )
+    return found
+
+
+def _import(reference: str) -> ModuleType:
+    try:
+        if not reference.endswith(".py"):
+            return importlib.import_module(reference)
+        path = Path(reference)
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))  # so that it finds the modules beside it
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise BadExperiment(f"{_short(reference)} is not a Python file.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # dataclasses and pickles look their module up here
+        spec.loader.exec_module(module)
+        return module
+    except BadExperiment:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadExperiment(
+            f"{_short(reference)} does not import: {type(error).__name__}: {error}",
+            facts=[_where(error, reference)],
+            fix=f"python {_short(reference)}"
+            if reference.endswith(".py")
+            else f"python -c 'import {reference}'",
+        ) from error
+
+
+def _short(reference: str) -> str:
+    return Path(reference).name if reference.endswith(".py") else reference
+
+
+def _where(error: BaseException, reference: str) -> str:
+    if isinstance(error, SyntaxError):
+        return f"In line {error.lineno}: {(error.text or '').strip()}"
+    frames = traceback.extract_tb(error.__traceback__)
+    name = Path(reference).name if reference.endswith(".py") else reference.rpartition(".")[2]
+    own = [frame for frame in frames if Path(frame.filename).stem == Path(name).stem]
+    if not own:
+        return "The error came from a module that it imports; -v shows the traceback."
+    return f"In line {own[-1].lineno}: {own[-1].line}"
+
+
+def _file_of(reference: str) -> Path:
+    if reference.endswith(".py"):
+        return Path(reference)
+    spec = importlib.util.find_spec(reference)
+    if spec is None or spec.origin is None:
+        raise UnknownExperiment(f"module {reference} has no source file.")
+    return Path(spec.origin)
+
+
+def _local_source(path: Path) -> dict[str, str]:
+    """Read the file and, directly or not, every module it imports from its own folder."""
+    folder, todo, source = path.parent, [path], dict[str, str]()
+    while todo:
+        current = todo.pop()
+        name = current.relative_to(folder).as_posix()
+        if name in source:
+            continue
+        source[name] = current.read_text("utf-8").replace("\r\n", "\n")
+        todo += [p for m in _imported(source[name]) for p in _beside(folder, m)]
+    return source
+
+
+def _imported(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _beside(folder: Path, module: str) -> list[Path]:
+    parts = [part for part in module.split(".") if part]
+    if parts and parts[0] == folder.name:  # `from experiments.data import …` inside experiments/
+        parts = parts[1:]
+    if not parts:
+        return []
+    target = folder.joinpath(*parts)
+    found = [target.with_suffix(".py"), target / "__init__.py"]
+    return [path for path in found if path.is_file()]

@@ -1,0 +1,347 @@
+"""Plan: what will be trained and how it will be judged, fixed and hashed before the first run."""
+
+import difflib
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from analysis.errors import Refusal
+from analysis.metrics import METRICS
+from analysis.table import Design, Scope, Stop
+from bench.contract import BadExperiment
+from bench.discover import Discovered
+
+MOST_SEEDS = 100_000
+LARGEST_SEED = 2**32 - 1
+
+
+class BadSeeds(Refusal):
+    """A list of seeds that cannot be read."""
+
+    code = "seeds"
+    exit_status = 2
+
+
+class BadSetting(Refusal):
+    """A setting or arm that does not fit the experiment."""
+
+    code = "setting"
+    exit_status = 2
+
+
+@dataclass(frozen=True)
+class TrialKey:
+    """One training of a plan."""
+
+    arm: str
+    seed: int
+
+    @property
+    def run_name(self) -> str:
+        """What MLflow shows: smoothed/seed-07."""
+        return f"{self.arm}/seed-{self.seed:02d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be trained (arms, source, data, seeds) and how it will be judged."""
+
+    experiment: str
+    question: str
+    arms: Mapping[str, Mapping[str, Any]]  # name to full settings, the baseline first
+    source_digest: str
+    data: Mapping[str, Any]  # what `prepare` said about the data
+    batches: tuple[tuple[int, ...], ...]  # seeds, in the portions in which they were planned
+    pack_seeds: int = 0  # 0: every trial is its own pack
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+    margin: float | None = None
+    claim: float | None = None
+    alpha: float = 0.05
+    scope: Scope = "seeds_and_examples"
+    stop: Stop = "fixed"
+    max_seeds: int | None = None
+    _cache: dict[str, str] = field(
+        default_factory=dict, init=False, repr=False, compare=False, hash=False
+    )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All planned seeds, in the order in which they were planned."""
+        return tuple(seed for batch in self.batches for seed in batch)
+
+    @property
+    def baseline(self) -> str:
+        """The first arm."""
+        return next(iter(self.arms))
+
+    @property
+    def benchmark_id(self) -> str:
+        """Digest of the training part without the seeds: what may share one parent run."""
+        return self._digest("benchmark", lambda: self._training())
+
+    @property
+    def hash(self) -> str:
+        """Digest of the whole plan: training part, seeds and analysis."""
+        return self._digest(
+            "plan", lambda: [self._training(), self.batches, self.analysis(), self.question]
+        )
+
+    def trial_digest(self, key: TrialKey) -> str:
+        """Return the identity of one trial: same identity, same result."""
+        return digest(
+            [self.source_digest, key.arm, dict(self.arms[key.arm]), dict(self.data), key.seed]
+        )
+
+    def analysis(self) -> dict[str, Any]:
+        """Return the part that decides how results are judged; changing it trains nothing."""
+        names = ("metric", "higher_is_better", "margin", "claim", "alpha", "scope", "stop")
+        return {name: getattr(self, name) for name in (*names, "max_seeds")}
+
+    def trials(self) -> list[TrialKey]:
+        """Return every training, the arms of a seed side by side: drift hits both alike."""
+        return [TrialKey(arm, seed) for seed in self.seeds for arm in self.arms]
+
+    def packs(self) -> list[tuple[TrialKey, ...]]:
+        """Return the trials in the groups that train together; fixed by the plan alone."""
+        if not self.pack_seeds:
+            return [(key,) for key in self.trials()]
+        return [
+            tuple(
+                TrialKey(arm, seed) for seed in batch[i : i + self.pack_seeds] for arm in self.arms
+            )
+            for batch in self.batches
+            for i in range(0, len(batch), self.pack_seeds)
+        ]
+
+    def packs_left(self, finished: Collection[TrialKey]) -> list[tuple[TrialKey, ...]]:
+        """Return the packs with a trial that is not finished; such a pack trains again whole."""
+        return [pack for pack in self.packs() if any(key not in finished for key in pack)]
+
+    def with_seeds(self, seeds: Iterable[int]) -> "Plan":
+        """Return the plan with the seeds it does not have yet as one more batch."""
+        known = set(self.seeds)
+        new = tuple(seed for seed in seeds if seed not in known)
+        return replace(self, batches=(*self.batches, new)) if new else self
+
+    def design(self, **history: Any) -> Design:
+        """Return what the analysis needs to know, with what happened to the plan since."""
+        return Design(
+            experiment=self.experiment,
+            question=self.question,
+            baseline=self.baseline,
+            treatments=tuple(self.arms)[1:],
+            seeds=self.seeds,
+            arm_settings=self.arms,
+            hash=self.hash,
+            benchmark_id=self.benchmark_id,
+            **self.analysis(),
+            **history,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        plain = asdict(self)
+        del plain["_cache"]
+        return {**plain, "hash": self.hash, "benchmark_id": self.benchmark_id}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Plan":
+        """Rebuild a plan from its JSON values."""
+        known = {k: v for k, v in plain.items() if k not in ("hash", "benchmark_id")}
+        return cls(**{**known, "batches": tuple(tuple(batch) for batch in plain["batches"])})
+
+    def _training(self) -> list[Any]:
+        arms = [[name, dict(settings)] for name, settings in self.arms.items()]
+        return [self.experiment, self.source_digest, arms, dict(self.data), self.pack_seeds]
+
+    def _digest(self, name: str, part: Any) -> str:
+        if name not in self._cache:
+            self._cache[name] = digest(part())
+        return self._cache[name]
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def varied_settings(arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the settings in which the arms differ."""
+    keys = dict.fromkeys(key for settings in arms.values() for key in settings)
+    absent = object()
+    return [
+        key
+        for key in keys
+        if any(
+            s.get(key, absent) != next(iter(arms.values())).get(key, absent) for s in arms.values()
+        )
+    ]
+
+
+def make_plan(
+    found: Discovered,
+    *,
+    data: Mapping[str, Any],
+    arms: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    margin: float | None = None,
+    claim: float | None = None,
+    scope: Scope = "seeds_and_examples",
+    stop: Stop = "fixed",
+    max_seeds: int | None = None,
+) -> Plan:
+    """Fix what an experiment will train and how it will be judged."""
+    experiment = found.experiment
+    return Plan(
+        experiment=experiment.name,
+        question=experiment.question,
+        arms=arms,
+        source_digest=found.source_digest,
+        data=data,
+        batches=(tuple(seeds),),
+        pack_seeds=experiment.pack_seeds if experiment.train_pack else 0,
+        metric=experiment.metric,
+        higher_is_better=experiment.higher_is_better,
+        margin=experiment.margin if margin is None else margin,
+        claim=experiment.claim if claim is None else claim,
+        scope=scope,
+        stop=stop,
+        max_seeds=max_seeds,
+    )
+
+
+def arms_with(
+    found: Discovered, overrides: Sequence[str] = (), extra_arms: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return every arm's full settings after `--set KEY=VALUE` and `--arm NAME:KEY=VALUE`.
+
+    Raises
+    ------
+    BadSetting : malformed text, an unknown key (the nearest is named), a value of another type,
+        a setting of every arm that the arms differ in, or two arms that end up equal
+    """
+    experiment = found.experiment
+    shared = dict(experiment.settings)
+    own = {name: dict(settings) for name, settings in experiment.arms.items()}
+    for text in overrides:
+        key, value = _key_value(text, "--set")
+        if any(key in settings for settings in own.values()):
+            raise BadSetting(
+                f"{key} is what the arms differ in, so --set {text} would undo the comparison.",
+                fix=f"--arm another:{text}",
+            )
+        shared[key] = _fitting(key, value, shared)
+    for text in extra_arms:
+        name, _, rest = text.partition(":")
+        if not name or not rest or name in own:
+            trouble = f"arm {name!r} exists already" if name in own else "it has no NAME:KEY=VALUE"
+            raise BadSetting(f'--arm "{text}": {trouble}.', fix="--arm smooth-0.2:epsilon=0.2")
+        pairs = [_key_value(part, "--arm") for part in rest.split(",")]
+        known = {**shared, **{k: v for settings in own.values() for k, v in settings.items()}}
+        own[name] = {key: _fitting(key, value, known) for key, value in pairs}
+    arms = {name: {**shared, **settings} for name, settings in own.items()}
+    _require_different(arms)
+    return arms
+
+
+def _require_different(arms: Mapping[str, Mapping[str, Any]]) -> None:
+    seen: dict[str, str] = {}
+    for name, settings in arms.items():
+        twin = seen.setdefault(digest(dict(settings)), name)
+        if twin != name:
+            raise BadExperiment(
+                f"arms {twin!r} and {name!r} have the same settings: nothing to compare.",
+                fix="give the arms different settings",
+            )
+
+
+def _key_value(text: str, option: str) -> tuple[str, Any]:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise BadSetting(f'{option} "{text}" is not KEY=VALUE.', fix=f"{option} epochs=10")
+    try:
+        value = json.loads(raw)
+    except json.JSONDecodeError:
+        value = {"True": True, "False": False, "None": None}.get(raw, raw)
+    return key.strip(), value
+
+
+def _fitting(key: str, value: Any, known: Mapping[str, Any]) -> Any:
+    if key not in known:
+        close = difflib.get_close_matches(key, list(known), n=1)
+        raise BadSetting(
+            f'there is no setting "{key}".',
+            facts=[
+                *([f"Closest: {close[0]}."] if close else []),
+                f"Known: {', '.join(known) or 'none'}.",
+            ],
+            fix=f"--set {close[0] if close else next(iter(known), 'epochs')}=…",
+        )
+    old = known[key]
+    numbers = isinstance(old, (int, float)) and not isinstance(old, bool)
+    fits = (
+        old is None
+        or (numbers and isinstance(value, (int, float)) and not isinstance(value, bool))
+        or type(value) is type(old)
+    )
+    if not fits:
+        raise BadSetting(
+            f"{key} is {value!r}, but it must be a {'number' if numbers else type(old).__name__} "
+            f"like {old!r}.",
+            fix=f"--set {key}={json.dumps(old)}",
+        )
+    return float(value) if isinstance(old, float) and isinstance(value, int) else value
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read "20" (that many, from 0), "0-19" or "0,3,7".
+
+    Raises
+    ------
+    BadSeeds : anything else, a seed above 4294967295, or one given twice
+    """
+    text = text.strip()
+    if re.fullmatch(r"\d+", text, re.ASCII):
+        count = int(text[:12])
+        if 1 <= count <= MOST_SEEDS:
+            return tuple(range(count))
+        raise _bad_seeds(text, f"is not between 1 and {MOST_SEEDS:,} seeds")
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*", part, re.ASCII)
+        if match is None:
+            raise _bad_seeds(text, "is not a number, range or list")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first or last > LARGEST_SEED:
+            raise _bad_seeds(text, "is not a number, range or list")
+        if len(found) + last - first + 1 > MOST_SEEDS:
+            raise _bad_seeds(text, f"asks for more than {MOST_SEEDS:,} seeds")
+        found += range(first, last + 1)
+    twice = [seed for seed, count in Counter(found).items() if count > 1]
+    if twice:
+        raise _bad_seeds(text, f"names seed {twice[0]} twice")
+    return tuple(found)
+
+
+def _bad_seeds(text: str, what: str) -> BadSeeds:
+    return BadSeeds(
+        f'--seeds "{text[:60]}" {what}.',
+        facts=[
+            f"Use 20, 0-19 or 0,3,7. Seeds are whole numbers from 0 to {LARGEST_SEED}, each once."
+        ],
+        fix="--seeds 20",
+    )
+
+
+def in_metric_units(value: float | None, metric: str) -> float | None:
+    """Turn what a user typed (pp for fractions) into metric units."""
+    known = METRICS.get(metric)
+    is_fraction = known is not None and known.unit == "fraction"
+    return None if value is None else value / 100 if is_fraction else value

@@ -1,0 +1,270 @@
+"""Pool: packs of trials go out to workers, results come back as they finish."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+from bench.devices import Slot
+from bench.work import Failure, Job, Result, read_tail, run_pack, start, warm
+
+Message = dict[str, Any]
+
+
+class Mailbox:
+    """The parent's end of the workers' lines: authenticated, local, JSON and never pickles."""
+
+    def __init__(self, deliver: Callable[[Message], None]) -> None:
+        self.authkey = secrets.token_bytes(32)
+        # The default family is a Unix socket in a folder only this user can enter (a named pipe
+        # on Windows).
+        self._listener = Listener(authkey=self.authkey)
+        self.deliver = deliver
+        self._pack_of: dict[int, int] = {}  # worker pid to the pack it is training
+        self._closed: list[int] = []  # worker pids in the order in which their lines broke
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where workers connect."""
+        return str(self._listener.address)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except (AuthenticationError, EOFError, ConnectionError):
+                continue  # a stranger, or a worker that died while it introduced itself
+            except OSError:
+                return  # closed
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: Connection) -> None:
+        pid = 0
+        while True:
+            try:
+                message: Message = json.loads(connection.recv_bytes())
+            except (EOFError, OSError, ValueError):
+                self._closed.append(pid)
+                return
+            if message["type"] == "start":
+                pid = int(message["pid"])
+                self._pack_of[pid] = int(message["pack"])
+            self.deliver(message)
+
+    def first_to_die(self) -> tuple[int, int] | None:
+        """Return (pid, pack) of the worker whose line broke first, if it was training."""
+        for pid in self._closed:
+            if pid in self._pack_of:
+                return pid, self._pack_of[pid]
+        return None
+
+    def forget(self) -> None:
+        """Start afresh with new workers."""
+        self._pack_of.clear()
+        self._closed.clear()
+
+    def close(self) -> None:
+        """Stop listening."""
+        with contextlib.suppress(OSError):
+            self._listener.close()
+
+
+class Pool:
+    """Workers that train packs, one at a time each, and are replaced when they die.
+
+    Parameters
+    ----------
+    slots : one a worker
+    deliver : called from another thread with every message a worker sends while it trains
+    retries : how often a pack is tried again after a crash or a lack of memory
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        deliver: Callable[[Message], None] = lambda message: None,
+        *,
+        retries: int = 1,
+    ) -> None:
+        self._slots = tuple(slots)
+        self._retries = retries
+        self._scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+        self._mailbox = Mailbox(deliver)
+        self._executor = self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def listen(self, deliver: Callable[[Message], None]) -> None:
+        """Send the workers' messages to somebody else from now on."""
+        self._mailbox.deliver = deliver
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing; again is harmless."""
+        self._executor.shutdown(wait=True, kill_workers=True)
+        self._mailbox.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def warm(self, reference: str) -> None:
+        """Let every worker import the experiment; returns at once."""
+        for _ in self._slots:
+            self._executor.submit(warm, reference)
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        on_retry: Callable[[Failure], None] = lambda failure: None,
+    ) -> Iterator[list[Result]]:
+        """Train the jobs and yield each one's results as it finishes.
+
+        Parameters
+        ----------
+        jobs : in the order in which they start
+        stop : asked before each start; True starts nothing more
+        on_retry : told of a failure that is tried again
+        """
+        waiting, running = deque(jobs), dict[Future[list[Result]], Job]()
+        attempts: Counter[int] = Counter()
+        while True:
+            while waiting and len(running) < len(self._slots) and not stop():
+                job = waiting.popleft()
+                running[self._submit(job)] = job
+            if not running:
+                return
+            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            lost: list[Job] = []
+            for future in done:
+                job = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    lost.append(job)
+                    continue
+                results = self._answer(future, error, job)
+                again = [r for r in results if isinstance(r, Failure) and r.retryable]
+                attempts[job.pack] += 1
+                if again and attempts[job.pack] <= self._retries:
+                    on_retry(again[0])
+                    waiting.appendleft(job)
+                else:
+                    yield results
+            if lost:
+                lost += running.values()  # one dead worker ends all: the pool stops them itself
+                running.clear()
+                yield from self._after_crash(lost, waiting, attempts, on_retry)
+
+    def _submit(self, job: Job) -> "Future[list[Result]]":
+        try:
+            future: Future[list[Result]] = self._executor.submit(run_pack, job)
+            return future
+        except BrokenProcessPool as error:  # died while idle; the caller sees it as any other
+            broken: Future[list[Result]] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _answer(
+        self, future: "Future[list[Result]]", error: BaseException | None, job: Job
+    ) -> list[Result]:
+        """Return a job's results; what did not even reach `run_pack` fails all its trials."""
+        if error is None:
+            return future.result()
+        what = f"{type(error).__name__}: {error}"
+        return [Failure(key=key, code="worker", what=what) for key in job.keys]
+
+    def _after_crash(
+        self,
+        lost: list[Job],
+        waiting: deque[Job],
+        attempts: Counter[int],
+        on_retry: Callable[[Failure], None],
+    ) -> Iterator[list[Result]]:
+        """Replace the workers; the pack whose worker died first used up one of its attempts."""
+        suspect = self._mailbox.first_to_die()
+        guilty = [job for job in lost if suspect is None or job.pack == suspect[1]]
+        log = read_tail(self._scratch / f"worker-{suspect[0]}.log") if suspect else ""
+        self._executor.shutdown(wait=True, kill_workers=True)
+        self._mailbox.forget()
+        self._executor = self._start()
+        waiting.extendleft(sorted(lost, key=lambda job: -job.pack))
+        for job in guilty:
+            attempts[job.pack] += 1
+            failures = [_crashed(key_job, log) for key_job in _single(job)]
+            if attempts[job.pack] <= self._retries:
+                on_retry(failures[0])
+            else:
+                waiting.remove(job)
+                yield list(failures)
+
+    def _start(self) -> ProcessPoolExecutor:
+        on_cpu = all(slot.device == "cpu" for slot in self._slots)
+        lease_dir = None if on_cpu else _lease_dir()
+        threads = str(self._slots[0].threads)
+        names = (
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "NUMEXPR_NUM_THREADS",
+        )
+        env = {name: threads for name in names}
+        env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products on CUDA
+        box = self._mailbox
+        return ProcessPoolExecutor(
+            max_workers=len(self._slots),
+            initializer=start,
+            initargs=(
+                self._slots,
+                lease_dir,
+                box.address,
+                box.authkey,
+                str(self._scratch),
+                os.getpid(),
+            ),
+            env=env,
+        )
+
+
+def _single(job: Job) -> list[Job]:
+    return [replace(job, keys=(key,)) for key in job.keys]
+
+
+def _crashed(job: Job, log: str) -> Failure:
+    return Failure(
+        key=job.keys[0],
+        code="crash",
+        what="the worker process died.",
+        facts=("Killed from outside (out of memory, a time limit) or crashed in compiled code.",),
+        log=log,
+        retryable=True,
+    )
+
+
+def _lease_dir() -> str:
+    """Return one folder for all of this user's benchmarks on this machine."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    folder = Path(tempfile.gettempdir()) / f"bench-leases-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return str(folder)

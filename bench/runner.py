@@ -1,0 +1,230 @@
+"""Runner: the story of one benchmark, from a frozen plan to recorded trials."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+
+from analysis.metrics import METRICS
+from bench.contract import Outcome
+from bench.devices import Slot
+from bench.discover import Discovered
+from bench.plan import Plan, TrialKey
+from bench.pool import Pool
+from bench.tracking import Benchmark, Recorder, Store
+from bench.work import Failure, Job, Result, Success
+
+
+class Terminated(BaseException):
+    """SIGTERM: somebody (Slurm, Kubernetes, a shutdown) wants this process to end."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the finished pairs say while the rest is trained."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    stop: bool = False
+
+
+LookAt = Callable[[Sequence[Mapping[str, float]]], Look | None]
+
+
+class Watcher(Protocol):
+    """What the runner tells the person who waits; bench.progress shows it."""
+
+    def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
+        """Training is about to start."""
+
+    def epoch(self, message: Mapping[str, Any]) -> None:
+        """A worker has logged an epoch; called from another thread."""
+
+    def result(self, result: Result, value: float | None) -> None:
+        """A trial is over."""
+
+    def pair(self, seed: int, values: Mapping[str, float], look: Look | None) -> None:
+        """All arms of a seed are finished."""
+
+    def retry(self, failure: Failure) -> None:
+        """A trial is tried again."""
+
+    def end(self) -> None:
+        """Nothing more will happen."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train, as against what: nothing in here changes a result."""
+
+    slots: Sequence[Slot]
+    data_dir: Path | None = None
+    retries: int = 1
+    timeout_s: float | None = None
+    redo: frozenset[TrialKey] = frozenset()
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one call of `run` did."""
+
+    benchmark: Benchmark
+    trained: int
+    failures: tuple[Failure, ...]
+    stopped_early: bool
+
+
+def run(
+    plan: Plan,
+    found: Discovered,
+    *,
+    store: Store,
+    options: Options,
+    provenance: Mapping[str, Any],
+    watcher: Watcher,
+    look: LookAt,
+    pool: Pool | None = None,
+) -> Ran:
+    """Train what a plan still lacks and record it.
+
+    Parameters
+    ----------
+    plan : frozen here before the first training
+    found : the experiment, so that workers can load it
+    store : where runs are recorded
+    look : finished pairs to the running interval, and whether the stopping rule says enough
+    pool : workers that are importing already, or None to start them when they are needed
+
+    Raises
+    ------
+    Locked : another process runs this benchmark
+    StoreTrouble : the store cannot be written; what was recorded stays
+    """
+    with contextlib.ExitStack() as stack:
+        if pool is not None:
+            stack.callback(pool.close)
+        stack.enter_context(store.lock(plan))
+        recorder = store.begin(
+            plan, provenance=provenance, source=found.source, fresh=options.fresh
+        )
+        stack.enter_context(recorder)
+        stack.enter_context(_sigterm_raises())
+        plan = recorder.benchmark.plan
+        story = _Story(plan, recorder, watcher, look, options.redo)
+        jobs = _jobs(plan, found, options, story.settled)
+        watcher.begin(plan, story.settled, sum(len(job.keys) for job in jobs))
+        stack.callback(watcher.end)
+        if jobs:
+            pool = pool or Pool(options.slots[: len(jobs)], story.message, retries=options.retries)
+            stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
+            pool.listen(story.message)
+            for results in pool.run(jobs, stop=lambda: story.enough, on_retry=watcher.retry):
+                for result in results:
+                    story.add(result)
+                recorder.check()
+    return Ran(recorder.benchmark, story.trained, tuple(story.failures), story.enough)
+
+
+def _jobs(
+    plan: Plan, found: Discovered, options: Options, settled: Collection[TrialKey]
+) -> list[Job]:
+    """Number the packs by the plan, not by what is left: composition never depends on history."""
+    left = set(plan.packs_left(settled))
+    return [
+        Job(
+            pack=number,
+            keys=pack,
+            settings={key.arm: plan.arms[key.arm] for key in pack},
+            reference=found.reference,
+            source_digest=plan.source_digest,
+            data_dir=str(options.data_dir) if options.data_dir else None,
+            timeout_s=options.timeout_s,
+        )
+        for number, pack in enumerate(plan.packs())
+        if pack in left
+    ]
+
+
+class _Story:
+    """What has happened so far in this call."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Recorder,
+        watcher: Watcher,
+        look: LookAt,
+        redo: Collection[TrialKey],
+    ) -> None:
+        self.plan, self.recorder, self.watcher, self.look = plan, recorder, watcher, look
+        # A loss that diverged would diverge again: the run stays failed until --redo or --fresh.
+        self.settled = (set(recorder.finished) | recorder.diverged) - set(redo)
+        self.failures: list[Failure] = []
+        self.trained = 0
+        self.enough = False
+        self.values: dict[int, dict[str, float]] = {}
+        for key, value in recorder.known_values(plan.metric).items():
+            if key in self.settled:
+                self.values.setdefault(key.seed, {})[key.arm] = value
+
+    def message(self, message: dict[str, Any]) -> None:
+        self.recorder.deliver(message)
+        if message["type"] == "epoch":
+            self.watcher.epoch(message)
+
+    def add(self, result: Result) -> None:
+        if result.key in self.settled:  # trained again only because its pack was incomplete
+            return
+        self.recorder.record(result)
+        if isinstance(result, Failure):
+            self.failures.append(result)
+            self.watcher.result(result, None)
+            return
+        self.trained += 1
+        value = value_of(result.outcome, self.plan.metric)
+        self.watcher.result(result, value)
+        if value is not None:
+            self._pair(result, value)
+
+    def _pair(self, result: Success, value: float) -> None:
+        seed = result.key.seed
+        mine = self.values.setdefault(seed, {})
+        mine[result.key.arm] = value
+        if len(mine) == len(self.plan.arms):
+            complete = [v for s in self.plan.seeds if len(v := self.values.get(s, {})) == len(mine)]
+            now = self.look(complete)
+            self.enough = self.enough or (now is not None and now.stop)
+            self.watcher.pair(seed, mine, now)
+
+
+def value_of(outcome: Outcome, metric: str) -> float | None:
+    """Return an outcome's value of the plan's metric, or None if it has none."""
+    known = METRICS.get(metric)
+    if known is not None and known.per_example is not None and outcome.test is not None:
+        return float(np.mean(known.per_example(outcome.test)))
+    return outcome.scores.get(metric)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that everything taken is written before the end."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: the owner of the process handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,344 @@
+"""Work: what happens inside a worker, from one pack of trials to outcomes or described failures."""
+
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from analysis.errors import Refusal
+from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
+from bench.devices import Slot
+from bench.discover import discover
+from bench.plan import TrialKey
+
+Epochs = list[dict[str, float]]
+LOG_TAIL_BYTES = 64 * 1024
+GRACE_S = 10.0  # between asking a training that is too slow to stop and ending its process
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pack as it travels to a worker: plain values only."""
+
+    pack: int
+    keys: tuple[TrialKey, ...]
+    settings: Mapping[str, Mapping[str, Any]]  # arm to full settings
+    reference: str
+    source_digest: str
+    data_dir: str | None
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Success:
+    """A finished trial."""
+
+    key: TrialKey
+    outcome: Outcome
+    epochs: Epochs
+    duration_s: float
+    started_at: float
+    device: str
+    threads: int
+    log: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Failure:
+    """A trial that has no value, and why."""
+
+    key: TrialKey
+    code: str
+    what: str
+    facts: tuple[str, ...] = ()
+    traceback: str = ""
+    epochs: Epochs = field(default_factory=list)
+    duration_s: float = 0.0
+    started_at: float = 0.0
+    device: str = ""
+    threads: int = 0
+    log: str = ""
+    retryable: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+Result = Success | Failure
+
+
+class TooSlow(Exception):
+    """Raised inside a training that has used up its --timeout."""
+
+
+@dataclass
+class _Worker:
+    """The place of this process; set once by `start`."""
+
+    slot: Slot
+    connection: Connection
+    log_path: Path
+    lease: FileLock | None
+    deadline: float | None = None
+
+
+_worker: _Worker | None = None
+
+
+def start(
+    slots: Sequence[Slot],
+    lease_dir: str | None,
+    address: str,
+    authkey: bytes,
+    scratch: str,
+    parent: int,
+) -> None:
+    """Take a free device, open the line to the parent, and live no longer than it does."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    connection = Client(address, authkey=authkey)
+    log_path = Path(scratch) / f"worker-{os.getpid()}.log"
+    _redirect_output(log_path)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    slot, lease = _take_slot(slots, lease_dir)
+    _worker = _Worker(slot, connection, log_path, lease)
+
+
+def _take_slot(slots: Sequence[Slot], lease_dir: str | None) -> tuple[Slot, FileLock | None]:
+    """Hold a file lock for the worker's life: it frees itself when the worker is killed."""
+    if lease_dir is None:  # every CPU slot is like the other
+        return slots[0], None
+    while True:
+        for slot in slots:
+            lock = FileLock(Path(lease_dir) / f"{slot.device.replace(':', '-')}-{slot.lane}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            return slot, lock
+        time.sleep(0.2)
+
+
+def _redirect_output(path: Path) -> None:
+    """Send what a training prints to a file: the terminal and --json belong to the parent."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(handle, descriptor)
+    os.close(handle)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _watch(parent: int) -> None:
+    """End this process when its parent is gone, and a training when its time is up."""
+    main = threading.main_thread().ident
+    while True:
+        time.sleep(0.5)
+        if os.name == "posix" and os.getppid() != parent:
+            os._exit(1)
+        deadline = _worker.deadline if _worker else None
+        if deadline is None:
+            continue
+        if time.monotonic() > deadline + GRACE_S:
+            os._exit(1)  # stuck in compiled code: only the end of the process stops it
+        if time.monotonic() > deadline and main is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(main), ctypes.py_object(TooSlow)
+            )
+            time.sleep(1.0)
+
+
+def warm(reference: str) -> int:
+    """Import the experiment and with it its framework, before the first trial needs them."""
+    discover(reference)
+    return os.getpid()
+
+
+def run_pack(job: Job) -> list[Result]:
+    """Train one pack; a failure is a value, so that it cannot harm the other workers."""
+    if _worker is None:
+        raise RuntimeError("run_pack was called outside a worker that `start` has prepared")
+    worker = _worker
+    _send(worker, {"type": "start", "pack": job.pack, "pid": os.getpid()})
+    run = _Run(worker, job)
+    try:
+        with _deadline(worker, job.timeout_s):
+            outcomes = run.train()
+    except Exception as error:
+        return [run.failure(key, error) for key in job.keys]
+    return [run.success(key, o) for key, o in zip(job.keys, outcomes, strict=True)]
+
+
+@contextlib.contextmanager
+def _deadline(worker: _Worker, timeout_s: float | None) -> Iterator[None]:
+    worker.deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    try:
+        yield
+    finally:
+        worker.deadline = None
+
+
+class _Run:
+    """One pack in training: its histories, clock and log."""
+
+    def __init__(self, worker: _Worker, job: Job) -> None:
+        self.worker, self.job = worker, job
+        self.epochs: dict[TrialKey, Epochs] = {key: [] for key in job.keys}
+        self.started_at, self.clock = time.time(), time.perf_counter()
+        self.log_start = worker.log_path.stat().st_size
+
+    def train(self) -> list[Outcome]:
+        experiment = self._load()
+        _use_threads(self.worker.slot.threads)
+        trials = [self._trial(key) for key in self.job.keys]
+        _seed_globals(trials[0])
+        if experiment.train_pack is None:
+            outcomes = [experiment.train(trial) for trial in trials]
+        else:
+            outcomes = list(experiment.train_pack(trials))
+        if len(outcomes) != len(trials) or not all(isinstance(o, Outcome) for o in outcomes):
+            kinds = ", ".join(sorted({type(o).__name__ for o in outcomes}))
+            raise BadOutcome(
+                f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
+                fix="return Outcome(test=Predictions(log_probabilities, labels))",
+            )
+        return outcomes
+
+    def _load(self) -> Experiment:
+        found = discover(self.job.reference)
+        if found.source_digest != self.job.source_digest:
+            raise Refusal(
+                "the experiment's source changed while it was running.",
+                facts=["Trials trained with another source would not belong to this benchmark."],
+            )
+        return found.experiment
+
+    def _trial(self, key: TrialKey) -> Trial:
+        def on_epoch(epoch: int, values: dict[str, float]) -> None:
+            row = {"epoch": epoch, "time": time.time(), **values}
+            self.epochs[key].append(row)
+            _send(self.worker, {"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
+
+        return Trial(
+            seed=key.seed,
+            arm=key.arm,
+            settings=dict(self.job.settings[key.arm]),
+            device=self.worker.slot.device,
+            data_dir=Path(self.job.data_dir) if self.job.data_dir else None,
+            on_epoch=on_epoch,
+        )
+
+    def success(self, key: TrialKey, outcome: Outcome) -> Success:
+        return Success(key=key, outcome=outcome, environment=_environment(), **self._common(key))
+
+    def failure(self, key: TrialKey, error: Exception) -> Failure:
+        code, retryable = _kind(error)
+        what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+        facts = error.facts if isinstance(error, Refusal) else ()
+        if isinstance(error, TooSlow):
+            what = (
+                f"the training took longer than --timeout {(self.job.timeout_s or 0) / 60:g} min."
+            )
+        return Failure(
+            key=key,
+            code=code,
+            what=what,
+            facts=(*facts, *self._last_finite(key, code)),
+            traceback="".join(traceback.format_exception(error)),
+            retryable=retryable,
+            environment=_environment(),
+            **self._common(key),
+        )
+
+    def _last_finite(self, key: TrialKey, code: str) -> tuple[str, ...]:
+        """Say where a diverged training stood: an epoch's losses before they were lost."""
+        if code != "nan":
+            return ()
+        for row in reversed(self.epochs[key]):
+            loss = row.get("train/loss", row.get("loss"))
+            if loss is not None and np.isfinite(loss):
+                rate = f", learning rate {row['lr']:g}" if "lr" in row else ""
+                return (f"Last finite loss {loss:.3f} at epoch {row['epoch']}{rate}.",)
+        return ("No epoch had a finite loss.",)
+
+    def _common(self, key: TrialKey) -> dict[str, Any]:
+        return {
+            "epochs": self.epochs[key],
+            "duration_s": (time.perf_counter() - self.clock) / len(self.job.keys),
+            "started_at": self.started_at,
+            "device": self.worker.slot.device,
+            "threads": self.worker.slot.threads,
+            "log": read_tail(self.worker.log_path, self.log_start),
+        }
+
+
+def read_tail(path: Path, start: int = 0) -> str:
+    """Return the end of a worker's output, from byte `start` on, at most 64 KiB."""
+    sys.stdout.flush()
+    try:
+        with path.open("rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(max(start, size - LOG_TAIL_BYTES))
+            return handle.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _kind(error: Exception) -> tuple[str, bool]:
+    """Return the failure's code and whether trying again can help."""
+    if isinstance(error, Diverged):
+        return "nan", False
+    if isinstance(error, TooSlow):
+        return "timeout", False
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ("memory" if isinstance(error, MemoryError) else "gpu-memory"), True
+    return (error.code if isinstance(error, Refusal) else "training"), False
+
+
+def _use_threads(threads: int) -> None:
+    """Pin the thread count: the last bits of the weights depend on it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def _seed_globals(trial: Trial) -> None:
+    """Seed the global generators too: a training that forgets its streams still repeats."""
+    word = int(trial.rng("global").integers(2**32))
+    random.seed(word)
+    np.random.seed(word)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(word)
+
+
+def _environment() -> dict[str, str]:
+    """Return what may change a result's last bits: interpreter, framework, device model."""
+    found = {"python": sys.version.split()[0], "numpy": np.__version__}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = str(torch.__version__)
+    if torch is not None and _worker is not None and _worker.slot.device.startswith("cuda"):
+        found["gpu"] = str(torch.cuda.get_device_name(_worker.slot.device))
+    return found
+
+
+def _send(worker: _Worker, message: dict[str, Any]) -> None:
+    try:
+        worker.connection.send_bytes(json.dumps(message).encode())
+    except OSError:
+        os._exit(1)  # the parent is gone: nobody will ever record this training
