@@ -20,6 +20,7 @@ from typing import Any, Self
 from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
 from bench.devices import Slot
+from bench.plan import TrialKey
 from bench.work import Failure, Job, Result, read_tail, run_pack, start, warm
 
 Message = dict[str, Any]
@@ -153,7 +154,7 @@ class Pool:
         while True:
             while waiting and len(running) < len(self._slots) and not stop():
                 job = waiting.popleft()
-                running[self._submit(job)] = job
+                running[self._submit(job, attempts[job.pack] + 1)] = job
             if not running:
                 return
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -168,7 +169,8 @@ class Pool:
                 again = [r for r in results if isinstance(r, Failure) and r.retryable]
                 attempts[job.pack] += 1
                 if again and attempts[job.pack] <= self._retries:
-                    on_retry(again[0])
+                    for failure in again:
+                        on_retry(failure)
                     waiting.appendleft(job)
                 else:
                     yield results
@@ -177,7 +179,8 @@ class Pool:
                 running.clear()
                 yield from self._after_crash(lost, waiting, attempts, on_retry)
 
-    def _submit(self, job: Job) -> "Future[list[Result]]":
+    def _submit(self, job: Job, attempt: int) -> "Future[list[Result]]":
+        job = replace(job, attempt=attempt)
         try:
             future: Future[list[Result]] = self._executor.submit(run_pack, job)
             return future
@@ -212,9 +215,10 @@ class Pool:
         waiting.extendleft(sorted(lost, key=lambda job: -job.pack))
         for job in guilty:
             attempts[job.pack] += 1
-            failures = [_crashed(key_job, log) for key_job in _single(job)]
+            failures = [_crashed(key, log, attempts[job.pack]) for key in job.keys]
             if attempts[job.pack] <= self._retries:
-                on_retry(failures[0])
+                for failure in failures:
+                    on_retry(failure)
             else:
                 waiting.remove(job)
                 yield list(failures)
@@ -247,17 +251,14 @@ class Pool:
         )
 
 
-def _single(job: Job) -> list[Job]:
-    return [replace(job, keys=(key,)) for key in job.keys]
-
-
-def _crashed(job: Job, log: str) -> Failure:
+def _crashed(key: TrialKey, log: str, attempt: int) -> Failure:
     return Failure(
-        key=job.keys[0],
+        key=key,
         code="crash",
         what="the worker process died.",
         facts=("Killed from outside (out of memory, a time limit) or crashed in compiled code.",),
         log=log,
+        attempt=attempt,
         retryable=True,
     )
 

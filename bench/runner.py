@@ -125,7 +125,7 @@ def run(
             pool = pool or Pool(options.slots[: len(jobs)], story.message, retries=options.retries)
             stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
             pool.listen(story.message)
-            for results in pool.run(jobs, stop=lambda: story.enough, on_retry=watcher.retry):
+            for results in pool.run(jobs, stop=lambda: story.enough, on_retry=story.retry):
                 for result in results:
                     story.add(result)
                 recorder.check()
@@ -178,6 +178,11 @@ class _Story:
         self.recorder.deliver(message)
         if message["type"] == "epoch":
             self.watcher.epoch(message)
+
+    def retry(self, failure: Failure) -> None:
+        if failure.key not in self.settled:
+            self.recorder.record(failure)
+            self.watcher.retry(failure)
 
     def add(self, result: Result) -> None:
         if result.key in self.settled:  # trained again only because its pack was incomplete

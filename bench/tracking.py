@@ -39,6 +39,7 @@ from bench.work import Result, Success
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
+Attempt = tuple[TrialKey, int]  # a trial that is tried again gets a run of its own
 FLUSH_S = 1.0  # epochs of all runs are collected this long, then one call a run
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -521,8 +522,8 @@ class Recorder:
         self._client = store.client
         self._commit = str(provenance.get("commit") or "")
         self._queue: queue.Queue[dict[str, Any] | Result | None] = queue.Queue()
-        self._runs: dict[TrialKey, str] = {}
-        self._logged: dict[TrialKey, int] = defaultdict(int)  # epochs already written
+        self._runs: dict[Attempt, str] = {}  # in training
+        self._ended: set[Attempt] = set()  # a late message must not bring a run back to life
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -588,19 +589,22 @@ class Recorder:
                     self._error = error
 
     def _flush(self, items: Iterable[dict[str, Any] | Result]) -> None:
-        rows: dict[TrialKey, list[dict[str, float]]] = defaultdict(list)
+        rows: dict[Attempt, list[dict[str, float]]] = defaultdict(list)
         for item in items:
             if isinstance(item, dict):
-                rows[TrialKey(item["arm"], item["seed"])].append(item["row"])
+                attempt = TrialKey(item["arm"], item["seed"]), int(item["attempt"])
+                rows[attempt].append(item["row"])
                 continue
-            rows.pop(item.key, None)  # the whole history comes with the result
+            rows.pop((item.key, item.attempt), None)  # the whole history comes with the result
             self._finish(item)
-        for key, epochs in rows.items():
-            self._batch(self._run(key), metrics=_metrics(epochs))
+        for attempt, epochs in rows.items():
+            if attempt not in self._ended:
+                self._batch(self._run(attempt), metrics=_metrics(epochs))
 
-    def _run(self, key: TrialKey) -> str:
+    def _run(self, attempt: Attempt) -> str:
         """Return the run of a trial in training, creating it on its first sign of life."""
-        if key not in self._runs:
+        key = attempt[0]
+        if attempt not in self._runs:
             plan = self.benchmark.plan
             tags = {
                 "bench.kind": "trial",
@@ -614,15 +618,16 @@ class Recorder:
             run = self._client.create_run(
                 self.benchmark.experiment_id, tags=tags, run_name=key.run_name
             )
-            self._runs[key] = run.info.run_id
+            self._runs[attempt] = run.info.run_id
             params = {"arm": key.arm, "seed": key.seed, **plan.arms[key.arm]}
             self._batch(run.info.run_id, params=_params(params))
             self._client.log_inputs(run.info.run_id, [_dataset(plan)])
-        return self._runs[key]
+        return self._runs[attempt]
 
     def _finish(self, result: Result) -> None:
         """Write history, artifacts, tags and, last of all, the status."""
-        run_id = self._run(result.key)
+        attempt = result.key, result.attempt
+        run_id = self._run(attempt)
         tags = {
             "bench.device": result.device,
             "bench.threads": str(result.threads),
@@ -646,7 +651,8 @@ class Recorder:
         self._batch(run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items()])
         status: RunStatus = "FINISHED" if isinstance(result, Success) else "FAILED"
         self._client.set_terminated(run_id, status)
-        del self._runs[result.key]
+        self._ended.add(attempt)
+        del self._runs[attempt]
         if isinstance(result, Success):
             self._supersede(result.key)
 

@@ -41,6 +41,7 @@ class Job:
     source_digest: str
     data_dir: str | None
     timeout_s: float | None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +56,7 @@ class Success:
     device: str
     threads: int
     log: str
+    attempt: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,6 +75,7 @@ class Failure:
     device: str = ""
     threads: int = 0
     log: str = ""
+    attempt: int = 1
     retryable: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -231,7 +234,8 @@ class _Run:
         def on_epoch(epoch: int, values: dict[str, float]) -> None:
             row = {"epoch": epoch, "time": time.time(), **values}
             self.epochs[key].append(row)
-            _send(self.worker, {"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
+            message = {"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row}
+            _send(self.worker, {**message, "attempt": self.job.attempt})
 
         return Trial(
             seed=key.seed,
@@ -282,6 +286,7 @@ class _Run:
             "started_at": self.started_at,
             "device": self.worker.slot.device,
             "threads": self.worker.slot.threads,
+            "attempt": self.job.attempt,
             "log": read_tail(self.worker.log_path, self.log_start),
         }
 
