@@ -84,7 +84,8 @@ def _require_distributions(log_p: NDArray[np.float32]) -> None:
 
 def correct(predictions: Predictions) -> Floats:
     """Return 1.0 where the most probable class is the true one, else 0.0; shape (N,)."""
-    return (predictions.log_probabilities.argmax(axis=1) == predictions.labels).astype(np.float64)
+    right: Floats = (predictions.log_probabilities.argmax(axis=1) == predictions.labels) * 1.0
+    return right
 
 
 def nll(predictions: Predictions) -> Floats:
@@ -104,12 +105,14 @@ def brier(predictions: Predictions) -> Floats:
     p = np.exp(predictions.log_probabilities.astype(np.float64))
     rows = np.arange(len(predictions))
     # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_y + 1, without building the one-hot matrix
-    return np.einsum("ij,ij->i", p, p) - 2 * p[rows, predictions.labels] + 1
+    score: Floats = np.einsum("ij,ij->i", p, p) - 2 * p[rows, predictions.labels] + 1
+    return score
 
 
 def confidence(predictions: Predictions) -> Floats:
     """Return the probability of the most probable class; shape (N,)."""
-    return np.exp(predictions.log_probabilities.max(axis=1).astype(np.float64))
+    sure: Floats = np.exp(predictions.log_probabilities.max(axis=1).astype(np.float64))
+    return sure
 
 
 def equal_width_bin(confidences: ArrayLike, *, bins: int = ECE_BINS) -> NDArray[np.intp]:

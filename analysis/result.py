@@ -75,7 +75,7 @@ def seed_differences(baseline: ArrayLike, treatment: ArrayLike) -> NDArray[np.fl
     UnusableRuns : what `paired_values` refuses, or all differences equal up to rounding
     """
     both = paired_values(baseline, treatment)
-    diff = both[1] - both[0]
+    diff: NDArray[np.float64] = both[1] - both[0]
     if no_spread(diff, scale=float(np.abs(both).max())):
         raise UnusableRuns(
             f"all {diff.size} seed pairs differ by {diff[0]:g}, so there is no spread to test; "

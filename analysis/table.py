@@ -60,6 +60,11 @@ class Design:
         return any(pairs > 0 for pairs in self.looks)
 
     @property
+    def guards(self) -> tuple[float, ...]:
+        """Values that a printed limit may only show when it equals them: zero, the margins."""
+        return (0.0,) if self.margin is None else (0.0, self.margin, -self.margin)
+
+    @property
     def measure(self) -> Metric:
         """How the metric is computed and read; a score of the user's own is a plain number."""
         known = METRICS.get(self.metric)
@@ -110,7 +115,8 @@ class Tables:
         """Return the metric of one arm for these seeds; shape (len(seeds),)."""
         measure = design.measure
         if measure.per_example is not None and self.has_predictions(design, arm, seeds):
-            return self.per_example(measure, arm, seeds).mean(axis=1)
+            means: NDArray[np.float64] = self.per_example(measure, arm, seeds).mean(axis=1)
+            return means
         rows = self.scores[(self.scores.arm == arm) & (self.scores.score == design.metric)]
         found = dict(zip(rows.seed, rows.value, strict=True))
         lacking = [seed for seed in seeds if seed not in found]
@@ -148,3 +154,12 @@ class Tables:
                     facts=["The test set must be the same examples in the same order in all runs."],
                     fix="draw the test set without the trial's seed",
                 )
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as plain dictionaries, a missing value as None."""
+    rows: list[dict[str, Any]] = [
+        {str(k): None if v is None or v is pd.NA or v != v else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    return rows

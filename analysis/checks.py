@@ -1,0 +1,494 @@
+"""Checks: what must be read before a result is quoted, answered from what is stored."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.curves import VALIDATION, best_epochs
+from analysis.findings import Arm, Check, Level, State, Treatment
+from analysis.format import difference, duration, spread
+from analysis.metrics import METRICS
+from analysis.primary import Paired
+from analysis.table import Design, Tables, records
+from analysis.verdict import FULL_PAIRS
+
+STILL_IMPROVING = 0.5  # share of runs whose best epoch lies in the last tenth
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the checks read. `words` are the verdict words of other analyses, by their name."""
+
+    tables: Tables
+    design: Design
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Treatment, ...]
+    pairs: Mapping[str, Paired]
+    words: Mapping[str, Mapping[str, str]]  # treatment to analysis to word
+    worst_case: Mapping[str, str | None]  # treatment to word with failures at chance
+    without_seed: Mapping[str, Sequence[int]]  # treatment to seeds that alone change the word
+    provenance: Mapping[str, Any]
+
+
+def run_checks(e: Evidence) -> tuple[Check, ...]:
+    """Answer every check, in the order blockers, cautions, notes."""
+    answered = [
+        _pairs_enough(e),
+        _arms_differ_as_declared(e),
+        _selected_on_validation(e),
+        _overlap(e),
+        _predictions_reproduce(e),
+        _worst_case(e),
+        _full_number(e),
+        _frozen(e),
+        _seeds_added(e),
+        _earlier_looks(e),
+        _best_of_several(e),
+        _check("C6", "caution", "not checked", "How much each arm was tuned is not recorded."),
+        _failures_alike(e),
+        _analyses_agree(e),
+        _one_seed(e),
+        _same_machine(e),
+        _images_too(e),
+        _clean_tree(e),
+        _finer_than_an_example(e),
+        _still_improving(e),
+        _validation_agrees(e),
+        *_notes(e),
+    ]
+    order = {"blocker": 0, "caution": 1, "note": 2}
+    return tuple(sorted(answered, key=lambda check: order[check.level]))
+
+
+def _check(name: str, level: Level, state: State, text: str, why: str = "") -> Check:
+    return Check(id=name, level=level, state=state, text=text, why=why)
+
+
+def _result(name: str, level: Level, good: bool, passed: str, failed: str, why: str) -> Check:
+    if good:
+        return _check(name, level, "passed", passed)
+    return _check(name, level, "failed", failed, why)
+
+
+# -- blockers --------------------------------------------------------------------------------
+
+
+def _pairs_enough(e: Evidence) -> Check:
+    fewest = min(c.n_pairs for c in e.comparisons)
+    return _result(
+        "B1",
+        "blocker",
+        fewest >= 6,
+        f"Enough pairs for the exact test to reach p < 0.05 ({fewest}; it needs 6).",
+        f"Only {fewest} complete {'pair' if fewest == 1 else 'pairs'}.",
+        f"With {fewest} pairs the exact test can never go below p = {2 ** (1 - max(fewest, 1)):g}.",
+    )
+
+
+def _arms_differ_as_declared(e: Evidence) -> Check:
+    if not e.design.benchmark_id:
+        text = "Where these scores come from is not recorded, so other differences cannot be seen."
+        return _check("B2", "blocker", "not checked", text)
+    text = "The arms share source, data and seeds; they differ only in the settings shown above."
+    return _check("B2", "blocker", "passed", text)
+
+
+def _selected_on_validation(e: Evidence) -> Check:
+    selected = _selected_epochs(e)
+    if selected is None:
+        text = "How the scored epoch was chosen is not recorded."
+        return _check("B3", "blocker", "not checked", text)
+    matching, total = selected
+    if matching < total:
+        text = (
+            f"In {total - matching} of {total} runs the scored epoch is not the best validation "
+            "epoch; how it was chosen is not recorded."
+        )
+        return _check("B3", "blocker", "not checked", text)
+    text = f"The scored epoch is the best one on validation data in all {total} runs."
+    return _check("B3", "blocker", "passed", text)
+
+
+def _selected_epochs(e: Evidence) -> tuple[int, int] | None:
+    if "selected_epoch" not in e.tables.trials.columns:
+        return None
+    matching = total = 0
+    for arm in e.design.arms:
+        best = best_epochs(e.tables, arm)
+        rows = e.tables.trials[
+            (e.tables.trials.arm == arm) & (e.tables.trials.status == "finished")
+        ]
+        best_epoch = {int(r["seed"]): int(r["best_epoch"]) for r in records(best.reset_index())}
+        for row in records(rows):
+            if row["selected_epoch"] is None or row["seed"] not in best_epoch:
+                return None
+            total += 1
+            matching += best_epoch[row["seed"]] == int(row["selected_epoch"])
+    return (matching, total) if total else None
+
+
+def _overlap(e: Evidence) -> Check:
+    data = e.provenance.get("data") or {}
+    if "train_test_overlap" not in data:
+        text = "Whether training and test examples overlap is not recorded."
+        return _check("B4", "blocker", "not checked", text)
+    count = int(data["train_test_overlap"])
+    return _result(
+        "B4",
+        "blocker",
+        count == 0,
+        "No training example is also a test example (compared byte for byte).",
+        f"{count} test examples are also training examples.",
+        "A model may remember them; the test accuracy then says little about new images.",
+    )
+
+
+def _predictions_reproduce(e: Evidence) -> Check:
+    accuracy = METRICS["accuracy"].per_example
+    if "logged_accuracy" not in e.tables.trials.columns or accuracy is None:
+        return _check("B5", "blocker", "not checked", "No metric was logged beside predictions.")
+    compared = wrong = 0
+    for row in records(e.tables.trials):
+        test = e.tables.predictions.get((row["arm"], row["seed"], "test"))
+        if test is None or row["logged_accuracy"] is None:
+            continue
+        compared += 1
+        wrong += abs(float(accuracy(test).mean()) - row["logged_accuracy"]) > 1e-9
+    if compared == 0:
+        return _check("B5", "blocker", "not checked", "No predictions are stored.")
+    return _result(
+        "B5",
+        "blocker",
+        wrong == 0,
+        f"Accuracy recomputed from {compared} stored prediction files: all match the log.",
+        f"In {wrong} of {compared} runs the stored predictions do not give the logged accuracy.",
+        "Either the log or the predictions were changed after training.",
+    )
+
+
+def _worst_case(e: Evidence) -> Check:
+    failed = sum(arm.n_failed for arm in e.arms)
+    if failed == 0:
+        return _check("B6", "blocker", "passed", "No run failed; none was dropped.")
+    changed = [
+        f"{c.treatment}: {word}"
+        for c in e.comparisons
+        if (word := e.worst_case.get(c.treatment)) is not None and word != c.verdict.word
+    ]
+    return _result(
+        "B6",
+        "blocker",
+        not changed,
+        f"{_count(failed, 'run')} failed; at their worst value (chance) the word stays the same.",
+        f"{_count(failed, 'run')} failed; at their worst value the word would be another "
+        f"({', '.join(changed)}).",
+        "A failed run has no value, and leaving its pair out can favour the arm that failed.",
+    )
+
+
+# -- cautions --------------------------------------------------------------------------------
+
+
+def _full_number(e: Evidence) -> Check:
+    fewest = min(c.n_pairs for c in e.comparisons)
+    return _result(
+        "C1",
+        "caution",
+        fewest >= FULL_PAIRS,
+        f"{fewest} pairs: enough for an interval that keeps its promise under mild skew.",
+        f"Few pairs: {fewest}.",
+        "Between 6 and 9 pairs one unusual seed moves the interval a lot; 10 or more are better.",
+    )
+
+
+def _frozen(e: Evidence) -> Check:
+    d = e.design
+    if d.frozen_at is None:
+        return _check(
+            "C2", "caution", "not checked", "When the analysis was decided is not recorded."
+        )
+    return _result(
+        "C2",
+        "caution",
+        d.frozen_before_first_run and not d.analysis_changed_after_results,
+        f"Plan {d.hash[:7]} frozen before the first run ({_when(d.frozen_at)}).",
+        f"The analysis was changed after results could be seen ({_when(d.frozen_at)}).",
+        "A metric, margin or claim chosen after the results makes a false alarm likelier.",
+    )
+
+
+def _seeds_added(e: Evidence) -> Check:
+    looks = ", ".join(str(n) for n in e.design.looks if n > 0)
+    return _result(
+        "C3",
+        "caution",
+        not e.design.seeds_added_after_look,
+        "The number of seeds was not changed after results could be seen.",
+        f"Seeds were added after {looks} pairs had finished.",
+        "The verdict therefore follows the anytime-valid interval, which allows for that.",
+    )
+
+
+def _earlier_looks(e: Evidence) -> Check:
+    looks = e.provenance.get("earlier_looks")
+    if looks is None:
+        text = "Whether this test set was scored before is not recorded."
+        return _check("C4", "caution", "not checked", text)
+    text = ""
+    if looks:
+        adjusted = e.provenance.get("earlier_looks_interval") or {}
+        text = " ".join(
+            f"Adjusted for {looks + 1} looks (Bonferroni), the interval of {name} is {limits}."
+            for name, limits in adjusted.items()
+        )
+    return _result(
+        "C4",
+        "caution",
+        not looks,
+        "No other benchmark of this store has scored this test set.",
+        f"The test set has been scored before: {_count(looks, 'other benchmark')} in this store "
+        "used the same data.",
+        f"Picking the best of several on one test set inflates gains. {text}".strip(),
+    )
+
+
+def _best_of_several(e: Evidence) -> Check:
+    m = len(e.design.treatments)
+    if m == 1:
+        return _check("C5", "caution", "passed", "One treatment was planned and one is reported.")
+    text = f"All {m} treatments are reported, their intervals adjusted for {m} (Bonferroni)."
+    return _check("C5", "caution", "passed", text)
+
+
+def _failures_alike(e: Evidence) -> Check:
+    counts = {arm.name: arm.n_failed for arm in e.arms}
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    collapsed = [arm for arm in e.arms if arm.n_collapsed]
+    text = "".join(
+        f" {arm.name}: {_count(arm.n_collapsed, 'run')} collapsed "
+        f"({arm.collapse_low:.0%} to {arm.collapse_high:.0%} of runs)."
+        for arm in collapsed
+    )
+    alike = len(set(counts.values())) == 1 and len({a.n_collapsed for a in e.arms}) == 1
+    return _result(
+        "C7",
+        "caution",
+        alike,
+        "No run failed or collapsed."
+        if not any(counts.values()) and not collapsed
+        else f"Failures are alike in the arms ({listed}).{text}",
+        f"The arms differ in failures ({listed}).{text}",
+        "Collapsed runs stay in the mean; failed runs have no value and are counted here.",
+    )
+
+
+def _analyses_agree(e: Evidence) -> Check:
+    odd = [
+        f"{name.replace('_', ' ')}: {word}"
+        for c in e.comparisons
+        for name, word in e.words.get(c.treatment, {}).items()
+        if word != c.verdict.word
+    ]
+    if all(c.verdict.word == "none" for c in e.comparisons):
+        return _check("C8", "caution", "not checked", "Without a verdict there is none to compare.")
+    return _result(
+        "C8",
+        "caution",
+        not odd,
+        "Every analysis of these pairs gives the same word.",
+        f"Not every analysis gives the same word ({'; '.join(odd)}).",
+        "Only the first row was planned; the others cannot change the verdict.",
+    )
+
+
+def _one_seed(e: Evidence) -> Check:
+    if all(c.verdict.word == "none" for c in e.comparisons):
+        return _check("C9", "caution", "not checked", "Without a verdict there is none to change.")
+    decisive = {t: seeds for t, seeds in e.without_seed.items() if seeds}
+    listed = "; ".join(
+        f"{name}: seed {', '.join(map(str, list(seeds)[:5]))}{' …' if len(seeds) > 5 else ''}"
+        for name, seeds in decisive.items()
+    )
+    return _result(
+        "C9",
+        "caution",
+        not decisive,
+        "No single seed decides: leaving out any one gives the same word.",
+        f"Leaving out one seed changes the word ({listed}).",
+        "The answer hangs on few runs; more seeds would settle it.",
+    )
+
+
+def _same_machine(e: Evidence) -> Check:
+    rows = e.tables.trials[e.tables.trials.status == "finished"]
+    found = [json.loads(text or "{}") for text in rows.environment]
+    if not any(found):
+        text = "Versions and hardware of these runs are not recorded."
+        return _check("C10", "caution", "not checked", text)
+    varied = [
+        f"{key}: {', '.join(sorted(values))}"
+        for key in sorted({k for item in found for k in item})
+        if len(values := {str(item.get(key) or "none") for item in found}) > 1
+    ]
+    kinds = sorted({str(device).partition(":")[0] for device in rows.device})
+    if len(kinds) > 1:
+        varied.append(f"device: {', '.join(kinds)}")
+    return _result(
+        "C10",
+        "caution",
+        not varied,
+        "All runs used the same versions, code and kind of device.",
+        f"Not all runs are alike ({'; '.join(varied)}).",
+        "Pairs that ran apart may differ for that reason too.",
+    )
+
+
+def _images_too(e: Evidence) -> Check:
+    if e.design.scope == "seeds_and_examples" and any(c.variance for c in e.comparisons):
+        text = "The verdict interval counts new seeds and new test examples."
+        return _check("C11", "caution", "passed", text)
+    both = [(c, a) for c in e.comparisons if (a := c.analysis("two_way")) is not None]
+    if not both:
+        text = "Without predictions per example, the sampling of test examples cannot be counted."
+        return _check("C11", "caution", "not checked", text)
+    zero = [
+        c.treatment
+        for c, a in both
+        if a.low is not None and a.high is not None and a.low <= 0 <= a.high
+    ]
+    return _result(
+        "C11",
+        "caution",
+        not zero,
+        "Counting new test examples too, the interval still leaves out zero.",
+        f"Counting new test examples too, the interval contains zero ({', '.join(zero)}).",
+        "The result holds for this test set; another sample of images might not show it.",
+    )
+
+
+def _clean_tree(e: Evidence) -> Check:
+    dirty = e.provenance.get("dirty")
+    if dirty is None:
+        return _check("C12", "caution", "not checked", "The code is not in a git repository.")
+    return _result(
+        "C12",
+        "caution",
+        not dirty,
+        "The git tree had no uncommitted changes.",
+        "The git tree had uncommitted changes.",
+        "The commit alone does not give these results again; the source is stored with the runs.",
+    )
+
+
+def _finer_than_an_example(e: Evidence) -> Check:
+    if e.design.metric != "accuracy":
+        return _check("C13", "caution", "not checked", "Only an accuracy has steps of one example.")
+    coarse = []
+    for c in e.comparisons:
+        pairs = e.pairs[c.treatment]
+        if c.power.sd is not None and pairs.examples is not None:
+            step = 1 / pairs.examples.shape[1]
+            if c.power.sd < step:
+                coarse.append(f"{c.treatment}: {spread(c.power.sd, 'fraction')}")
+    return _result(
+        "C13",
+        "caution",
+        not coarse,
+        "The spread over seeds is larger than one test example.",
+        f"The spread over seeds is smaller than one test example ({', '.join(coarse)}).",
+        "Differences come in whole examples, which a t interval ignores; more test images help.",
+    )
+
+
+def _still_improving(e: Evidence) -> Check:
+    late = total = 0
+    for arm in e.design.arms:
+        best = best_epochs(e.tables, arm)
+        if best.empty:
+            continue
+        length = int(best["last_epoch"].max()) + 1
+        total += len(best)
+        late += int((best["best_epoch"] >= length - max(1, length // 10)).sum())
+    if total == 0:
+        return _check("C14", "caution", "not checked", f"No {VALIDATION} was logged by epoch.")
+    return _result(
+        "C14",
+        "caution",
+        late / total <= STILL_IMPROVING,
+        f"Training had levelled off: {late} of {total} runs were best in the last tenth.",
+        f"Still improving at the end: {late} of {total} runs were best in the last tenth.",
+        "With more epochs the arms might compare differently.",
+    )
+
+
+def _validation_agrees(e: Evidence) -> Check:
+    if e.design.metric not in METRICS:
+        return _check("C15", "caution", "not checked", "There are no validation predictions.")
+    per_example = METRICS[e.design.metric].per_example
+    against, seen = list[str](), 0
+    for c in e.comparisons:
+        gaps = [
+            _mean(per_example, e, c.treatment, seed)
+            - _mean(per_example, e, e.design.baseline, seed)
+            for seed in c.sufficient.seeds
+            if (c.treatment, seed, "validation") in e.tables.predictions
+            and (e.design.baseline, seed, "validation") in e.tables.predictions
+        ]
+        if not gaps or c.primary.difference is None:
+            continue
+        seen += 1
+        mean = float(np.mean(gaps))
+        if mean * c.primary.difference < 0:
+            against.append(f"{c.treatment}: {difference(mean, e.design.measure.unit)} there")
+    if not seen:
+        return _check("C15", "caution", "not checked", "There are no validation predictions.")
+    return _result(
+        "C15",
+        "caution",
+        not against,
+        "Validation and test data show a difference of the same sign.",
+        f"Validation and test data differ in sign ({'; '.join(against)}).",
+        "A difference that shows on one sample of images only is likely small.",
+    )
+
+
+def _mean(per_example: Any, e: Evidence, arm: str, seed: int) -> float:
+    return float(per_example(e.tables.predictions[arm, seed, "validation"]).mean())
+
+
+# -- notes -----------------------------------------------------------------------------------
+
+
+def _notes(e: Evidence) -> list[Check]:
+    notes = []
+    rows = records(e.tables.trials)
+    again = [row for row in rows if (row.get("attempts") or 1) > 1]
+    for row in again[:5]:
+        text = f"Seed {row['seed']}, {row['arm']}, took {row['attempts']} attempts (same seed)."
+        notes.append(_check("N1", "note", "failed", text, "Each began afresh; the last is used."))
+    if len(again) > 5:
+        text = f"{len(again) - 5} more runs took several attempts."
+        notes.append(_check("N1", "note", "failed", text))
+    for row in [row for row in rows if row["status"] == "failed"][:5]:
+        text = f"Seed {row['seed']}, {row['arm']}, failed: {row['reason']}"
+        why = "It has no value; its pair is incomplete and not in any mean."
+        notes.append(_check("N2", "note", "failed", text, why))
+    for text in e.provenance.get("notes") or ():
+        notes.append(_check("N3", "note", "failed", str(text)))
+    times = [row["duration_s"] for row in rows if row["status"] == "finished" and row["duration_s"]]
+    if len(times) > 3 and max(times) > 5 * float(np.median(times)) > 5:
+        typical = duration(float(np.median(times)))
+        text = f"One run took {duration(max(times))}, the median run {typical}."
+        notes.append(_check("N4", "note", "failed", text))
+    return notes
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" + ("" if n == 1 else "s")
+
+
+def _when(iso: str | None) -> str:
+    return "" if iso is None else iso.replace("T", " ").replace("+00:00", " UTC")

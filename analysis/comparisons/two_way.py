@@ -1,0 +1,204 @@
+"""Two-way: does the difference hold for new seeds and new test examples together?"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from analysis.errors import UnusableRuns
+from analysis.result import Comparison, no_spread, require_level
+
+_EXACT = 2.0**53  # whole numbers below this are sums without rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoWay(Comparison):
+    """A comparison whose interval covers both the seeds and the test examples drawn.
+
+    `standard_error` is the square root of V, `df` is Satterthwaite's. Mean squares and variances
+    are in squared metric units; the variances are those of one seed, one example and one
+    (seed, example) cell, with negative estimates put to 0.
+    """
+
+    standard_error: float
+    df: float
+    n_examples: int
+    ms_seeds: float
+    ms_examples: float
+    ms_residual: float
+    variance_seeds: float
+    variance_examples: float
+    variance_residual: float
+
+    @property
+    def variance_floor(self) -> float:
+        """Variance of the difference that no number of seeds averages out (B)."""
+        return self.variance_examples / self.n_examples
+
+    @property
+    def variance_per_seed(self) -> float:
+        """Variance that n seeds divide by n (A), so that V = A / n + B."""
+        return self.n * max(self.standard_error**2 - self.variance_floor, 0.0)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the limits at another coverage, from the same error and df."""
+        reach = float(stats.t.isf(require_level(level) / 2, self.df)) * self.standard_error
+        return self.difference - reach, self.difference + reach
+
+
+def two_way(differences: ArrayLike, *, level: float = 0.95) -> TwoWay:
+    """Compare two variants by the differences of every seed on every test example.
+
+    Seeds and examples are crossed random effects: every seed is scored on the same examples, and
+    both are a sample of those that could have been drawn.
+
+    Parameters
+    ----------
+    differences : shape (S, N), per-example metric of the treatment minus that of the baseline,
+        seed by seed; any metric that is a mean over examples (accuracy, nll, brier). Differences
+        that are whole numbers (accuracy) are summed exactly
+    level : coverage of the interval, between 0 and 1
+
+    Raises
+    ------
+    UnusableRuns : not a table, fewer than two seeds or two examples, a non-finite value, or no
+        spread
+
+    References
+    ----------
+    Searle, Casella & McCulloch (1992), Variance Components, ch. 4; Satterthwaite (1946),
+    Biometrics Bulletin 2(6); Owen (2007), Annals of Applied Statistics 1(2).
+    """
+    d = _table(differences)
+    n_seeds, n_examples = d.shape
+    total, seeds, examples, residual = _sums_of_squares(d)
+    return two_way_from_mean_squares(
+        difference=total / d.size,
+        ms_seeds=seeds / (n_seeds - 1),
+        ms_examples=examples / (n_examples - 1),
+        ms_residual=residual / ((n_seeds - 1) * (n_examples - 1)),
+        n_seeds=n_seeds,
+        n_examples=n_examples,
+        level=level,
+    )
+
+
+def two_way_from_mean_squares(
+    difference: float,
+    ms_seeds: float,
+    ms_examples: float,
+    ms_residual: float,
+    n_seeds: int,
+    n_examples: int,
+    level: float = 0.95,
+) -> TwoWay:
+    """Return what `two_way` returns, from the numbers it is made of.
+
+    Parameters
+    ----------
+    difference : mean of the table, in metric units
+    ms_seeds, ms_examples, ms_residual : mean squares of the crossed analysis of variance
+    n_seeds, n_examples : rows and columns of the table, two or more of each
+    level : coverage of the interval, between 0 and 1
+
+    Raises
+    ------
+    UnusableRuns : fewer than two seeds or examples, or all mean squares zero (no spread)
+    """
+    alpha = require_level(level)
+    _require_two_of_each(n_seeds, n_examples)
+    if max(ms_seeds, ms_examples, ms_residual) <= 0:
+        raise UnusableRuns(
+            f"all {n_seeds} seed pairs differ by {difference:g} on each of {n_examples} test "
+            "examples, so there is no spread to test; "
+            "check that the seed and the variant's settings reach train()"
+        )
+    # The sum can fall below a one-way variance by chance alone; the larger one is kept.
+    spread = max(ms_seeds + ms_examples - ms_residual, ms_seeds, ms_examples)
+    error = math.sqrt(spread / (n_seeds * n_examples))
+    df = _satterthwaite(spread, ms_seeds, ms_examples, ms_residual, n_seeds, n_examples)
+    reach = float(stats.t.isf(alpha / 2, df)) * error
+    return TwoWay(
+        name="two_way",
+        n=n_seeds,
+        difference=difference,
+        low=difference - reach,
+        high=difference + reach,
+        level=level,
+        p_value=2 * float(stats.t.sf(abs(difference) / error, df)),
+        standard_error=error,
+        df=df,
+        n_examples=n_examples,
+        ms_seeds=ms_seeds,
+        ms_examples=ms_examples,
+        ms_residual=ms_residual,
+        variance_seeds=max(ms_seeds - ms_residual, 0.0) / n_examples,
+        variance_examples=max(ms_examples - ms_residual, 0.0) / n_seeds,
+        variance_residual=ms_residual,
+    )
+
+
+def _satterthwaite(
+    spread: float, seeds: float, examples: float, residual: float, n_seeds: int, n_examples: int
+) -> float:
+    a, b = n_seeds - 1, n_examples - 1
+    # As shares of the spread, so that metrics in very small units do not underflow.
+    parts = (seeds / spread) ** 2 / a + (examples / spread) ** 2 / b
+    return max(1.0, 1 / (parts + (residual / spread) ** 2 / (a * b)))
+
+
+def _require_two_of_each(n_seeds: int, n_examples: int) -> None:
+    if n_seeds < 2:
+        raise UnusableRuns(
+            f"{n_seeds} seed pair is too few to see a spread; run at least 2, better 20"
+        )
+    if n_examples < 2:
+        raise UnusableRuns(
+            f"{n_examples} test example is too few to see how examples vary; "
+            'score at least 2, or ask for the scope "seeds"'
+        )
+
+
+def _table(differences: ArrayLike) -> NDArray[np.float64]:
+    d = np.asarray(differences, dtype=np.float64)
+    if d.ndim != 2:
+        raise UnusableRuns(
+            f"the differences have shape {d.shape}; a two-way analysis needs (S, N): "
+            "one row a seed, one column a test example"
+        )
+    _require_two_of_each(*d.shape)
+    if not np.isfinite(d).all():
+        bad = ~np.isfinite(d).all(axis=1)
+        raise UnusableRuns(
+            f"{int(bad.sum())} of {len(d)} seed pairs hold a value that is not finite, the first "
+            f"at position {int(bad.argmax())}; a failed run has no value: leave its pair out and "
+            "count it"
+        )
+    return d
+
+
+def _sums_of_squares(d: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return the total and the sums of squares of seeds, examples and residual."""
+    n_seeds, n_examples = d.shape
+    flat = d.ravel()
+    if no_spread(flat, scale=float(np.abs(flat).max())):
+        return float(flat.sum()), 0.0, 0.0, 0.0
+    rows, columns, square = d.sum(axis=1), d.sum(axis=0), float(flat @ flat)
+    if square * max(d.shape) < _EXACT and bool((flat == np.rint(flat)).all()):
+        total, seeds, examples = int(rows.sum()), int(rows @ rows), int(columns @ columns)
+        between_seeds = n_seeds * seeds - total**2
+        between_examples = n_examples * examples - total**2
+        within = d.size * int(square) - n_seeds * seeds - n_examples * examples + total**2
+        return total, between_seeds / d.size, between_examples / d.size, within / d.size
+    mean = float(d.mean())
+    seed, example = rows / n_examples - mean, columns / n_seeds - mean
+    # A row at a time: the whole residual table would double the memory.
+    within_rows = (row - (shift + mean) - example for row, shift in zip(d, seed, strict=True))
+    return (
+        float(rows.sum()),
+        n_examples * float(seed @ seed),
+        n_seeds * float(example @ example),
+        math.fsum(float(rest @ rest) for rest in within_rows),
+    )

@@ -1,0 +1,155 @@
+"""Primary: the planned analysis of one treatment, as the plan's scope and stopping rule say."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.comparisons import TwoWay, paired_t, two_way
+from analysis.errors import UnusableRuns
+from analysis.findings import Primary
+from analysis.result import Comparison, seed_differences
+from analysis.sequential import anytime, group, planned_looks
+from analysis.table import Design
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Both arms on the same seeds, and on the same test examples where these are known.
+
+    `baseline` and `treatment` have shape (n,); `examples` has shape (n, N): treatment minus
+    baseline of every test example, or is None.
+    """
+
+    seeds: tuple[int, ...]
+    baseline: Floats
+    treatment: Floats
+    examples: Floats | None
+
+    @property
+    def n(self) -> int:
+        """Seed pairs."""
+        return len(self.seeds)
+
+    @property
+    def differences(self) -> Floats:
+        """Treatment minus baseline, one a seed."""
+        return self.treatment - self.baseline
+
+    def keep(self, rows: NDArray[np.intp]) -> "Paired":
+        """Return some of the pairs."""
+        return Paired(
+            tuple(self.seeds[i] for i in rows),
+            self.baseline[rows],
+            self.treatment[rows],
+            None if self.examples is None else self.examples[rows],
+        )
+
+
+def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison:
+    """Return the analysis for a fixed number of seeds: two-way, or paired t for scope "seeds".
+
+    Raises
+    ------
+    UnusableRuns : too few pairs, or the differences have no spread over seeds
+    """
+    seed_differences(pairs.baseline, pairs.treatment)  # refuses seeds that change nothing
+    if design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2:
+        return paired_t(pairs.baseline, pairs.treatment, level=level)
+    return two_way(pairs.examples, level=level)
+
+
+def two_way_over(pairs: Paired, level: float) -> Comparison:
+    """Return the two-way analysis, refusing seeds that change nothing or lack predictions."""
+    seed_differences(pairs.baseline, pairs.treatment)
+    if pairs.examples is None:
+        raise UnusableRuns("there are no predictions per test example")
+    return two_way(pairs.examples, level=level)
+
+
+def variance_floor(fixed: Comparison) -> float:
+    """Return the variance that no number of seeds averages out: 0 when only seeds vary."""
+    return fixed.variance_floor if isinstance(fixed, TwoWay) else 0.0
+
+
+def verdict_interval(pairs: Paired, design: Design, *, level: float) -> Comparison:
+    """Return the interval that the verdict follows, at one level.
+
+    Raises
+    ------
+    UnusableRuns : what `fixed_analysis` refuses
+    """
+    fixed = fixed_analysis(pairs, design, level=level)
+    if design.stop == "anytime" or design.seeds_added_after_look:
+        return anytime(pairs.differences, level=level, variance_floor=variance_floor(fixed))
+    if design.stop == "group":
+        looks = [look for look in planned_looks(len(design.seeds)) if look < pairs.n]
+        return group(fixed, [*looks, pairs.n], planned=len(design.seeds), level=level)
+    return fixed
+
+
+def levels(design: Design) -> tuple[float, float]:
+    """Return the levels of the verdict interval and of the one for equivalence.
+
+    Several treatments share the error rate (Bonferroni), so that all intervals hold together.
+    """
+    m = max(1, len(design.treatments))
+    return 1 - design.alpha / m, 1 - 2 * design.alpha / m
+
+
+def primary(pairs: Paired, design: Design) -> Primary:
+    """Return the planned analysis, or one without numbers that says why."""
+    level, level90 = levels(design)
+    mean = float(pairs.differences.mean()) if pairs.n else None
+    try:
+        wide = verdict_interval(pairs, design, level=level)
+        narrow = verdict_interval(pairs, design, level=level90)
+    except UnusableRuns as refusal:
+        return Primary(
+            method=_method(pairs, design),
+            difference=mean,
+            low=None,
+            high=None,
+            low90=None,
+            high90=None,
+            level=level,
+            level90=level90,
+            p_value=None,
+            df=None,
+            standard_error=None,
+            reason=refusal.what,
+        )
+    return Primary(
+        method=_method(pairs, design),
+        difference=wide.difference,
+        low=wide.low,
+        high=wide.high,
+        low90=narrow.low,
+        high90=narrow.high,
+        level=level,
+        level90=level90,
+        p_value=wide.p_value,
+        df=wide.df,
+        standard_error=wide.standard_error,
+        reason=wide.reason,
+    )
+
+
+def _method(pairs: Paired, design: Design) -> str:
+    if design.stop == "anytime" or design.seeds_added_after_look:
+        return "anytime"
+    if design.stop == "group":
+        return "group"
+    seeds_only = design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2
+    return "paired_t" if seeds_only else "two_way"
+
+
+def mean_interval(values: Floats, *, level: float) -> tuple[float | None, float | None]:
+    """Return a t interval of one arm's mean over seeds; None below two seeds."""
+    if values.size < 2:
+        return None, None
+    reach = float(stats.t.isf((1 - level) / 2, values.size - 1) * stats.sem(values))
+    return float(values.mean()) - reach, float(values.mean()) + reach

@@ -1,0 +1,87 @@
+"""Protocol: the claim's own way of measuring, repeated on these runs."""
+
+import numpy as np
+
+from analysis.claim import (
+    best_epoch_optimism,
+    chance_in_one_pair,
+    chance_in_two_runs,
+    flipped_share,
+    likelihood_ratio,
+    read_claim,
+)
+from analysis.curves import best_epochs
+from analysis.errors import UnusableRuns
+from analysis.findings import ClaimFinding, Primary
+from analysis.metrics import correct
+from analysis.primary import Paired
+from analysis.table import Design, Split, Tables
+from analysis.verdict import Verdict
+
+_BOTH: tuple[Split, Split] = ("validation", "test")
+
+
+def claimed(
+    tables: Tables,
+    design: Design,
+    treatment: str,
+    pairs: Paired,
+    main: Primary,
+    verdict: Verdict,
+) -> ClaimFinding | None:
+    """Recompute the claim's own protocol: one run of each arm, best epoch on validation data."""
+    if design.claim is None:
+        return None
+    reading = (
+        None
+        if main.low is None and main.high is None
+        else read_claim(design.claim, main.low, main.high, equivalent=verdict.word == "equivalent")
+    )
+    best = {arm: best_epochs(tables, arm) for arm in (design.baseline, treatment)}
+    if design.metric != "accuracy" or any(table.empty for table in best.values()) or pairs.n < 2:
+        reason = "no validation accuracy by epoch"
+        return ClaimFinding(value=design.claim, reading=reading, reason=reason)
+    both = [table["best"].reindex(list(pairs.seeds)).to_numpy(float) for table in best.values()]
+    if not all(np.isfinite(values).all() for values in both):
+        reason = "some runs logged no validation accuracy"
+        return ClaimFinding(value=design.claim, reading=reading, reason=reason)
+    sizes = {len(p) for (_, _, split), p in tables.predictions.items() if split == "validation"}
+    step = 1 / sizes.pop() if len(sizes) == 1 else 0.0
+    one = chance_in_one_pair(design.claim, *both, grid_step=step)
+    two = chance_in_two_runs(design.claim, *both, grid_step=step)
+    flattery = _optimism(tables, design, treatment, pairs)
+    return ClaimFinding(
+        value=design.claim,
+        reading=reading,
+        chance_without_effect=one.chance,
+        chance_low=one.low,
+        chance_high=one.high,
+        chance_unpaired=two.chance,
+        chance_observed=flipped_share(design.claim, *both, grid_step=step),
+        likelihood_ratio=likelihood_ratio(design.claim, one.sd),
+        best_epoch_optimism=None if flattery is None else flattery[0],
+        optimism_low=None if flattery is None else flattery[1],
+        optimism_high=None if flattery is None else flattery[2],
+    )
+
+
+def _optimism(
+    tables: Tables, design: Design, treatment: str, pairs: Paired
+) -> tuple[float, float | None, float | None] | None:
+    """Return how much the best validation epoch flatters, averaged over the arms of a seed."""
+    arms = (design.baseline, treatment)
+    keys = [(arm, seed) for arm in arms for seed in pairs.seeds]
+    if not all((*key, split) in tables.predictions for key in keys for split in _BOTH):
+        return None
+    mean = {
+        split: np.mean(
+            [[correct(tables.predictions[arm, s, split]) for s in pairs.seeds] for arm in arms],
+            axis=0,
+        )
+        for split in _BOTH
+    }
+    try:
+        found = best_epoch_optimism(mean["validation"], mean["test"])
+    except UnusableRuns:
+        return None
+    return found.mean, found.low, found.high
