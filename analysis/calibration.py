@@ -295,9 +295,10 @@ def fit_temperature(log_probabilities: ArrayLike, labels: ArrayLike) -> Temperat
 
     ends = (math.log(COLDEST), math.log(HOTTEST))
     inside = optimize.minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
-    best = min((float(inside.x), *ends), key=loss)
+    # A bound wins a tie: nothing to choose between temperatures that all fit to the last digit.
+    best = min((*ends, float(inside.x)), key=loss)
     return Temperature(
-        temperature=min(max(math.exp(best), COLDEST), HOTTEST),
+        temperature=dict(zip(ends, (COLDEST, HOTTEST), strict=True)).get(best, math.exp(best)),
         at_bound=best in ends,
         nll_before=loss(0.0),
         nll_after=loss(best),

@@ -84,6 +84,8 @@ class EffectFinding:
     win_rate: float
     win_low: float
     win_high: float
+    new_pair_low: float | None  # 95 % prediction limits of one more pair
+    new_pair_high: float | None
     wins: int
     ties: int
     reason: str | None = None

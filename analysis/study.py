@@ -383,6 +383,9 @@ def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
         return None
     wins = win_rate(pairs.baseline, pairs.treatment, higher_is_better=design.higher_is_better)
     size, reason = None, None
+    diff, n = pairs.differences, pairs.n
+    mean = float(diff.mean())
+    reach = float(stats.t.isf(0.025, n - 1) * diff.std(ddof=1) * np.sqrt(1 + 1 / n))
     try:
         size = effect_size(pairs.baseline, pairs.treatment)
     except UnusableRuns as refusal:
@@ -395,6 +398,8 @@ def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
         win_rate=wins.rate,
         win_low=wins.low,
         win_high=wins.high,
+        new_pair_low=None if size is None else mean - reach,
+        new_pair_high=None if size is None else mean + reach,
         wins=wins.wins,
         ties=wins.ties,
         reason=reason,

@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -162,14 +163,13 @@ def decoded(
         return _kept(folder, arrays, classes)
 
 
-def _locked(folder: Path) -> FileLock:
+def _locked(folder: Path) -> AbstractContextManager[object]:
+    """Return the lock of one key, held until the end of the `with` block."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock")
-        lock.acquire()
+        return FileLock(f"{folder}.lock").acquire()
     except OSError as error:
         raise NotKept(str(error)) from error
-    return lock
 
 
 def _kept(

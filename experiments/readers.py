@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ def recognise(data_dir: Path) -> Path:
     """
     if not data_dir.is_dir():
         what = "is a file; --data takes the folder it is in" if data_dir.exists() else "not found"
-        fix = f"bench run cifar10 --data {data_dir.parent}" if data_dir.exists() else FIX
+        fix = (
+            f"bench run cifar10 --data {quote(str(data_dir.parent))}" if data_dir.exists() else FIX
+        )
         raise BadDataset(f"data folder {shown(data_dir)} {what}.", fix=fix)
     if found := _inside(data_dir):
         return found
@@ -58,7 +61,7 @@ def recognise(data_dir: Path) -> Path:
             f"Found: {listed or 'nothing'}.",
             f"Known: {CIFAR10_FOLDER}/, {CIFAR10_ARCHIVE}, or train/CLASS/* and test/CLASS/*.",
         ],
-        fix=f"bench run cifar10 --data {below[0]}" if below else FIX,
+        fix=f"bench run cifar10 --data {quote(str(below[0]))}" if below else FIX,
     )
 
 
@@ -175,7 +178,8 @@ def read_image_folder(root: Path) -> Decoded:
         raise BadDataset(
             f"train and test of {shown(root)} have different classes.",
             facts=[f"Only in {split}: {', '.join(n[:6])}." for split, n in only.items() if n],
-            fix=f"give train and test the same folders, then bench run cifar10 --data {root}",
+            fix="give train and test the same folders, then "
+            f"bench run cifar10 --data {quote(str(root))}",
         )
     listed = {split: [f for group in files[split].values() for f in group] for split in files}
 

@@ -37,7 +37,7 @@ def fine_tune(trial: Trial, images: Images) -> Outcome:
     size = int(settings["image_size"])
 
     trunk, head = network(settings, len(images.classes), trial.torch_rng("init"))
-    trunk, head = trunk.to(device, memory_format=torch.channels_last), head.to(device)
+    trunk, head = trunk.to(device).to(memory_format=torch.channels_last), head.to(device)
     known = f"{trunk_digest(trunk)} {images.digest}"
     per_class = int(settings["train_per_class"]), int(settings["validation_per_class"])
     rows, held_out = stratified(images.train_labels, per_class, trial.rng("subset"))

@@ -3,6 +3,7 @@
 import warnings
 from functools import cache, lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -154,7 +155,8 @@ def _require_fit(state: State, model: str, path: Path) -> None:
     raise BadWeights(
         f"{shown(path)} does not fit {model}.",
         facts=[f"{what}: {len(k)} tensors, first {k[0]}." for what, k in lists.items() if k],
-        fix=f"bench run cifar10 --set model={fits[0] if fits else 'NAME'} --set weights={path}",
+        fix="bench run cifar10 "
+        f"--set model={fits[0] if fits else 'NAME'} --set weights={quote(str(path))}",
     )
 
 

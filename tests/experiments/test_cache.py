@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from experiments import cache
 from experiments.cache import DownloadFailed, NotKept, cache_dir, decoded, download, reachable
@@ -107,6 +108,16 @@ def test_several_workers_decode_once():
     assert {f.digest for f in found} == {found[0].digest}
     assert found[-1].arrays["train"].tolist() == np.arange(12).reshape(3, 4).tolist()
     assert found[-1].classes == ("cat", "dog")
+
+
+def test_the_lock_is_free_afterwards_even_when_decoding_failed():
+    def fail():
+        raise ValueError("not an image")
+
+    with pytest.raises(ValueError, match="not an image") as failed:  # keeps the frames alive
+        decoded("key", fail)
+    with FileLock(cache_dir() / "decoded" / "key.lock", timeout=0):
+        assert failed.value.args == ("not an image",)
 
 
 def test_another_key_is_another_source():

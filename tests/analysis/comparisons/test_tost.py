@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from analysis.comparisons import paired_t, tost
@@ -30,8 +31,6 @@ def test_equals_statsmodels_for_paired_t(differences):
 
 @given(st.floats(-0.01, 0.01), st.floats(1e-4, 0.01), st.floats(1, 100))
 def test_says_equivalent_where_the_ninety_percent_interval_lies_inside(mean, error, df):
-    from scipy import stats
-
     reach = stats.t.isf(0.05, df) * error
     inside = mean - reach > -0.005 and mean + reach < 0.005
     assert (tost(mean, error, df, margin=0.005).p_value < 0.05) == inside

@@ -1,0 +1,151 @@
+"""Effect: each seed in both arms (F1), and the difference with its uncertainty (F2)."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import seaborn as sns
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.figures.canvas import (
+    BAND,
+    BASELINE,
+    COLOURS,
+    INK,
+    TREATMENT,
+    VERDICT_COLOUR,
+    Drawing,
+    axes,
+    finish,
+)
+from analysis.findings import Findings, Treatment
+from analysis.format import difference, interval, level, scale, suffix, value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def slopes(f: Findings, c: Treatment) -> Drawing:
+    """Draw one line a seed from the baseline's value to the treatment's."""
+    unit, design = f.measure.unit, f.design
+    factor = scale(unit)
+    base = np.array(c.sufficient.baseline) * factor
+    other = np.array(c.sufficient.treatment) * factor
+    rises = other >= base
+    with axes() as ax:
+        for left, right, up in zip(base, other, rises, strict=True):
+            style = {"color": TREATMENT, "alpha": 0.55} if up else {"color": BASELINE, "ls": "--"}
+            ax.plot([0, 1], [left, right], lw=0.9, **style)
+        for x, name, colour in ((-0.17, design.baseline, BASELINE), (1.17, c.treatment, TREATMENT)):
+            arm = f.arm(name)
+            if arm.mean is None:
+                continue
+            if arm.low is not None and arm.high is not None:
+                ax.plot([x, x], [arm.low * factor, arm.high * factor], color=colour, lw=2.2)
+            face = "none" if name == design.baseline else colour
+            ax.plot([x], [arm.mean * factor], "o", ms=5.5, mfc=face, mec=colour, mew=1.6)
+            shift, side = (-0.06, "right") if x < 0 else (0.06, "left")
+            text = value(arm.mean, unit)
+            ax.text(x + shift, arm.mean * factor, text, ha=side, va="center", color=colour)
+        ax.set_xlim(-0.62, 1.62)
+        ax.set_xticks([0, 1], [short(design.baseline), short(c.treatment)])
+        ax.set_ylabel(axis_label(f))
+        ax.grid(axis="x", visible=False)
+        ups, downs = int((other > base).sum()), int((other < base).sum())
+        kind = "interval" if c.n_pairs > 1 else "value"
+        return finish(
+            ax,
+            name=f"f1-{f.design.treatments.index(c.treatment)}",
+            title=f"{f.metric_label}: each seed in both arms",
+            description=(
+                f"Slope chart of {c.n_pairs} seeds from {design.baseline} to {c.treatment}: "
+                f"{ups} rise, {downs} fall. Means {value(f.arm(design.baseline).mean, unit)} and "
+                f"{value(f.arm(c.treatment).mean, unit)}."
+            ),
+            caption=(
+                "One line per seed: blue rises, dashed grey falls. Outer bars: mean with "
+                f"{level(1 - design.alpha)} {kind} of each arm over seeds. Whether these overlap "
+                "decides nothing; the comparison is paired."
+            ),
+        )
+
+
+def dots(f: Findings, c: Treatment) -> Drawing:
+    """Draw every seed's difference beside the mean, its interval and sampling distribution."""
+    unit = f.measure.unit
+    factor = scale(unit)
+    diff = np.array(c.differences) * factor
+    p, colour = c.primary, COLOURS[VERDICT_COLOUR[c.verdict.word]]
+    with axes() as ax:
+        _margin(ax, f, factor)
+        ax.axhline(0, color=INK, lw=0.9)
+        open_dots = c.verdict.word == "none"
+        ax.set_xlim(-0.55, 1.75)
+        _swarm(ax, diff, hollow=open_dots)
+        if p.difference is not None and p.low is not None and p.high is not None:
+            low, mean, high = p.low * factor, p.difference * factor, p.high * factor
+            if p.standard_error and p.df:
+                error = p.standard_error * factor
+                ys = np.linspace(mean - 4 * error, mean + 4 * error, 120)
+                density = stats.t.pdf((ys - mean) / error, p.df)
+                ax.fill_betweenx(
+                    ys, 1, 1 + 0.55 * density / density.max(), color=colour, alpha=0.18, lw=0
+                )
+            if not open_dots:
+                ax.plot([1, 1], [low, high], color=colour, lw=3)
+                ax.plot([1], [mean], "o", ms=7, color=colour, mec=COLOURS["bg"], mew=1.4)
+        ax.set_xlim(-0.55, 1.75)
+        ax.set_xticks([0, 1], [f"{c.n_pairs} seeds", "mean"])
+        ax.set_ylabel(f"difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
+        ax.grid(axis="x", visible=False)
+        limits = interval(p.low, p.high, unit, guards=f.design.guards)
+        return finish(
+            ax,
+            name=f"f2-{f.design.treatments.index(c.treatment)}",
+            title=f"Difference in {f.metric_label}, {c.treatment} minus {f.design.baseline}",
+            description=(
+                f"{c.n_pairs} differences from {difference(min(c.differences), unit)} to "
+                f"{difference(max(c.differences), unit)}; mean {difference(p.difference, unit)}, "
+                f"{level(p.level)} interval {limits}."
+                if c.differences
+                else "No complete pair."
+            ),
+            caption=(
+                "Dots: one per seed. Bar: mean with the verdict's "
+                f"{level(p.level)} interval; curve: its sampling distribution."
+                + (" Shaded: inside the margin." if f.design.margin else "")
+            ),
+        )
+
+
+def _swarm(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
+    """Draw every seed as a dot of its own, side by side where they are equal."""
+    size = 4.0 if values.size <= 40 else max(1.2, 25 / float(np.sqrt(values.size)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a dot that found no place is drawn over
+        sns.swarmplot(
+            x=np.zeros(values.size),
+            y=values,
+            ax=ax,
+            size=size,
+            facecolor="none" if hollow else TREATMENT,
+            edgecolor=TREATMENT,
+            linewidth=0.9,
+            native_scale=True,
+        )
+
+
+def _margin(ax: "Axes", f: Findings, factor: float) -> None:
+    if f.design.margin is not None:
+        ax.axhspan(-f.design.margin * factor, f.design.margin * factor, color=BAND, lw=0, zorder=0)
+
+
+def axis_label(f: Findings) -> str:
+    """Return the metric with its printed unit."""
+    return f"{f.metric_label} (%)" if f.measure.unit == "fraction" else short(f.metric_label, 40)
+
+
+def short(name: str, most: int = 22) -> str:
+    """Return a name that fits under an axis."""
+    return name if len(name) <= most else name[: most - 1] + "…"

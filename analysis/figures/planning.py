@@ -1,0 +1,109 @@
+"""Planning: what this design can see (F3), and how the pairs came in (F4)."""
+
+import numpy as np
+
+from analysis.figures.canvas import (
+    BAND,
+    COLOURS,
+    INK,
+    MUTED,
+    TREATMENT,
+    VERDICT_COLOUR,
+    Drawing,
+    axes,
+    finish,
+)
+from analysis.findings import Findings, Treatment
+from analysis.format import interval, number, scale, spread, suffix
+from analysis.power import power
+
+
+def sensitivity(f: Findings, c: Treatment) -> Drawing:
+    """Draw the chance of p < alpha against the true difference, for few, some and all seeds."""
+    unit, sd, gain = f.measure.unit, c.power.sd, c.power.detectable_at_80
+    factor = scale(unit)
+    if not sd or gain is None:
+        raise ValueError("without a spread over seeds there is no sensitivity to draw")
+    planned = c.n_pairs
+    counts = [n for n in (5, 10) if n <= planned / 1.5] + [planned]  # closer curves would overlap
+    top = 1.6 * power_reach(sd, counts[0])
+    xs = np.linspace(1e-9, max(top, 1.5 * gain), 80)
+    alpha = 1 - c.primary.level
+    with axes() as ax:
+        for n in counts:
+            ys = [100 * power(float(x), sd, n, alpha=alpha) for x in xs]
+            main = n == planned
+            colour = TREATMENT if main else MUTED
+            ax.plot(xs * factor, ys, color=colour, lw=1.9 if main else 1)
+            half = int(np.argmin(np.abs(np.array(ys) - (62 if main else 45))))
+            ax.annotate(
+                f"{n} pairs",
+                (xs[half] * factor, ys[half]),
+                (5, -3),
+                color=colour,
+                textcoords="offset points",
+            )
+        ax.axhline(80, color=COLOURS["rule"], lw=0.9, ls=(0, (3, 3)))
+        ax.set_ylim(0, 102)
+        ax.set_xlim(0, None)
+        ax.set_xlabel(f"true difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
+        ax.set_ylabel(f"chance of p < {alpha:.3g} (%)")
+        return finish(
+            ax,
+            name=f"f3-{f.design.treatments.index(c.treatment)}",
+            title="Sensitivity of this number of seeds",
+            description=(
+                f"With {planned} pairs and an SD of {spread(sd, unit)} over seeds the chance is "
+                "80% at the point where the curve crosses the dashed line."
+            ),
+            caption=(
+                f"Chance of p < {alpha:.3g} on this test set against the true difference, using "
+                f"the observed SD of {spread(sd, unit)}. “Observed power” is not reported: it "
+                "only restates p."
+            ),
+        )
+
+
+def power_reach(sd: float, n: int) -> float:
+    """Return roughly the difference that n seeds see nearly always."""
+    return 4.2 * sd / float(np.sqrt(n))
+
+
+def as_they_came(f: Findings, c: Treatment) -> Drawing:
+    """Draw the running mean with its anytime-valid band, and the final interval beside it."""
+    unit = f.measure.unit
+    factor = scale(unit)
+    known = [step for step in c.anytime.path if step[2] is not None and step[3] is not None]
+    n = np.array([step[0] for step in known])
+    mean = np.array([step[1] for step in known]) * factor
+    low = np.array([step[2] for step in known], dtype=np.float64) * factor
+    high = np.array([step[3] for step in known], dtype=np.float64) * factor
+    p, colour = c.primary, COLOURS[VERDICT_COLOUR[c.verdict.word]]
+    with axes() as ax:
+        if f.design.margin is not None:
+            ax.axhspan(-f.design.margin * factor, f.design.margin * factor, color=BAND, lw=0)
+        ax.axhline(0, color=INK, lw=0.9)
+        ax.fill_between(n, low, high, color=TREATMENT, alpha=0.15, lw=0)
+        ax.plot(n, mean, color=TREATMENT, lw=1.6)
+        if p.low is not None and p.high is not None and p.difference is not None:
+            x = n[-1] + max(0.7, 0.05 * n[-1])
+            ax.plot([x, x], [p.low * factor, p.high * factor], color=colour, lw=2.6)
+            ax.plot([x], [p.difference * factor], "o", ms=5.5, color=colour)
+        # The first intervals are huge; the picture shows those of the second half in full.
+        wide = float(np.max(np.abs(np.r_[low, high][np.r_[n, n] >= n[-1] / 3])))
+        ax.set_ylim(-1.15 * wide, 1.15 * wide)
+        ax.set_xlabel("completed pairs")
+        ax.set_ylabel(f"running mean{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
+        return finish(
+            ax,
+            name=f"f4-{f.design.treatments.index(c.treatment)}",
+            title="As the pairs came in",
+            description=(
+                f"After {int(n[-1])} pairs the mean is {number(known[-1][1], unit)} with an "
+                f"anytime-valid interval of {interval(known[-1][2], known[-1][3], unit)}."
+            ),
+            caption=(
+                "Line: running mean in plan order. Band: 95% anytime-valid interval, which stays "
+                "honest however often one looks. Right: the verdict's interval."
+            ),
+        )

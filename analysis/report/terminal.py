@@ -1,0 +1,153 @@
+"""Terminal: the summary that ends a run, 80 columns wide, from the same findings."""
+
+from analysis import format as form
+from analysis.figures.strip import Axis
+from analysis.findings import Findings, Treatment
+from analysis.report import words
+
+WIDTH = 80
+ASCII = {
+    "▲": "^",
+    "▼": "v",
+    "≈": "~",
+    "–": "-",
+    "→": "->",
+    "░": ".",
+    "│": "|",
+    "├": "[",
+    "┤": "]",
+    "━": "=",
+    "●": "o",
+    "◆": "*",
+    "○": "o",
+    "─": "-",
+    "\u2212": "-",
+    "’": "'",
+    "α": "alpha",
+    "±": "+-",
+    "·": "-",
+    "∞": "inf",
+    "—": "-",
+}
+
+
+def summary(f: Findings, *, report: str | None, unicode: bool = True) -> str:
+    """Return what `bench run` prints at its end.
+
+    Parameters
+    ----------
+    f : what `study` found
+    report : the path of the HTML report, or None if none was written
+    unicode : False where the terminal cannot show it
+    """
+    planned = len(f.design.seeds)
+    pairs = min(c.n_pairs for c in f.comparisons)
+    data = (f.provenance.get("data") or {}).get("name")
+    head = [f.design.experiment, ", ".join(x for x in (data, f.metric_label) if x)]
+    lines = [f"{'   '.join(head)}   {pairs} of {words.count(planned, 'pair')}", ""]
+    for c in f.comparisons:
+        lines += [*_answer(f, c), ""]
+    lines += _facts(f, report)
+    text = "\n".join(lines)
+    if not unicode:
+        for sign, plain in ASCII.items():
+            text = text.replace(sign, plain)
+        text = text.encode("ascii", "replace").decode()
+    return text
+
+
+def _answer(f: Findings, c: Treatment) -> list[str]:
+    provisional = ", provisional" if c.verdict.provisional else ""
+    lines = _wrapped(f"  {c.verdict.glyph} {c.verdict.label}{provisional}  {c.verdict.headline}", 4)
+    lines.append("")
+    numbers = [part for part in words.headline_numbers(f, c) if part]
+    if c.verdict.word == "none":
+        lines += [f"    {part}" for part in numbers]
+    else:
+        won = f"won on {c.effect.wins} of {c.n_pairs} seeds" if c.effect else ""
+        estimate = form.difference(c.primary.difference, f.measure.unit)
+        lines.append("    " + "   ".join([estimate, numbers[0], *numbers[2:]]))
+        lines.append("    " + "   ".join(part for part in (numbers[1], won) if part))
+        lines += ["", *_strip(f, c)]
+    for line in words.more_about_verdict(f, c):
+        lines += ["", *_wrapped(f"    {line}", 4)]
+    if f.design.claim is not None:
+        head, tail = words.claim_fact(f, c)
+        lines += ["", *_wrapped(f"  claim    {head.lower()}: {tail}", 11)]
+    if f.calibration:
+        head, tail = words.cost_fact(f, c)
+        lines += _wrapped(f"  cost     {head[:1].lower()}{head[1:]}. {tail}", 11)
+    lines += _wrapped(f"  reach    {_reach(f, c)}", 11)
+    return lines
+
+
+def _reach(f: Findings, c: Treatment) -> str:
+    text = words.reach(f, c).split(" Other data sets")[0]
+    return text[:1].lower() + text[1:]
+
+
+def _strip(f: Findings, c: Treatment) -> list[str]:
+    """Draw the margin, the interval and the estimate in one line over an axis."""
+    factor, p, design = form.scale(f.measure.unit), c.primary, f.design
+    if p.low is None or p.high is None or p.difference is None:
+        return []
+    low, high = p.low * factor, p.high * factor
+    marks = [0.0, low, high]
+    margin = design.margin * factor if design.margin else None
+    if margin is not None:
+        marks += [margin, -margin]
+    axis = Axis(marks, 4.0, WIDTH - 6.0, ticks=7)
+    row = [" "] * WIDTH
+    if margin is not None:
+        for i in range(round(axis(-margin)), round(axis(margin)) + 1):
+            row[i] = "░"
+    row[round(axis(0))] = "│"
+    for i in range(round(axis(low)), round(axis(high)) + 1):
+        row[i] = "━"
+    row[round(axis(low))], row[round(axis(high))] = "├", "┤"
+    row[round(axis(p.difference * factor))] = "●"
+    labels = [" "] * (WIDTH + 8)
+    for tick in axis.ticks():
+        text = axis.label(tick)
+        start = max(0, round(axis(tick)) - len(text) // 2)
+        if all(cell == " " for cell in labels[max(0, start - 1) : start + len(text) + 1]):
+            labels[start : start + len(text)] = text
+    return ["".join(row).rstrip(), "".join(labels).rstrip()[:WIDTH]]
+
+
+def _facts(f: Findings, report: str | None) -> list[str]:
+    failed = [c for c in f.checks if c.state == "failed" and c.level != "note"]
+    passed = sum(c.state == "passed" for c in f.checks)
+    unanswered = sum(c.state == "not checked" for c in f.checks)
+    text = f"{passed} passed, {unanswered} not checked"
+    if failed:
+        listed = "; ".join(_short(c.text) for c in failed)
+        text += f", {words.count(len(failed), 'caution')}: {listed}"
+    lines = _wrapped(f"  checks   {text}", 11)
+    times = [run.duration_s for run in f.runs if run.duration_s is not None]
+    device = "GPU time" if any("cuda" in run.device for run in f.runs) else "CPU time"
+    spent = f"{words.count(len(times), 'run')}, {form.duration(sum(times))} of {device}"
+    lines += [f"  spent    {spent}"]
+    for note in f.provenance.get("notes") or ():
+        lines += _wrapped(f"  note     {note}", 11)
+    lines += ["", *([f"  report   {report}"] if report else []), "  next     bench ui"]
+    return lines
+
+
+def _short(text: str) -> str:
+    text = text.split(":")[0].split(" (")[0].rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Wrap at 80 columns, keeping the first line's own spacing."""
+    lines, current = [], ""
+    lead = len(text) - len(text.lstrip())
+    for word in text[lead:].split(" "):
+        candidate = f"{current} {word}" if current else " " * lead + word
+        if len(candidate) > WIDTH - 1 and current.strip():
+            lines.append(current)
+            current = " " * indent + word
+        else:
+            current = candidate
+    return [*lines, current]
