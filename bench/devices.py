@@ -85,7 +85,7 @@ def slots(wanted: str = "auto", *, per_device: int = 1, workers: int | None = No
         raise BadDevices(
             f'--devices "{wanted}": {trouble}.',
             facts=[f"There {'is' if len(there) == 1 else 'are'}: {', '.join(['cpu', *there])}."],
-            fix="leave --devices out, or --devices cpu",
+            fix="--devices cpu",
         )
     return _accelerator_slots(names, per_device)
 

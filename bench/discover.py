@@ -59,13 +59,14 @@ def discover(name: str) -> Discovered:
     UnknownExperiment : no such experiment, file or module
     BadExperiment : the file does not import, or defines no valid EXPERIMENT
     """
-    reference = _reference(name)
+    reference = reference_of(name)
     experiment = load(reference)
-    path = _file_of(reference)
+    path = file_of(reference)
     return Discovered(experiment, reference, _local_source(path))
 
 
-def _reference(name: str) -> str:
+def reference_of(name: str) -> str:
+    """Return the module or file that a name stands for, without importing it."""
     if name in built_in():
         return f"experiments.{name}"
     if name.endswith(".py") or "/" in name or "\\" in name:
@@ -158,7 +159,8 @@ def _where(error: BaseException, reference: str) -> str:
     return f"In line {own[-1].lineno}: {own[-1].line}"
 
 
-def _file_of(reference: str) -> Path:
+def file_of(reference: str) -> Path:
+    """Return the source file of an experiment."""
     if reference.endswith(".py"):
         return Path(reference)
     spec = importlib.util.find_spec(reference)

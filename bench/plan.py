@@ -281,7 +281,7 @@ def _fitting(key: str, value: Any, known: Mapping[str, Any]) -> Any:
                 *([f"Closest: {close[0]}."] if close else []),
                 f"Known: {', '.join(known) or 'none'}.",
             ],
-            fix=f"--set {close[0] if close else next(iter(known), 'epochs')}=…",
+            fix=f"--set {_example(close[0] if close else next(iter(known), 'epochs'), known)}",
         )
     old = known[key]
     numbers = isinstance(old, (int, float)) and not isinstance(old, bool)
@@ -297,6 +297,10 @@ def _fitting(key: str, value: Any, known: Mapping[str, Any]) -> Any:
             fix=f"--set {key}={json.dumps(old)}",
         )
     return float(value) if isinstance(old, float) and isinstance(value, int) else value
+
+
+def _example(key: str, known: Mapping[str, Any]) -> str:
+    return f"{key}={json.dumps(known.get(key, 1))}"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -77,6 +77,7 @@ class Benchmark:
     active_at: float
     plan: Plan
     events: tuple[dict[str, Any], ...]
+    verdict: str | None = None  # of the last report
 
     def design(self) -> Design:
         """Return the plan as the analysis reads it, with its history."""
@@ -234,6 +235,7 @@ class Store:
             active_at=float(tags.get("bench.active_at", 0)),
             plan=Plan.from_dict(record["plan"]),
             events=tuple(record["events"]),
+            verdict=tags.get("bench.verdict"),
         )
 
     def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
@@ -248,6 +250,11 @@ class Store:
         for runs in found.values():
             runs.sort(key=lambda child: child.started)
         return found
+
+    def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
+        """Return finished, failed or running for every trial with a run that counts."""
+        current = {key: _current(runs) for key, runs in self.children(benchmark).items()}
+        return {key: c.status.lower() for key, c in current.items() if c is not None}
 
     def holder(self, benchmark_id: str) -> dict[str, Any] | None:
         """Return who is running a benchmark on this machine, or None."""

@@ -51,7 +51,8 @@ def bootstrap_t(
     diff = seed_differences(baseline, treatment)
     mean, error = float(diff.mean()), float(stats.sem(diff))
     # One orientation and order, so that neither seed order nor the name of an arm changes a draw.
-    sign = -1.0 if mean < 0 else 1.0
+    # A mean of zero but for rounding has no sign.
+    sign = -1.0 if mean < -1e-12 * float(np.abs(diff).max()) else 1.0
     t = _resampled_t(np.sort(sign * diff), n_resamples, rng)
     observed = abs(mean) / error
     beyond = min(int((t >= observed).sum()), int((t <= observed).sum()))

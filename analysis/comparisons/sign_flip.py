@@ -59,7 +59,8 @@ def sign_flip(
     diff = both[1] - both[0]
     mean = float(diff.mean())
     # One orientation and order, so that neither seed order nor the name of an arm changes a draw.
-    sign = -1.0 if mean < 0 else 1.0
+    # A mean of zero but for rounding has no sign.
+    sign = -1.0 if mean < -1e-12 * float(np.abs(diff).max()) else 1.0
     ordered = np.sort(sign * diff)
     exact = diff.size <= EXACT_UP_TO
     if exact:

@@ -100,6 +100,8 @@ def test_the_order_of_the_seeds_does_not_matter(analysis, arms, random):
 @given(two_arms())
 @settings(max_examples=15, deadline=None)
 def test_swapping_the_arms_flips_the_sign(analysis, arms):
+    # arms of equal mean have no order: swapping them draws other resamples
+    assume(analysis is not bootstrap or abs(np.mean(arms[1] - arms[0])) > 1e-9)
     r, swapped = analysis(*arms), analysis(*arms[::-1])
     assert swapped.p_value == pytest.approx(r.p_value, rel=1e-6)
     assert swapped.difference == pytest.approx(-r.difference, abs=1e-12)

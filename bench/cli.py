@@ -1,0 +1,798 @@
+"""The command line: parse, call, print."""
+
+import difflib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analysis.errors import Refusal
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
+    from bench.discover import Discovered
+    from bench.plan import Plan, TrialKey
+    from bench.runner import Ran
+    from bench.tracking import Benchmark, Store
+
+ASSUMED_SD = 0.008  # of a paired accuracy difference, before anything is known
+EXIT_CODES = (
+    "Exit codes: 0 done, whatever the verdict; 2 usage; 3 incomplete, resumable; "
+    "4 environment (memory, disk, data set, lock); 5 damaged or mismatched data; "
+    "10 --fail-on matched; 130 interrupted, 143 terminated."
+)
+DESIGN, DEVICES, OUTPUT, STORE = "Design", "Devices", "Output", "Store"
+
+app = typer.Typer(
+    help="Does my training trick really help? Paired trainings over seeds, honest intervals.",
+    epilog="bench COMMAND -h shows a command's options and examples.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+class Usage(Refusal):
+    """A command line that cannot be understood."""
+
+    code = "option"
+    exit_status = 2
+
+
+Name = Annotated[str | None, typer.Argument(help="Built-in experiment, file or module.")]
+StoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URI",
+        rich_help_panel=STORE,
+        help="MLflow store (default: $MLFLOW_TRACKING_URI, else sqlite:///mlruns/mlflow.db).",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON object on stdout.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", rich_help_panel=OUTPUT, help="No progress, errors only.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help="Show tracebacks.")
+]
+NoColor = Annotated[
+    bool, typer.Option("--no-color", rich_help_panel=OUTPUT, help="No colour (also NO_COLOR).")
+]
+FailOn = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-on",
+        metavar="WORDS",
+        rich_help_panel=OUTPUT,
+        help="Exit 10 on worse, inconclusive, none, equivalent or better (a list).",
+    ),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from bench import __version__
+
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bench(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Does my training trick really help? Paired trainings over seeds, honest intervals."""
+
+
+# -- bench run -------------------------------------------------------------------------------
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    name: Name = None,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds", "-s", metavar="N|LIST", rich_help_panel=DESIGN, help="20, 0-19 or 0,3,7."
+        ),
+    ] = "20",
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=DESIGN,
+            metavar="X",
+            help="Smallest difference worth having, pp for accuracies (default: the experiment's).",
+        ),
+    ] = None,
+    claim: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=DESIGN,
+            metavar="PP",
+            help="Gain to check, e.g. 0.30 (default: the experiment's).",
+        ),
+    ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=DESIGN,
+            metavar="WHAT",
+            help="seeds-and-examples, or seeds (this test set only).",
+        ),
+    ] = "seeds-and-examples",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            rich_help_panel=DESIGN,
+            help="Change a setting of every arm; repeatable.",
+        ),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:K=V",
+            rich_help_panel=DESIGN,
+            help="Add a treatment arm; repeatable.",
+        ),
+    ] = None,
+    devices: Annotated[
+        str,
+        typer.Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu, or GPUs 0,1."),
+    ] = "auto",
+    per_device: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=DEVICES, help="Runs at once on each GPU."),
+    ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=DEVICES,
+            help="CPU workers, one thread each (default: one a core).",
+        ),
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=DEVICES, help="After out-of-memory or a crash."),
+    ] = 1,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MIN", rich_help_panel=DEVICES, help="A run that takes longer has failed."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", rich_help_panel=STORE, help="Download nothing.")
+    ] = False,
+    store: StoreUri = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", rich_help_panel=STORE, help="Start anew; nothing is overwritten."),
+    ] = False,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEED:ARM",
+            rich_help_panel=STORE,
+            help="Repeat one run; the old one is kept and marked.",
+        ),
+    ] = None,
+    blind: Annotated[
+        bool,
+        typer.Option(
+            "--blind", rich_help_panel=OUTPUT, help="Hide the running difference until the end."
+        ),
+    ] = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Train and record only.")
+    ] = False,
+    fail_on: FailOn = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Train two arms over the same seeds and report whether they differ.
+
+    \b
+      bench run                                  digits, or cifar10 where it can
+      bench run digits --seeds 20                20 pairs on every core
+      bench run cifar10 --claim 0.30             check a claimed +0.30 pp
+      bench run my_experiment.py --seeds 0-9     an experiment of your own
+
+    The same command again goes on where it stopped, and trains nothing twice.
+    """
+    from bench.devices import slots
+    from bench.plan import parse_seeds
+
+    if offline:
+        os.environ["BENCH_OFFLINE"] = "1"
+    words = _fail_words(fail_on)
+    wanted = parse_seeds(seeds)
+    if scope not in ("seeds-and-examples", "seeds"):
+        raise Usage(f'--scope "{scope}" is not seeds-and-examples or seeds.', fix="--scope seeds")
+    if timeout is not None and timeout <= 0:
+        raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
+    if retries < 0:
+        raise Usage(f"--retries {retries} is below 0.", fix="--retries 1")
+    folder = _data_folder(data)
+    places = slots(devices, per_device=per_device, workers=workers)
+    chosen, note = _choose(name, folder)
+    session = _Session(store, quiet=quiet or as_json)
+    with session.warmed(chosen, places, retries):
+        found, plan = _plan(
+            chosen,
+            folder,
+            seeds=wanted,
+            margin=margin,
+            claim=claim,
+            scope=scope.replace("-", "_"),
+            overrides=setting or (),
+            extra_arms=arm or (),
+        )
+        repeated = _keys(redo or (), plan)
+        session.say(_first_line(plan, note, len(places)))
+        ran = session.train(
+            found,
+            plan,
+            places,
+            folder=folder,
+            retries=retries,
+            timeout_s=None if timeout is None else 60 * timeout,
+            redo=repeated,
+            fresh=fresh,
+            blind=blind,
+            notes=[note] if note else [],
+        )
+    findings = None
+    if not no_report:
+        findings = session.report(ran.benchmark, as_json=as_json, failures=bool(ran.failures))
+    _end(ran, findings, words, command=_again(chosen))
+
+
+class _Session:
+    """One `bench run`: the store, the workers and what is said meanwhile."""
+
+    def __init__(self, uri: str | None, *, quiet: bool) -> None:
+        self.uri, self.quiet = uri, quiet
+        self.store: Store | None = None
+        self.pool: Any = None
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warmed(self, name: str, places: Sequence[Any], retries: int) -> Any:
+        """Start the workers at once where nothing can be finished yet: imports take seconds."""
+        import contextlib
+
+        from bench.discover import reference_of
+
+        reference = reference_of(name)  # a name that does not exist starts no workers
+        stack = contextlib.ExitStack()
+        if not _store_exists(self.uri):
+            from bench.pool import Pool
+
+            self.pool = stack.enter_context(Pool(places, retries=retries))
+            self.pool.warm(reference)
+        return stack
+
+    def train(
+        self,
+        found: "Discovered",
+        plan: "Plan",
+        places: Sequence[Any],
+        *,
+        folder: Path | None,
+        retries: int,
+        timeout_s: float | None,
+        redo: "frozenset[TrialKey]",
+        fresh: bool,
+        blind: bool,
+        notes: list[str],
+    ) -> "Ran":
+        from bench import provenance, runner
+        from bench.discover import file_of
+        from bench.progress import progress
+        from bench.reporting import looker
+        from bench.tracking import Store, redacted
+
+        self.store = Store(self.uri)
+        options = runner.Options(
+            slots=places,
+            data_dir=folder,
+            retries=retries,
+            timeout_s=timeout_s,
+            redo=redo,
+            fresh=fresh,
+        )
+        command = ["bench", *(redacted(word) for word in sys.argv[1:])]
+        facts = provenance.collect(command, file_of(found.reference), places)
+        return runner.run(
+            plan,
+            found,
+            store=self.store,
+            options=options,
+            provenance={**facts, "notes": notes},
+            watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
+            look=looker(plan),
+            pool=self.pool,
+        )
+
+    def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
+        from analysis.table import BadTables
+
+        if self.store is None:
+            raise RuntimeError("a report was asked for before anything was recorded")
+        try:
+            return _report(self.store, benchmark, out=None, as_json=as_json)
+        except BadTables:
+            if failures:  # nothing to compare yet; the failures themselves are shown instead
+                return None
+            raise
+
+
+def _store_exists(uri: str | None) -> bool:
+    """Tell, without importing MLflow, whether something may have been recorded already."""
+    import re
+
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
+    match = re.fullmatch(r"sqlite:///(.+)", uri)
+    return match is None or Path(match[1]).exists()
+
+
+def _data_folder(data: Path | None) -> Path | None:
+    if data is None:
+        return None
+    folder = data.expanduser().absolute()
+    if not folder.exists():
+        raise DataTrouble(
+            f"there is no folder {data}.",
+            facts=["--data names the folder that holds the data set."],
+            fix="--data FOLDER",
+        )
+    return folder
+
+
+class DataTrouble(Refusal):
+    """A data set that is not where it should be."""
+
+    code = "dataset"
+    exit_status = 4
+
+
+def _choose(name: str | None, folder: Path | None) -> tuple[str, str | None]:
+    """Return the experiment, and the reason where no NAME was typed."""
+    if name is not None:
+        return name, None
+    if folder is not None:
+        return "cifar10", "No NAME was given; --data means cifar10."
+    from bench.devices import accelerators
+
+    if not accelerators():
+        return "digits", "No NAME was given and there is no GPU, so the embedded digits are used."
+    from experiments.cifar10 import ready
+
+    reason = ready(None)
+    if reason is None:
+        return "cifar10", "No NAME was given; there is a GPU, data and weights, so cifar10."
+    return "digits", f"No NAME was given and {reason.rstrip('.')}: the embedded digits are used."
+
+
+def _plan(
+    name: str,
+    folder: Path | None,
+    *,
+    seeds: Sequence[int],
+    margin: float | None,
+    claim: float | None,
+    scope: Any,
+    overrides: Sequence[str],
+    extra_arms: Sequence[str],
+) -> "tuple[Discovered, Plan]":
+    from bench.discover import discover
+    from bench.plan import BadSetting, arms_with, in_metric_units, make_plan
+
+    found = discover(name)
+    experiment = found.experiment
+    if margin is not None and not 0 < margin < float("inf"):
+        raise BadSetting(f"--margin {margin:g} is not a number above 0.", fix="--margin 0.3")
+    if claim is not None and not abs(claim) < float("inf"):
+        raise BadSetting(f"--claim {claim} is not a number.", fix="--claim 0.3")
+    arms = arms_with(found, overrides, extra_arms)
+    data: Any = {}
+    if experiment.prepare is not None:
+        for settings in arms.values():  # a setting may be wrong in one arm only
+            data = experiment.prepare(settings, folder)
+    return found, make_plan(
+        found,
+        data=dict(data),
+        arms=arms,
+        seeds=seeds,
+        margin=in_metric_units(margin, experiment.metric),
+        claim=in_metric_units(claim, experiment.metric),
+        scope=scope,
+    )
+
+
+def _first_line(plan: "Plan", note: str | None, workers: int) -> str:
+    """Say which gain these seeds can detect, before anything is trained."""
+    from analysis.format import magnitude, suffix
+    from analysis.metrics import METRICS
+    from analysis.power import detectable, seeds_for
+
+    n, known = len(plan.seeds), METRICS.get(plan.metric)
+    prefix = f"{note} " if note else ""
+    if n < 2:
+        first = f"{prefix}{plan.experiment}: one pair cannot tell luck from gain."
+    elif known is None or known.unit != "fraction":
+        gain = detectable(1.0, n)
+        first = (
+            f"{prefix}{plan.experiment}: {n} seeds can detect {gain:.2g} paired SDs (80% power)."
+        )
+    else:
+        gain = detectable(ASSUMED_SD, n)
+        first = (
+            f"{prefix}{plan.experiment}: {n} seeds can detect {100 * gain:.2f} pp "
+            f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
+        )
+        target = plan.claim or plan.margin
+        needed = seeds_for(abs(target), ASSUMED_SD) if target else None
+        if target and needed:
+            first += f"; {magnitude(target, known.unit)}{suffix(known.unit)} takes {needed:,}"
+        first += "."
+    data = plan.data.get("name")
+    parts = [plan.experiment, *([str(data)] if data else [])]
+    parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]
+    return f"{first}\n{'   '.join(parts)}"
+
+
+def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
+    from bench.plan import TrialKey
+
+    keys = set()
+    for text in texts:
+        seed, colon, arm = text.partition(":")
+        if not colon or not seed.strip().isdigit() or arm not in plan.arms:
+            raise Usage(
+                f'--redo "{text}" is not SEED:ARM.',
+                facts=[f"Arms: {', '.join(plan.arms)}."],
+                fix=f"--redo {plan.seeds[0]}:{plan.baseline}",
+            )
+        keys.add(TrialKey(arm, int(seed)))
+    return frozenset(keys)
+
+
+def _again(name: str) -> str:
+    """Return the command that goes on: the one that was typed, at its safest."""
+    words = sys.argv[1:] if sys.argv[1:2] == ["run"] else ["run", name]
+    return " ".join(["bench", *words])
+
+
+def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, command: str) -> None:
+    """Choose the exit status and say what is missing."""
+    if ran.failures:
+        failure = ran.failures[0]
+        more = len(ran.failures) - 1
+        facts = [*failure.facts, "The run is kept as failed and counts in the report."]
+        if more:
+            facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
+        fix = (
+            f"change the experiment in both arms, then {command} --fresh"
+            if failure.code == "nan"
+            else f"mend the cause, then {command}"
+        )
+        raise Incomplete.of(
+            failure.code,
+            f"seed {failure.key.seed:02d}, {failure.key.arm}: {failure.what}",
+            facts=facts,
+            fix=fix,
+        )
+    if findings is not None:
+        _fail_if(findings, words)
+
+
+class Incomplete(Refusal):
+    """Some pairs are missing; the same command goes on."""
+
+    code = "incomplete"
+    exit_status = 3
+
+    @classmethod
+    def of(cls, code: str, what: str, *, facts: Sequence[str], fix: str) -> "Incomplete":
+        """Return one that carries the failure's own code."""
+        refusal = cls(what, facts=facts, fix=fix)
+        refusal.code = code
+        return refusal
+
+
+# -- bench report ----------------------------------------------------------------------------
+
+
+@app.command(epilog=EXIT_CODES)
+def report(
+    name: Name = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="(default: mlruns/reports/NAME)"),
+    ] = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", rich_help_panel=OUTPUT, help="Open it in the browser.")
+    ] = False,
+    fail_on: FailOn = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Rebuild the report of a recorded benchmark; trains nothing.
+
+    \b
+      bench report                the latest benchmark
+      bench report digits         the latest one of an experiment
+      bench report --json         results.json on stdout
+    """
+    from bench.tracking import Store
+
+    words = _fail_words(fail_on)
+    place = Store(store)
+    benchmark = place.benchmark(_experiment_name(name))
+    findings = _report(place, benchmark, out=out, as_json=as_json, open_it=open_it)
+    _fail_if(findings, words)
+
+
+def _report(
+    store: "Store",
+    benchmark: "Benchmark",
+    *,
+    out: Path | None,
+    as_json: bool,
+    open_it: bool = False,
+) -> "Findings":
+    from bench.reporting import find_out, write
+
+    findings = find_out(store, benchmark)
+    written = write(store, benchmark, findings, out)
+    if as_json:
+        print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
+    else:
+        from analysis.report.terminal import summary
+
+        print(summary(findings, report=_shown(written.html), unicode=_unicode()))
+    if open_it:
+        import webbrowser
+
+        webbrowser.open(written.html.as_uri())
+    return findings
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the current folder where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
+
+
+def _experiment_name(name: str | None) -> str | None:
+    """Return the recorded name: of an experiment's file, the name that the file gives itself."""
+    if name is None or not name.endswith(".py"):
+        return name
+    from bench.discover import discover
+
+    return discover(name).experiment.name
+
+
+WORDS = ("better", "worse", "equivalent", "inconclusive", "none")
+
+
+def _fail_words(text: str | None) -> frozenset[str]:
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    for word in words:
+        if word not in WORDS:
+            close = difflib.get_close_matches(word, WORDS, n=1) or ["inconclusive"]
+            raise Usage(
+                f'--fail-on "{word}" is no verdict word.',
+                facts=[f"Words: {', '.join(WORDS)}."],
+                fix=f"--fail-on {close[0]}",
+            )
+    return frozenset(words)
+
+
+def _fail_if(findings: "Findings", words: frozenset[str]) -> None:
+    if any(c.verdict.word in words for c in findings.comparisons):
+        raise typer.Exit(10)
+
+
+# -- bench status ----------------------------------------------------------------------------
+
+
+@app.command(epilog=EXIT_CODES)
+def status(
+    name: Name = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """List the recorded experiments, or one's pairs: done, running, failed.
+
+    \b
+      bench status                every recorded experiment
+      bench status digits         its pairs, seed by seed
+    """
+    from bench.status import listing, one
+    from bench.tracking import Store
+
+    place = Store(store)
+    found = listing(place) if name is None else one(place, _experiment_name(name) or name)
+    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text(unicode=_unicode()))
+
+
+# -- bench ui --------------------------------------------------------------------------------
+
+
+@app.command(epilog=EXIT_CODES)
+def ui(
+    port: Annotated[int, typer.Option(metavar="PORT", help="On 127.0.0.1; 0 takes any.")] = 5000,
+    store: StoreUri = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Open the MLflow UI on the store, for this machine only, until Ctrl-C.
+
+    \b
+      bench ui                    http://127.0.0.1:5000
+      bench ui --port 5001        another port
+    """
+    import threading
+
+    from bench.tracking import Store
+    from bench.ui import free_port, served
+
+    if not 0 <= port <= 65535:
+        raise Usage(f"--port {port} is not a port (0 to 65535).", fix="bench ui --port 5000")
+    free_port(port)
+    place = Store(store)
+    latest = place.benchmark()
+    if not quiet:
+        print("starting MLflow …", file=sys.stderr, flush=True)
+    with served(place.uri, port) as address:
+        runs = f"{address}/#/experiments/{latest.experiment_id}/runs"
+        print(f"{latest.name}   {runs}?workflowType=machine_learning", flush=True)
+        print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+        threading.Event().wait()
+
+
+# -- errors ----------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run the command line and turn refusals into `error[code]`, facts, a fix and a status."""
+    words = sys.argv[1:]
+    if "--no-color" in words:
+        os.environ["NO_COLOR"] = "1"
+    sys.exit(_run(words))
+
+
+def _run(words: Sequence[str]) -> int:
+    verbose = "-v" in words or "--verbose" in words
+    command = typer.main.get_command(app)
+    try:
+        return int(command.main(list(words), prog_name="bench", standalone_mode=False) or 0)
+    except Refusal as refusal:
+        return _refused(refusal, words, verbose)
+    except KeyboardInterrupt:
+        return _interrupted(words, 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.errno != 28:
+            raise
+        return _refused(_disk_full(error), words, verbose)
+    except BaseException as error:
+        if type(error).__name__ == "Terminated":
+            return _interrupted(words, 143)
+        usage = _usage(error, words, command)
+        if usage is None:
+            raise
+        return _refused(usage, words, verbose)
+
+
+def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(refusal)
+    if refusal.fix is not None and refusal.fix.startswith("--"):
+        refusal.fix = f"{_command(words)} {refusal.fix}"
+    if "--json" in words:
+        print(json.dumps({"error": refusal.as_dict()}, indent=1))
+    print(refusal.render(), file=sys.stderr)
+    return refusal.exit_status
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return the command and its NAME, so that a fix works as it is typed."""
+    named = len(words) > 1 and not words[1].startswith("-")
+    return " ".join(["bench", *words[: 2 if named else 1]])
+
+
+def _interrupted(words: Sequence[str], status: int) -> int:
+    if words[:1] == ["ui"]:
+        return 0
+    what = "interrupted" if status == 130 else "terminated"
+    print(f"\n{what}: everything that had finished is recorded.", file=sys.stderr)
+    if words[:1] == ["run"]:
+        print(f"  resume: {' '.join(['bench', *words])}", file=sys.stderr)
+    return status
+
+
+class DiskFull(Refusal):
+    """No space left."""
+
+    code = "disk"
+    exit_status = 4
+
+
+def _disk_full(error: OSError) -> DiskFull:
+    return DiskFull(
+        f"no space left on the disk while writing {error.filename or 'the store'}.",
+        facts=["No finished run was harmed."],
+        fix="free some space, then the same command",
+    )
+
+
+def _usage(error: BaseException, words: Sequence[str], command: Any) -> Usage | None:
+    """Turn the parser's complaint into ours, with the nearest name."""
+    say: Callable[[], str] | None = getattr(error, "format_message", None)
+    if say is None:
+        return None
+    sub = next((w for w in words if w in getattr(command, "commands", {})), None)
+    shown = f"bench {sub}" if sub else "bench"
+    option = getattr(error, "option_name", None)
+    if option is not None and type(error).__name__ == "NoSuchOption":
+        known = _options(command.commands[sub] if sub else command)
+        close = difflib.get_close_matches(option, known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        return Usage(f"{shown} has no option {option}.{hint}", fix=f"{shown} -h")
+    message = " ".join(say().split()).rstrip(".")
+    if sub is None and words and not words[0].startswith("-"):
+        close = difflib.get_close_matches(words[0], list(command.commands), n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        listed = ", ".join(command.commands)
+        return Usage(
+            f'bench has no command "{words[0]}".{hint}',
+            facts=[f"Commands: {listed}."],
+            fix=f"bench {close[0] if close else 'run'} -h",
+        )
+    return Usage(f"{message[:1].lower()}{message[1:]}.", fix=f"{shown} -h")
+
+
+def _options(command: Any) -> list[str]:
+    return [name for param in command.params for name in getattr(param, "opts", ())]

@@ -1,0 +1,167 @@
+"""Status: what is recorded, and how far each benchmark is."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from bench.plan import TrialKey
+from bench.tracking import Benchmark, Store
+
+MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
+ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}
+
+
+class Shown(Protocol):
+    """Something that prints as text and as JSON."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+
+    def text(self, *, unicode: bool) -> str:
+        """Return lines for a terminal."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far one benchmark is."""
+
+    name: str
+    benchmark_id: str
+    verdict: str | None
+    active_at: float
+    held: bool
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trials: dict[TrialKey, str]  # finished, running, failed or waiting
+
+    def pair(self, seed: int) -> str:
+        """Return one word for all arms of a seed."""
+        words = {self.trials[TrialKey(arm, seed)] for arm in self.arms}
+        if words == {"finished"}:
+            return "finished"
+        return next(word for word in ("failed", "running", "waiting", "finished") if word in words)
+
+    def counts(self) -> Counter[str]:
+        """Count the pairs by their word."""
+        return Counter(self.pair(seed) for seed in self.seeds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        counts = self.counts()
+        return {
+            "experiment": self.name,
+            "benchmark_id": self.benchmark_id,
+            "verdict": self.verdict,
+            "running": self.held,
+            "pairs_planned": len(self.seeds),
+            **{f"pairs_{word}": counts[word] for word in MARKS},
+            "trials": [
+                {"arm": key.arm, "seed": key.seed, "status": word}
+                for key, word in self.trials.items()
+            ],
+        }
+
+    def text(self, *, unicode: bool) -> str:
+        """Return lines for a terminal."""
+        counts = self.counts()
+        state = "running now" if self.held else "not running"
+        width = max(len(arm) for arm in self.arms)
+        lines = [f"{self.name}   {len(self.seeds)} pairs planned   {state}", ""]
+        for start in range(0, len(self.seeds), 50):
+            seeds = self.seeds[start : start + 50]
+            lines.append(f"  {'seed':<{width}}  {seeds[0]} to {seeds[-1]}")
+            for arm in self.arms:
+                marks = "".join(MARKS[self.trials[TrialKey(arm, seed)]] for seed in seeds)
+                lines.append(f"  {arm:<{width}}  {marks}")
+        total = ", ".join(
+            f"{counts[word]} {'done' if word == 'finished' else word}" for word in MARKS
+        )
+        lines += ["", f"  pairs    {total}"]
+        if self.verdict:
+            lines.append(f"  verdict  {self.verdict}, when last reported")
+        left = len(self.seeds) - counts["finished"]
+        if left and not self.held:
+            lines.append(f"  resume   bench run {self.name} --seeds {_seeds_text(self.seeds)}")
+        text = "\n".join(lines)
+        return text if unicode else _plain(text)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All benchmarks of a store."""
+
+    states: tuple[State, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        listed = [state.as_dict() for state in self.states]
+        return {"benchmarks": [{k: v for k, v in s.items() if k != "trials"} for s in listed]}
+
+    def text(self, *, unicode: bool) -> str:
+        """Return lines for a terminal."""
+        if not self.states:
+            return "Nothing is recorded yet.\n  next     bench run digits --seeds 20"
+        rows = [("experiment", "pairs", "failed", "verdict", "last active", "benchmark")]
+        for state in self.states:
+            counts = state.counts()
+            when = datetime.fromtimestamp(state.active_at).strftime("%Y-%m-%d %H:%M")
+            rows.append(
+                (
+                    state.name[:26],
+                    f"{counts['finished']}/{len(state.seeds)}",
+                    str(counts["failed"] or ""),
+                    "running" if state.held else state.verdict or "",
+                    when,
+                    state.benchmark_id[:7],
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        text = "\n".join(lines)
+        return text if unicode else _plain(text)
+
+
+def listing(store: Store) -> Listing:
+    """Return every recorded benchmark, the one that was active last first."""
+    return Listing(tuple(_state(store, benchmark) for benchmark in store.benchmarks()))
+
+
+def one(store: Store, name: str) -> State:
+    """Return the latest benchmark of one experiment."""
+    return _state(store, store.benchmark(name))
+
+
+def _state(store: Store, benchmark: Benchmark) -> State:
+    plan, held = benchmark.plan, store.holder(benchmark.benchmark_id) is not None
+    words = store.trial_states(benchmark)
+    return State(
+        name=benchmark.name,
+        benchmark_id=benchmark.benchmark_id,
+        verdict=benchmark.verdict,
+        active_at=benchmark.active_at,
+        held=held,
+        arms=tuple(plan.arms),
+        seeds=plan.seeds,
+        trials={
+            key: "waiting"
+            if (word := words.get(key, "waiting")) == "running" and not held
+            else word
+            for key in plan.trials()
+        },
+    )
+
+
+def _seeds_text(seeds: tuple[int, ...]) -> str:
+    if seeds == tuple(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds))
+
+
+def _plain(text: str) -> str:
+    for sign, plain in ASCII.items():
+        text = text.replace(sign, plain)
+    return text.encode("ascii", "replace").decode()
