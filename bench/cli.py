@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from analysis.errors import Refusal
 
@@ -34,9 +35,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+
+
+class Grouped(TyperCommand):
+    """A command whose help lists its options by group: design, devices, store, output."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a group, in the order in which the groups occur."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and getattr(param, "opts", [""])[0].startswith("-"):
+                panel = getattr(param, "rich_help_panel", None) or "Options"
+                groups.setdefault(panel, []).append(record)
+        for name in sorted(groups, key=lambda group: group == "Options"):
+            with formatter.section(name):
+                formatter.write_dl(groups[name])
 
 
 class Usage(Refusal):
@@ -100,7 +117,7 @@ def bench(
 # -- bench run -------------------------------------------------------------------------------
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=Grouped, epilog=EXIT_CODES)
 def run(
     name: Name = None,
     seeds: Annotated[
@@ -528,7 +545,7 @@ class Incomplete(Refusal):
 # -- bench report ----------------------------------------------------------------------------
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=Grouped, epilog=EXIT_CODES)
 def report(
     name: Name = None,
     out: Annotated[
@@ -631,7 +648,7 @@ def _fail_if(findings: "Findings", words: frozenset[str]) -> None:
 # -- bench status ----------------------------------------------------------------------------
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=Grouped, epilog=EXIT_CODES)
 def status(
     name: Name = None,
     store: StoreUri = None,
@@ -657,7 +674,7 @@ def status(
 # -- bench ui --------------------------------------------------------------------------------
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=Grouped, epilog=EXIT_CODES)
 def ui(
     port: Annotated[int, typer.Option(metavar="PORT", help="On 127.0.0.1; 0 takes any.")] = 5000,
     store: StoreUri = None,
