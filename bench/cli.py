@@ -690,6 +690,7 @@ def ui(
     """
     import threading
 
+    from bench.runner import ended_by_signals
     from bench.tracking import Store
     from bench.ui import free_port, served
 
@@ -700,7 +701,7 @@ def ui(
     latest = place.benchmark()
     if not quiet:
         print("starting MLflow …", file=sys.stderr, flush=True)
-    with served(place.uri, port) as address:
+    with ended_by_signals(), served(place.uri, port) as address:
         runs = f"{address}/#/experiments/{latest.experiment_id}/runs"
         print(f"{latest.name}   {runs}?workflowType=machine_learning", flush=True)
         print("Ctrl-C ends it.", file=sys.stderr, flush=True)

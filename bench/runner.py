@@ -115,7 +115,7 @@ def run(
             plan, provenance=provenance, source=found.source, fresh=options.fresh
         )
         stack.enter_context(recorder)
-        stack.enter_context(_sigterm_raises())
+        stack.enter_context(ended_by_signals())
         plan = recorder.benchmark.plan
         story = _Story(plan, recorder, watcher, look, options.redo)
         jobs = _jobs(plan, found, options, story.settled)
@@ -218,18 +218,20 @@ def value_of(outcome: Outcome, metric: str) -> float | None:
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that everything taken is written before the end."""
+def ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and a lost terminal into an exception, so that everything taken is written."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {name: signal.signal(getattr(signal, name), stop) for name in names}
     except ValueError:  # not the main thread: the owner of the process handles signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)

@@ -389,7 +389,9 @@ class Store:
         """Open a plan's benchmark for writing, or go on with it. Call it under `lock`."""
         try:
             found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
-            benchmark = self._update(found, plan) if found else self._create(plan, source)
+            benchmark = (
+                self._update(found, plan) if found else self._create(plan, source, provenance)
+            )
             self._mark_orphans(benchmark)
             self._add_provenance(benchmark, provenance)
         except MlflowException as error:
@@ -398,7 +400,9 @@ class Store:
             ) from error
         return Recorder(self, benchmark, provenance)
 
-    def _create(self, plan: Plan, source: Mapping[str, str]) -> Benchmark:
+    def _create(
+        self, plan: Plan, source: Mapping[str, str], provenance: Mapping[str, Any]
+    ) -> Benchmark:
         experiment = self.client.get_experiment_by_name(plan.experiment)
         if experiment is None:
             location = None
@@ -417,7 +421,7 @@ class Store:
             "bench.plan": plan.hash,
             "bench.active_at": str(time.time()),
             "mlflow.note.content": plan.question,
-            **_source_tags(),
+            **_source_tags(provenance),
         }
         run_name = f"{plan.experiment} {plan.benchmark_id[:7]}"
         run = self.client.create_run(experiment_id, tags=tags, run_name=run_name)
@@ -528,6 +532,7 @@ class Recorder:
         self.diverged = store.diverged(benchmark)
         self._client = store.client
         self._commit = str(provenance.get("commit") or "")
+        self._source_tags = _source_tags(provenance)
         self._queue: queue.Queue[dict[str, Any] | Result | None] = queue.Queue()
         self._runs: dict[Attempt, str] = {}  # in training
         self._ended: set[Attempt] = set()  # a late message must not bring a run back to life
@@ -620,7 +625,7 @@ class Recorder:
                 "mlflow.parentRunId": self.benchmark.run_id,
                 "arm": key.arm,
                 "seed": str(key.seed),
-                **_source_tags(self._commit),
+                **self._source_tags,
             }
             run = self._client.create_run(
                 self.benchmark.experiment_id, tags=tags, run_name=key.run_name
@@ -766,10 +771,14 @@ def _judged(plan: Plan) -> dict[str, Any]:
     return {"analysis": plan.analysis(), "varied": varied_settings(plan.arms)}
 
 
-def _source_tags(commit: str = "") -> dict[str, str]:
+def _source_tags(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Return what MLflow's own client would have recorded; `create_run` records almost nothing."""
     tags = {"mlflow.source.name": "bench run", "mlflow.source.type": "LOCAL"}
-    if commit:
-        tags["mlflow.source.git.commit"] = commit
+    if provenance.get("user"):
+        tags["mlflow.user"] = str(provenance["user"])
+    if provenance.get("commit"):
+        tags["mlflow.source.git.commit"] = str(provenance["commit"])
+        tags["mlflow.source.git.dirty"] = str(bool(provenance.get("dirty"))).lower()
     return tags
 
 
