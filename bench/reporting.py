@@ -46,7 +46,7 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
     sessions = store.provenance(benchmark)
     latest = dict(sessions[-1]) if sessions else {}
     data = dict(benchmark.plan.data)
-    notes = [str(data[key]) for key in ("note", "weights_note") if data.get(key)]
+    notes = [_as_sentence(str(data[key])) for key in ("note", "weights_note") if data.get(key)]
     notes += [str(note) for session in sessions for note in session.get("notes") or ()]
     mlflow = f"experiment {benchmark.experiment_id}, parent run {benchmark.run_id}"
     return {
@@ -60,6 +60,10 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
         "mlflow": mlflow,
         "earlier_looks": _earlier_looks(store, benchmark),
     }
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _earlier_looks(store: Store, benchmark: Benchmark) -> int:

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 from analysis.errors import Refusal
 from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
 from bench.devices import Slot
-from bench.discover import discover
+from bench.discover import Discovered, discover
 from bench.plan import TrialKey
 
 Epochs = list[dict[str, float]]
@@ -165,9 +166,15 @@ def _watch(parent: int) -> None:
             time.sleep(1.0)
 
 
+@lru_cache(maxsize=8)
+def _discovered(reference: str) -> Discovered:
+    """Import the experiment once: who edits its file meanwhile does not change this run."""
+    return discover(reference)
+
+
 def warm(reference: str) -> int:
     """Import the experiment and with it its framework, before the first trial needs them."""
-    discover(reference)
+    _discovered(reference)
     return os.getpid()
 
 
@@ -222,7 +229,7 @@ class _Run:
         return outcomes
 
     def _load(self) -> Experiment:
-        found = discover(self.job.reference)
+        found = _discovered(self.job.reference)
         if found.source_digest != self.job.source_digest:
             raise Refusal(
                 "the experiment's source changed while it was running.",

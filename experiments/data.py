@@ -65,7 +65,13 @@ class Images:
             "train_pool": len(self.train),
             "test": len(self.test),
             "classes": len(self.classes),
+            "train_test_overlap": self.overlap(),
         }
+
+    def overlap(self) -> int:
+        """Count the test images that are, byte for byte, also training images."""
+        known = {image.numpy().tobytes() for image in self.train}
+        return sum(image.numpy().tobytes() in known for image in self.test)
 
 
 def _images(name: str, found: Decoded) -> Images:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_half_of_the_digits_are_for_testing_whatever_the_seed():
     images = digits()
     assert images.facts() == {
         "name": "digits (scikit-learn)", "digest": images.digest,
-        "train_pool": 898, "test": 899, "classes": 10,
+        "train_pool": 898, "test": 899, "classes": 10, "train_test_overlap": 0,
     }  # fmt: skip
     both = torch.cat([images.train, images.test]).flatten(1)
     assert both.shape == (1797, 64) and both.max() == 16
@@ -137,3 +139,10 @@ def test_the_real_images_load_with_ten_classes(real_images):
     assert images.train.shape == (1100, 3, 32, 32) and images.test.shape == (500, 3, 32, 32)
     assert images.classes[0] == "airplane" and images.classes[-1] == "truck"
     assert 100 < images.train.float().mean() < 140
+
+
+def test_counts_the_test_images_that_are_training_images_too():
+    images = digits()
+    assert images.overlap() == 0
+    leaked = dataclasses.replace(images, train=torch.cat([images.train, images.test[:3]]))
+    assert leaked.overlap() == 3
