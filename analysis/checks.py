@@ -12,11 +12,18 @@ from analysis.findings import Arm, Check, Level, State, Treatment
 from analysis.format import difference, duration, spread
 from analysis.metrics import METRICS
 from analysis.primary import Paired
+from analysis.result import no_spread
 from analysis.table import Design, Tables, records
-from analysis.verdict import FULL_PAIRS
+from analysis.verdict import FEWEST_PAIRS, FULL_PAIRS
 
 MOST_OVERLAP = 0.01  # of the test examples; CIFAR-10 itself has a few twins
 STILL_IMPROVING = 0.5  # share of runs whose best epoch lies in the last tenth
+ANALYSIS = {  # those that can give a word, as a sentence names them
+    "two_way": "seeds and test examples",
+    "paired_t": "paired t",
+    "sign_flip": "sign-flip",
+    "welch": "Welch, unpaired",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +50,7 @@ def run_checks(e: Evidence) -> tuple[Check, ...]:
         _overlap(e),
         _predictions_reproduce(e),
         _worst_case(e),
+        _spread(e),
         _full_number(e),
         _frozen(e),
         _seeds_added(e),
@@ -64,6 +72,30 @@ def run_checks(e: Evidence) -> tuple[Check, ...]:
     return tuple(sorted(answered, key=lambda check: order[check.level]))
 
 
+def blocking(e: Evidence, checks: Sequence[Check], c: Treatment) -> str | None:
+    """Return what forbids this treatment's verdict, in a few words, or None.
+
+    Too few pairs and no spread have had their word already; a failed run blocks the treatment
+    whose word it would change, any other blocker all of them.
+    """
+    if c.verdict.word == "none":
+        return None
+    for check in checks:
+        if check.level != "blocker" or check.state != "failed" or check.id in ("B1", "B7"):
+            continue
+        if check.id == "B6":
+            worst = e.worst_case.get(c.treatment)
+            if worst in (None, c.verdict.word):
+                continue
+            arms = {e.design.baseline, c.treatment}
+            failed = sum(arm.n_failed for arm in e.arms if arm.name in arms)
+            outcome = "leave no verdict" if worst == "none" else f"change the word to {worst}"
+            return f"{_count(failed, 'run')} failed, and at their worst they would {outcome}"
+        text = check.text.rstrip(".")
+        return text[:1].lower() + text[1:]
+    return None
+
+
 def _check(name: str, level: Level, state: State, text: str, why: str = "") -> Check:
     return Check(id=name, level=level, state=state, text=text, why=why)
 
@@ -78,13 +110,17 @@ def _result(name: str, level: Level, good: bool, passed: str, failed: str, why: 
 
 
 def _pairs_enough(e: Evidence) -> Check:
-    fewest = min(c.n_pairs for c in e.comparisons)
+    least = min(e.comparisons, key=lambda c: c.n_pairs)
+    fewest = least.n_pairs
+    whose = f" of {least.treatment}" if len(e.comparisons) > 1 else ""
     return _result(
         "B1",
         "blocker",
-        fewest >= 6,
-        f"Enough pairs for the exact test to reach p < 0.05 ({fewest}; it needs 6).",
-        f"Only {fewest} complete {'pair' if fewest == 1 else 'pairs'}.",
+        fewest >= FEWEST_PAIRS,
+        f"Enough pairs for the exact test to reach p < 0.05 ({fewest}; it needs {FEWEST_PAIRS}).",
+        f"Only {_count(fewest, 'complete pair')}{whose}."
+        if fewest
+        else f"No complete pair{whose}.",
         f"With {fewest} pairs the exact test can never go below p = {2 ** (1 - max(fewest, 1)):g}.",
     )
 
@@ -176,20 +212,45 @@ def _worst_case(e: Evidence) -> Check:
     failed = sum(arm.n_failed for arm in e.arms)
     if failed == 0:
         return _check("B6", "blocker", "passed", "No run failed; none was dropped.")
+    judged = [c for c in e.comparisons if c.verdict.word != "none"]
+    if not judged:
+        text = f"{_count(failed, 'run')} failed. Without a verdict there is none to change."
+        return _check("B6", "blocker", "not checked", text)
     changed = [
-        f"{c.treatment}: {word}"
-        for c in e.comparisons
+        f"{c.treatment}: {'no verdict' if word == 'none' else word}"
+        for c in judged
         if (word := e.worst_case.get(c.treatment)) is not None and word != c.verdict.word
     ]
+    its = "its" if failed == 1 else "their"
     return _result(
         "B6",
         "blocker",
         not changed,
-        f"{_count(failed, 'run')} failed; at their worst value (chance) the word stays the same.",
-        f"{_count(failed, 'run')} failed; at their worst value the word would be another "
+        f"{_count(failed, 'run')} failed; at {its} worst value the word stays the same.",
+        f"{_count(failed, 'run')} failed; at {its} worst value the word would be another "
         f"({', '.join(changed)}).",
         "A failed run has no value, and leaving its pair out can favour the arm that failed.",
     )
+
+
+def _spread(e: Evidence) -> Check:
+    flat = [c.treatment for c in e.comparisons if _flat(e.pairs[c.treatment])]
+    if all(c.n_pairs < 2 for c in e.comparisons):
+        return _check("B7", "blocker", "not checked", "It takes two pairs to see a spread.")
+    return _result(
+        "B7",
+        "blocker",
+        not flat,
+        "The differences vary over seeds.",
+        f"Every pair differs by the same amount ({', '.join(flat)}).",
+        "Without a spread nothing can be tested. Usually the seed, or the setting that differs, "
+        "does not reach the training.",
+    )
+
+
+def _flat(pairs: Paired) -> bool:
+    scale = float(np.abs(np.r_[pairs.baseline, pairs.treatment]).max(initial=0.0))
+    return pairs.n > 1 and no_spread(pairs.differences, scale=scale)
 
 
 # -- cautions --------------------------------------------------------------------------------
@@ -197,12 +258,14 @@ def _worst_case(e: Evidence) -> Check:
 
 def _full_number(e: Evidence) -> Check:
     fewest = min(c.n_pairs for c in e.comparisons)
+    if fewest < FEWEST_PAIRS:
+        return _check("C1", "caution", "not checked", "Too few pairs for any verdict (B1).")
     return _result(
         "C1",
         "caution",
         fewest >= FULL_PAIRS,
         f"{fewest} pairs: enough for an interval that keeps its promise under mild skew.",
-        f"Few pairs: {fewest}.",
+        f"Few pairs: {fewest}, so the word is provisional.",
         "Between 6 and 9 pairs one unusual seed moves the interval a lot; 10 or more are better.",
     )
 
@@ -230,7 +293,7 @@ def _seeds_added(e: Evidence) -> Check:
         "caution",
         not e.design.seeds_added_after_look,
         "The number of seeds was not changed after results could be seen.",
-        f"Seeds were added after {looks} pairs had finished.",
+        f"Seeds were added after {looks} {'pair' if looks == '1' else 'pairs'} had finished.",
         "The verdict therefore follows the anytime-valid interval, which allows for that.",
     )
 
@@ -289,9 +352,11 @@ def _failures_alike(e: Evidence) -> Check:
 
 
 def _analyses_agree(e: Evidence) -> Check:
+    several = len(e.comparisons) > 1
     odd = [
-        f"{name.replace('_', ' ')}: {word}"
+        f"{f'{c.treatment}, ' if several else ''}{ANALYSIS[name]}: {word}"
         for c in e.comparisons
+        if c.verdict.word != "none"
         for name, word in e.words.get(c.treatment, {}).items()
         if word != c.verdict.word
     ]
@@ -312,7 +377,8 @@ def _one_seed(e: Evidence) -> Check:
         return _check("C9", "caution", "not checked", "Without a verdict there is none to change.")
     decisive = {t: seeds for t, seeds in e.without_seed.items() if seeds}
     listed = "; ".join(
-        f"{name}: seed {', '.join(map(str, list(seeds)[:5]))}{' …' if len(seeds) > 5 else ''}"
+        f"{f'{name}: ' if len(e.comparisons) > 1 else ''}"
+        f"seed {', '.join(map(str, list(seeds)[:5]))}{' …' if len(seeds) > 5 else ''}"
         for name, seeds in decisive.items()
     )
     return _result(
@@ -327,7 +393,7 @@ def _one_seed(e: Evidence) -> Check:
 
 def _same_machine(e: Evidence) -> Check:
     rows = e.tables.trials[e.tables.trials.status == "finished"]
-    found = [json.loads(text or "{}") for text in rows.environment]
+    found = [json.loads(t) if t and isinstance(t, str) else {} for t in rows.environment]
     if not any(found):
         text = "Versions and hardware of these runs are not recorded."
         return _check("C10", "caution", "not checked", text)

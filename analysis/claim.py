@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from analysis.comparisons.two_way import TwoWay, two_way
+from analysis.distributions import chi2_isf, t_isf
 from analysis.errors import UnusableRuns
 from analysis.result import no_spread, paired_values, require_level
 
@@ -105,7 +106,7 @@ def chance_in_two_runs(
 def _chance(claim: float, sd: float, df: float, grid_step: float, level: float) -> Chance:
     alpha = require_level(level)
     beyond = abs(claim) - grid_step / 2
-    limits = (sd * math.sqrt(df / float(stats.chi2.isf(a, df))) for a in (alpha / 2, 1 - alpha / 2))
+    limits = (sd * math.sqrt(df / chi2_isf(a, df)) for a in (alpha / 2, 1 - alpha / 2))
     low, high = sorted(_tail(beyond, s) for s in limits)
     return Chance(chance=_tail(beyond, sd), low=low, high=high, level=level, sd=sd, df=df)
 
@@ -183,7 +184,7 @@ def best_epoch_optimism(validation: ArrayLike, test: ArrayLike, *, level: float 
     mean, n = float(gap.mean()), gap.size
     tables = [tested] if val.ndim == 1 else [tested, val]
     variance, df = _crossed_variance(gap, tables)
-    reach = float(stats.t.isf(alpha / 2, df)) * math.sqrt(variance) if variance > 0 else None
+    reach = t_isf(alpha / 2, df) * math.sqrt(variance) if variance > 0 else None
     return Optimism(
         n=n,
         per_run=tuple(float(g) for g in gap),

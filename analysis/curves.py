@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from analysis.distributions import t_isf
 from analysis.findings import Curve, Gap
 from analysis.table import Design, Tables
 
@@ -45,7 +45,7 @@ def gaps(tables: Tables, design: Design) -> tuple[Gap, ...]:
         n = diff.count(axis=1).to_numpy(dtype=np.float64)
         mean = diff.mean(axis=1).to_numpy(dtype=np.float64)
         error = diff.std(axis=1).to_numpy(dtype=np.float64) / np.sqrt(n)
-        reach = stats.t.isf(0.025, n - 1) * error
+        reach = np.array([t_isf(0.025, count - 1) for count in n]) * error
         found.append(
             Gap(
                 treatment=treatment,

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
+from analysis.distributions import beta_isf, beta_ppf, chi2_sf, normal_isf
+from analysis.distributions import noncentral_t_cdf as scipy_noncentral_t_cdf
 from analysis.result import paired_values, require_level, seed_differences
 
 _SCIPY_UP_TO = 100.0  # noncentrality
@@ -121,7 +123,7 @@ def wilson(count: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
     Wilson (1927), JASA 22(158). Equals statsmodels' proportion_confint(method="wilson").
     """
     _require_share(count, n)
-    share, z2 = count / n, float(stats.norm.isf(require_level(level) / 2)) ** 2
+    share, z2 = count / n, normal_isf(require_level(level) / 2) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, centre - reach), min(1.0, centre + reach)
@@ -142,8 +144,8 @@ def clopper_pearson(count: int, n: int, *, level: float = 0.95) -> tuple[float, 
     """
     _require_share(count, n)
     half = require_level(level) / 2
-    low = float(stats.beta.ppf(half, count, n - count + 1)) if count > 0 else 0.0
-    high = float(stats.beta.isf(half, count + 1, n - count)) if count < n else 1.0
+    low = beta_ppf(half, count, n - count + 1) if count > 0 else 0.0
+    high = beta_isf(half, count + 1, n - count) if count < n else 1.0
     return low, high
 
 
@@ -160,7 +162,7 @@ def noncentral_t_cdf(t: float, df: float, noncentrality: float) -> float:
     a million. There T = (Z + noncentrality) / W with W = sqrt(chi2 / df) is integrated over Z.
     """
     if abs(noncentrality) < _SCIPY_UP_TO:
-        answer = float(stats.nct.cdf(t, df, noncentrality))
+        answer = scipy_noncentral_t_cdf(t, df, noncentrality)
         if math.isfinite(answer):
             return min(max(answer, 0.0), 1.0)
     if t <= 0:
@@ -168,7 +170,7 @@ def noncentral_t_cdf(t: float, df: float, noncentrality: float) -> float:
         return 1 - noncentral_t_cdf(-t, df, -noncentrality) if t < 0 else tail
     z = np.linspace(-9, 9, 4001)
     weight = np.exp(-z * z / 2)
-    above = stats.chi2.sf(df * np.maximum((z + noncentrality) / t, 0.0) ** 2, df)
+    above = chi2_sf(df * np.maximum((z + noncentrality) / t, 0.0) ** 2, df)
     return min(1.0, float(above @ weight / weight.sum()))
 
 

@@ -395,7 +395,7 @@ class Findings:
 
 
 def plain(value: Any) -> Any:
-    """Return JSON values; a number that is not finite becomes None."""
+    """Return JSON values; a number that is not finite becomes None, what JSON lacks its text."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):
@@ -404,6 +404,6 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if hasattr(value, "item"):  # a numpy scalar that slipped through
-        return plain(value.item())
-    return value
+    if hasattr(value, "tolist"):  # of a user's settings: numpy
+        return plain(value.tolist())
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,7 +1,8 @@
 """Formats: how numbers are printed, and nowhere else are they rounded."""
 
+import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeGuard
 
 Unit = Literal["fraction", "nats", "score"]
 
@@ -25,6 +26,11 @@ def suffix(unit: Unit) -> str:
     return " pp" if unit == "fraction" else ""
 
 
+def known(x: float | None) -> TypeGuard[float]:
+    """Tell whether there is a number to print: neither missing nor NaN nor infinite."""
+    return x is not None and math.isfinite(x)
+
+
 def signed(x: float, digits: int) -> str:
     """Return a signed number with a real minus sign; a rounded zero has no sign."""
     text = f"{abs(x):.{digits}f}"
@@ -35,7 +41,7 @@ def signed(x: float, digits: int) -> str:
 
 def value(x: float | None, unit: Unit) -> str:
     """Return a metric's value: 94.72%, 0.1926."""
-    if x is None:
+    if not known(x):
         return NONE
     text = f"{abs(x) * scale(unit):.{decimals(unit)}f}" + ("%" if unit == "fraction" else "")
     return f"{MINUS}{text}" if x < 0 and float(text.rstrip("%")) != 0 else text
@@ -43,19 +49,19 @@ def value(x: float | None, unit: Unit) -> str:
 
 def number(x: float | None, unit: Unit, *, digits: int | None = None) -> str:
     """Return a signed difference without its unit: +0.31."""
-    if x is None:
+    if not known(x):
         return NONE
     return signed(x * scale(unit), decimals(unit) if digits is None else digits)
 
 
-def difference(x: float | None, unit: Unit) -> str:
+def difference(x: float | None, unit: Unit, *, digits: int | None = None) -> str:
     """Return a signed difference with its unit: +0.31 pp."""
-    return NONE if x is None else number(x, unit) + suffix(unit)
+    return number(x, unit, digits=digits) + suffix(unit) if known(x) else NONE
 
 
 def spread(x: float | None, unit: Unit) -> str:
     """Return an SD or a width, unsigned: 0.22 pp."""
-    return NONE if x is None else f"{x * scale(unit):.{decimals(unit)}f}{suffix(unit)}"
+    return f"{x * scale(unit):.{decimals(unit)}f}{suffix(unit)}" if known(x) else NONE
 
 
 def magnitude(x: float, unit: Unit) -> str:
@@ -68,7 +74,12 @@ def magnitude(x: float, unit: Unit) -> str:
 
 
 def interval(
-    low: float | None, high: float | None, unit: Unit, *, guards: Iterable[float] = (0.0,)
+    low: float | None,
+    high: float | None,
+    unit: Unit,
+    *,
+    guards: Iterable[float] = (0.0,),
+    digits: int | None = None,
 ) -> str:
     """Return [+0.12, +0.50], with one more digit where a limit would round onto a guard.
 
@@ -76,21 +87,35 @@ def interval(
     ----------
     low, high : the limits in metric units; None is unbounded
     guards : values (zero, the margins) that a limit may only print as when it equals them
+    digits : how many decimals, where no guard asks for more; the unit's by default
     """
-    digits = decimals(unit)
-    limits = [x * scale(unit) for x in (low, high) if x is not None]
+    digits = digits_for(low, high, unit, guards=guards, digits=digits)
+    left = number(low, unit, digits=digits) if known(low) else f"{MINUS}\u221e"
+    right = number(high, unit, digits=digits) if known(high) else "+\u221e"
+    return f"[{left}, {right}]"
+
+
+def digits_for(
+    low: float | None,
+    high: float | None,
+    unit: Unit,
+    *,
+    guards: Iterable[float] = (0.0,),
+    digits: int | None = None,
+) -> int:
+    """Return the decimals that keep both limits apart from the guards, as in `interval`."""
+    digits = decimals(unit) if digits is None else digits
+    limits = [x * scale(unit) for x in (low, high) if known(x)]
     lines = [g * scale(unit) for g in guards]
     while digits < MOST_DIGITS and any(_hides(x, g, digits) for x in limits for g in lines):
         digits += 1
-    left = f"{MINUS}\u221e" if low is None else number(low, unit, digits=digits)
-    right = "+\u221e" if high is None else number(high, unit, digits=digits)
-    return f"[{left}, {right}]"
+    return digits
 
 
 def _hides(x: float, guard: float, digits: int) -> bool:
     """Tell whether x prints as the guard although it lies on one side of it."""
     return (
-        x != guard
+        abs(x - guard) > 10.0**-MOST_DIGITS  # closer is equal up to rounding
         and f"{x:.{digits}f}".lstrip("-") == f"{guard:.{digits}f}".lstrip("-")
         and (x * guard > 0 or guard == 0)
     )
@@ -98,7 +123,7 @@ def _hides(x: float, guard: float, digits: int) -> bool:
 
 def plain_interval(low: float | None, high: float | None, unit: Unit) -> str:
     """Return an arm's own interval, unsigned: [94.63, 94.81]."""
-    if low is None or high is None:
+    if not known(low) or not known(high):
         return NONE
     texts = [value(x, unit).rstrip("%") for x in (low, high)]
     return f"[{texts[0]}, {texts[1]}]"
@@ -106,7 +131,7 @@ def plain_interval(low: float | None, high: float | None, unit: Unit) -> str:
 
 def p_value(p: float | None) -> str:
     """Return a p-value: three decimals, never 0.000."""
-    if p is None:
+    if not known(p):
         return NONE
     if p < 0.001:
         return "< 0.001"
@@ -114,7 +139,9 @@ def p_value(p: float | None) -> str:
 
 
 def p_equation(p: float | None) -> str:
-    """Return "p = 0.003" or "p < 0.001"."""
+    """Return "p = 0.003" or "p < 0.001"; "no p" where there is none."""
+    if not known(p):
+        return "no p"
     text = p_value(p)
     return f"p {text}" if text[0] in "<>" else f"p = {text}"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from analysis.distributions import t_isf
 from analysis.errors import UnusableRuns
 from analysis.result import Comparison, require_level
 
@@ -60,7 +60,7 @@ def bonferroni(comparisons: Sequence[Comparison], *, level: float = 0.95) -> tup
 def _adjusted(c: Comparison, m: int, level: float, each: float, p_holm: float) -> Adjusted:
     low, high, reason = None, None, c.reason
     if c.standard_error is not None and c.df is not None:
-        reach = float(stats.t.isf((1 - each) / 2, c.df)) * c.standard_error
+        reach = t_isf((1 - each) / 2, c.df) * c.standard_error
         low, high = c.difference - reach, c.difference + reach
     elif reason is None:
         reason = f"the analysis {c.name} has no standard error and df to widen by"

@@ -225,10 +225,18 @@ def _calibration_errors(
             (np.stack([sure for _, sure, _ in arm]), np.stack([right for _, _, right in arm]))
             for arm in complete
         ]
-        compare = partial(cal.ece_difference, stacks[0], stacks[1], rng=rng)
+        compare = partial(_ece_difference, stacks[0], stacks[1], rng=rng)
         comparison = _attempt(compare, name, (means[0], means[1]))
         found.append(_Outcome(name, label, "fraction", False, means[0], means[1], comparison))
     return found
+
+
+def _ece_difference(
+    baseline: tuple[Floats, Floats], treatment: tuple[Floats, Floats], *, rng: np.random.Generator
+) -> Comparison:
+    if baseline[0].shape[1] < 2:
+        raise UnusableRuns("one test example cannot be grouped, so there is no interval")
+    return cal.ece_difference(baseline, treatment, rng=rng)
 
 
 def _view(run: ScoredRun, *, scaled: bool) -> tuple[float, Floats, Floats] | None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
+from analysis.distributions import chi2_isf, t_isf
 from analysis.effect import noncentral_t_cdf, spread_ratio
 
 MOST_SEEDS = 10**9  # beyond this "more seeds" is no advice
@@ -114,7 +115,7 @@ def upper_sd(sd: float, n: int, *, confidence: float = 0.8) -> float:
     """
     if n < 2:
         raise ValueError(f"n is {n}; a spread needs at least 2 seed pairs")
-    return sd * math.sqrt((n - 1) / float(stats.chi2.isf(confidence, n - 1)))
+    return sd * math.sqrt((n - 1) / chi2_isf(confidence, n - 1))
 
 
 def seeds_needed(
@@ -189,7 +190,7 @@ def _chance_to_differ(difference: float, error: float, n: int, alpha: float) -> 
     if error == 0:
         return 1.0 if difference > 0 else alpha
     df, ratio = n - 1, difference / error
-    bound = float(stats.t.isf(alpha / 2, df))
+    bound = t_isf(alpha / 2, df)
     found = 1 - noncentral_t_cdf(bound, df, ratio)
     # From 3 on the wrong tail is below 1e-6, and scipy may have no number for it.
     return found + (noncentral_t_cdf(-bound, df, ratio) if ratio < 3 else 0.0)
@@ -201,7 +202,7 @@ def _chance_to_match(margin: float, error: float, n: int, alpha: float) -> float
         return 1.0
     w, weight = spread_ratio(n - 1)
     # Given the estimated error w * error, the mean must lie within margin - t * w * error of 0.
-    room = np.maximum(margin / error - float(stats.t.isf(alpha, n - 1)) * w, 0.0)
+    room = np.maximum(margin / error - t_isf(alpha, n - 1) * w, 0.0)
     return float((2 * special.ndtr(room) - 1) @ weight)
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.comparisons import TwoWay, paired_t, two_way
+from analysis.distributions import standard_error, t_isf
 from analysis.errors import UnusableRuns
 from analysis.findings import Primary
 from analysis.result import Comparison, seed_differences
@@ -151,5 +151,5 @@ def mean_interval(values: Floats, *, level: float) -> tuple[float | None, float 
     """Return a t interval of one arm's mean over seeds; None below two seeds."""
     if values.size < 2:
         return None, None
-    reach = float(stats.t.isf((1 - level) / 2, values.size - 1) * stats.sem(values))
+    reach = float(t_isf((1 - level) / 2, values.size - 1) * standard_error(values))
     return float(values.mean()) - reach, float(values.mean()) + reach

@@ -67,6 +67,7 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
     if pairs.n - 1 < FEWEST_PAIRS or c.verdict.word == "none":
         return []
     level, level90 = levels(design)
+    word = _fixed_word(pairs, design)
     everything = np.arange(pairs.n)
     decisive = []
     for position, seed in enumerate(pairs.seeds):
@@ -76,7 +77,7 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
             narrow = fixed_analysis(rest, design, level=level90)
         except UnusableRuns:
             continue
-        if _word(wide, narrow, rest.n, design) != _fixed_word(pairs, design):
+        if _word(wide, narrow, rest.n, design) != word:
             decisive.append(seed)
     return decisive
 
@@ -106,6 +107,13 @@ def worst_word(tables: Tables, c: Treatment, pairs: Paired, design: Design) -> s
         for arm in known
     ]
     examples = pairs.examples
+    if examples is not None and not all(
+        (arm, seed, "test") in tables.predictions
+        for arm in known
+        for seed in seeds
+        if seed in known[arm]
+    ):
+        examples = None  # a run beside a failed one stored only its scores
     if examples is not None:
         extra = [_examples(tables, design, c.treatment, s, known, worst) for s in seeds]
         examples = np.vstack([examples, *extra])

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
+from analysis.distributions import normal_isf, normal_sf, standard_error, t_isf
 from analysis.errors import UnusableRuns
 from analysis.result import Comparison, no_spread, require_level
 
@@ -55,7 +56,7 @@ def planned_looks(planned: int) -> tuple[int, ...]:
 
 def spending(time: float, *, alpha: float) -> float:
     """Return the error rate spent by an information time in (0, 1], O'Brien-Fleming type."""
-    return float(4 * stats.norm.sf(stats.norm.isf(alpha / 4) / math.sqrt(time)))
+    return float(4 * normal_sf(normal_isf(alpha / 4) / math.sqrt(time)))
 
 
 def boundaries(
@@ -186,7 +187,7 @@ def group(
 
 
 def _t_of(z: float, df: float) -> float:
-    return float(stats.t.isf(stats.norm.sf(z), df)) if math.isfinite(z) else math.inf
+    return t_isf(normal_sf(z), df) if math.isfinite(z) else math.inf
 
 
 def _repeated_p(observed: float, looks: Sequence[int], planned: int, df: float) -> float:
@@ -238,7 +239,7 @@ def anytime(
     d = _finite_differences(differences)
     n, mean, path = d.size, float(d.mean()), _log_e_path(d, g)
     flat = n > 1 and no_spread(d, scale=float(np.abs(d).max()))
-    error = 0.0 if n < 2 else float(stats.sem(d))
+    error = 0.0 if n < 2 else standard_error(d)
     reach = _reach(alpha, error, n, g, variance_floor)
     width = None if flat or math.isinf(reach) else reach
     return Anytime(

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from analysis.checks import Evidence, run_checks
+from analysis.checks import Evidence, blocking, run_checks
 from analysis.comparisons import (
     bootstrap_t,
     leave_one_out,
@@ -24,7 +23,8 @@ from analysis.comparisons import (
 )
 from analysis.comparisons.two_way import TwoWay
 from analysis.curves import curves, gaps
-from analysis.effect import effect_size, win_rate
+from analysis.distributions import t_isf
+from analysis.effect import clopper_pearson, effect_size, win_rate
 from analysis.errors import UnusableRuns
 from analysis.findings import (
     Analysis,
@@ -71,10 +71,9 @@ from analysis.robustness import (
 )
 from analysis.sequential import anytime
 from analysis.table import BadTables, Design, Tables, records
-from analysis.verdict import Verdict, decide, headline
+from analysis.verdict import FEWEST_PAIRS, NO_SPREAD, Verdict, decide, headline
 
 COLLAPSE_MADS = 6.0
-NO_SPREAD = "no spread: every pair differs by the same amount"
 
 
 def study(
@@ -100,7 +99,7 @@ def study(
     facts = dict(provenance or {})
     _require_runs(tables, design)
     tables.require_one_test_set()
-    pairs = {name: _paired(tables, design, name) for name in design.treatments}
+    pairs = {name: paired(tables, design, name) for name in design.treatments}
     scored = score_runs(tables, design, rng=rng)
     arms = tuple(_arm(tables, design, name) for name in design.arms)
     seen = [_treatment(tables, design, name, pairs[name], scored, rng=rng) for name in pairs]
@@ -116,10 +115,7 @@ def study(
         provenance={**facts, "earlier_looks_interval": adjusted_for_looks(facts, pairs, design)},
     )
     checks = run_checks(evidence)
-    blocking = next((c for c in checks if c.level == "blocker" and c.state == "failed"), None)
-    if blocking is not None and blocking.id != "B1":
-        words = blocking.text.rstrip(".")
-        seen = [_with_blocker(c, words[:1].lower() + words[1:], design) for c in seen]
+    seen = [_with_blocker(c, blocking(evidence, checks, c), design) for c in seen]
     return Findings(
         design=design,
         metric_label=metric_label(design),
@@ -151,7 +147,8 @@ def _require_runs(tables: Tables, design: Design) -> None:
             )
 
 
-def _paired(tables: Tables, design: Design, treatment: str) -> Paired:
+def paired(tables: Tables, design: Design, treatment: str) -> Paired:
+    """Return both arms on the seeds that finished in both."""
     seeds = tables.paired_seeds(design, treatment)
     base = tables.values(design, design.baseline, seeds)
     other = tables.values(design, treatment, seeds)
@@ -172,7 +169,7 @@ def _arm(tables: Tables, design: Design, name: str) -> Arm:
     values = tables.values(design, name, tables.finished(name))
     rows = tables.trials[tables.trials.arm == name]
     collapsed = int(_collapsed(values, design, chance_level(tables, design)).sum())
-    limits = stats.binomtest(collapsed, values.size).proportion_ci(0.95, method="exact")
+    collapse_low, collapse_high = clopper_pearson(collapsed, values.size)
     low, high = mean_interval(values, level=1 - design.alpha)
     return Arm(
         name=name,
@@ -180,8 +177,8 @@ def _arm(tables: Tables, design: Design, name: str) -> Arm:
         n_finished=values.size,
         n_failed=int((rows.status == "failed").sum()),
         n_collapsed=collapsed,
-        collapse_low=float(limits.low),
-        collapse_high=float(limits.high),
+        collapse_low=collapse_low,
+        collapse_high=collapse_high,
         mean=float(values.mean()),
         sd=float(values.std(ddof=1)) if values.size > 1 else None,
         min=float(values.min()),
@@ -275,7 +272,8 @@ def _treatment(
 
 
 def _flat(main: Primary, pairs: Paired) -> str | None:
-    return NO_SPREAD if main.reason and main.standard_error is None and pairs.n >= 2 else None
+    flat = main.reason is not None and main.standard_error is None and pairs.n >= FEWEST_PAIRS
+    return NO_SPREAD if flat else None
 
 
 def _decide(main: Primary, n: int, design: Design, *, blocker: str | None = None) -> Verdict:
@@ -308,7 +306,9 @@ def _worded(
     return VerdictFinding.of(verdict, sentence, needed, power.reason)
 
 
-def _with_blocker(c: Treatment, blocker: str, design: Design) -> Treatment:
+def _with_blocker(c: Treatment, blocker: str | None, design: Design) -> Treatment:
+    if blocker is None:
+        return c
     verdict = _decide(c.primary, c.n_pairs, design, blocker=blocker)
     worded = _worded(verdict, c.primary, c.n_pairs, design, c.treatment, c.power)
     return replace(c, verdict=worded)
@@ -368,7 +368,8 @@ def _equivalence(main: Primary, design: Design) -> EquivalenceFinding | None:
     """Test against the margin with the primary's own error; a sequential one has only limits."""
     if design.margin is None:
         return None
-    if main.difference is None or main.standard_error is None or main.df is None:
+    fixed = main.method in ("two_way", "paired_t")  # else p would ignore the looks
+    if not fixed or main.difference is None or main.standard_error is None or main.df is None:
         return EquivalenceFinding(
             p_value=None,
             margin=design.margin,
@@ -385,7 +386,7 @@ def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
     size, reason = None, None
     diff, n = pairs.differences, pairs.n
     mean = float(diff.mean())
-    reach = float(stats.t.isf(0.025, n - 1) * diff.std(ddof=1) * np.sqrt(1 + 1 / n))
+    reach = float(t_isf(0.025, n - 1) * diff.std(ddof=1) * np.sqrt(1 + 1 / n))
     try:
         size = effect_size(pairs.baseline, pairs.treatment)
     except UnusableRuns as refusal:
@@ -407,9 +408,12 @@ def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
 
 
 def _bayes(main: Primary, design: Design) -> BayesFinding | None:
-    if main.difference is None or main.standard_error is None or main.df is None:
+    """Cut the posterior at the margin; without one there is nothing to cut at."""
+    if design.margin is None or main.difference is None:
         return None
-    found = posterior(main.difference, main.standard_error, main.df, margin=design.margin or 0.0)
+    if main.standard_error is None or main.df is None:
+        return None
+    found = posterior(main.difference, main.standard_error, main.df, margin=design.margin)
     worse, better = found.below, found.above
     if not design.higher_is_better:
         worse, better = better, worse
@@ -497,7 +501,10 @@ def summary_settings(design: Design) -> Sequence[tuple[str, tuple[str, ...]]]:
     keys = dict.fromkeys(key for arm in design.arms for key in design.arm_settings.get(arm, {}))
     rows = []
     for key in keys:
-        values = tuple(json.dumps(design.arm_settings.get(arm, {}).get(key)) for arm in design.arms)
+        values = tuple(
+            json.dumps(design.arm_settings.get(arm, {}).get(key), default=str, ensure_ascii=False)
+            for arm in design.arms
+        )
         if len(set(values)) > 1:
             rows.append((key, values))
     return rows

@@ -41,6 +41,7 @@ class Design:
     scope: Scope = "seeds_and_examples"
     stop: Stop = "fixed"
     max_seeds: int | None = None
+    unit: Literal["fraction", "score"] = "score"  # of a metric that is not one of ours
     arm_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hash: str = ""
     benchmark_id: str = ""
@@ -70,7 +71,7 @@ class Design:
         known = METRICS.get(self.metric)
         if known is not None:
             return known
-        return Metric(self.metric, self.metric, "score", self.higher_is_better, None)
+        return Metric(self.metric, self.metric, self.unit, self.higher_is_better, None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ Word = Literal["better", "worse", "equivalent", "inconclusive", "none"]
 
 FEWEST_PAIRS = 6  # below, the smallest possible sign-flip p is above 0.03
 FULL_PAIRS = 10
+NO_SPREAD = "no spread, since every pair differs by the same amount"
 
 LABELS: dict[Word, str] = {
     "better": "BETTER",

@@ -1,8 +1,11 @@
 """The command line: parse, call, print."""
 
 import difflib
+import errno
 import json
 import os
+import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from analysis.errors import Refusal
 
@@ -21,15 +24,38 @@ if TYPE_CHECKING:
     from bench.runner import Ran
     from bench.tracking import Benchmark, Store
 
-ASSUMED_SD = 0.008  # of a paired accuracy difference, before anything is known
 EXIT_CODES = (
     "Exit codes: 0 done, whatever the verdict; 2 usage; 3 incomplete, resumable; "
     "4 environment (memory, disk, data set, lock); 5 damaged or mismatched data; "
     "10 --fail-on matched; 130 interrupted, 143 terminated."
 )
-DESIGN, DEVICES, OUTPUT, STORE = "Design", "Devices", "Output", "Store"
+COLUMNS, DESIGN, DEVICES = "Columns", "Design", "Devices"
+OUTPUT, STORE = "Output", "Store"
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. The parser would turn a KeyboardInterrupt into an exit of its own, without a word."""
+
+
+class ReaderGone(BaseException):
+    """What read our output (head, less) has seen enough."""
+
+
+class Commands(TyperGroup):
+    """The commands; what ends them early reaches `_run` as it is."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Does my training trick really help? Paired trainings over seeds, honest intervals.",
     epilog="bench COMMAND -h shows a command's options and examples.",
     no_args_is_help=True,
@@ -247,7 +273,7 @@ def run(
     wanted = parse_seeds(seeds)
     if scope not in ("seeds-and-examples", "seeds"):
         raise Usage(f'--scope "{scope}" is not seeds-and-examples or seeds.', fix="--scope seeds")
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and not timeout > 0:
         raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
     if retries < 0:
         raise Usage(f"--retries {retries} is below 0.", fix="--retries 1")
@@ -280,9 +306,12 @@ def run(
             blind=blind,
             notes=[note] if note else [],
         )
-    findings = None
+    findings, missing = None, bool(ran.failures or ran.lost)
     if not no_report:
-        findings = session.report(ran.benchmark, as_json=as_json, failures=bool(ran.failures))
+        findings = session.report(ran.benchmark, as_json=as_json, failures=missing)
+    elif as_json and not missing:
+        facts = {"experiment": plan.experiment, "benchmark_id": plan.benchmark_id}
+        print(json.dumps({**facts, "run_id": ran.benchmark.run_id, "trained": ran.trained}))
     _end(ran, findings, words, command=_again(chosen))
 
 
@@ -361,7 +390,8 @@ class _Session:
         if self.store is None:
             raise RuntimeError("a report was asked for before anything was recorded")
         try:
-            return _report(self.store, benchmark, out=None, as_json=as_json)
+            silent = as_json and failures  # stdout is one object, and that is the error
+            return _report(self.store, benchmark, out=None, as_json=as_json, silent=silent)
         except BadTables:
             if failures:  # nothing to compare yet; the failures themselves are shown instead
                 return None
@@ -370,8 +400,6 @@ class _Session:
 
 def _store_exists(uri: str | None) -> bool:
     """Tell, without importing MLflow, whether something may have been recorded already."""
-    import re
-
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
     match = re.fullmatch(r"sqlite:///(.+)", uri)
     return match is None or Path(match[1]).exists()
@@ -456,6 +484,7 @@ def _first_line(plan: "Plan", note: str | None, workers: int) -> str:
     from analysis.format import magnitude, suffix
     from analysis.metrics import METRICS
     from analysis.power import detectable, seeds_for
+    from bench.planning import ASSUMED_SD
 
     n, known = len(plan.seeds), METRICS.get(plan.metric)
     prefix = f"{note} " if note else ""
@@ -489,7 +518,7 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
     keys = set()
     for text in texts:
         seed, colon, arm = text.partition(":")
-        if not colon or not seed.strip().isdigit() or arm not in plan.arms:
+        if not colon or not re.fullmatch(r"\s*\d{1,12}\s*", seed) or arm not in plan.arms:
             raise Usage(
                 f'--redo "{text}" is not SEED:ARM.',
                 facts=[f"Arms: {', '.join(plan.arms)}."],
@@ -502,7 +531,7 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
 def _again(name: str) -> str:
     """Return the command that goes on: the one that was typed, at its safest."""
     words = sys.argv[1:] if sys.argv[1:2] == ["run"] else ["run", name]
-    return " ".join(["bench", *words])
+    return shlex.join(["bench", *words])
 
 
 def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, command: str) -> None:
@@ -523,6 +552,14 @@ def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, comm
             f"seed {failure.key.seed:02d}, {failure.key.arm}: {failure.what}",
             facts=facts,
             fix=fix,
+        )
+    if ran.lost:
+        key = ran.lost[0]
+        raise Incomplete.of(
+            "nan",
+            f"seed {key.seed:02d}, {key.arm}, diverged when it was trained, and would again.",
+            facts=["It is kept as failed, counts in the report, and is not trained again."],
+            fix=f"change the experiment in both arms, then {command} --fresh",
         )
     if findings is not None:
         _fail_if(findings, words)
@@ -585,14 +622,15 @@ def _report(
     out: Path | None,
     as_json: bool,
     open_it: bool = False,
+    silent: bool = False,
 ) -> "Findings":
     from bench.reporting import find_out, write
 
     findings = find_out(store, benchmark)
     written = write(store, benchmark, findings, out)
-    if as_json:
+    if as_json and not silent:
         print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
-    else:
+    elif not silent:
         from analysis.report.terminal import summary
 
         print(summary(findings, report=_shown(written.html), unicode=_unicode()))
@@ -643,6 +681,219 @@ def _fail_words(text: str | None) -> frozenset[str]:
 def _fail_if(findings: "Findings", words: frozenset[str]) -> None:
     if any(c.verdict.word in words for c in findings.comparisons):
         raise typer.Exit(10)
+
+
+# -- bench compare ---------------------------------------------------------------------------
+
+
+@app.command(cls=Grouped, epilog=EXIT_CODES)
+def compare(
+    file: Annotated[str, typer.Argument(help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COL", rich_help_panel=COLUMNS, help="Baseline's column; long form: its name."
+        ),
+    ] = None,
+    treatment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COL",
+            rich_help_panel=COLUMNS,
+            help="Treatment's column (long form: its name); repeatable.",
+        ),
+    ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COL", rich_help_panel=COLUMNS, help="What belongs together (default: seed)."
+        ),
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(metavar="COL", rich_help_panel=COLUMNS, help="Long form: names the arm."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COL",
+            rich_help_panel=COLUMNS,
+            help="Long form: values; repeatable, the first decides.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str,
+        typer.Option(
+            metavar="UNIT", rich_help_panel=DESIGN, help="auto, fraction, percent or plain."
+        ),
+    ] = "auto",
+    lower_is_better: Annotated[
+        bool,
+        typer.Option("--lower-is-better", rich_help_panel=DESIGN, help="A loss or an error."),
+    ] = False,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            rich_help_panel=DESIGN,
+            help="Smallest difference worth having; pp for fractions and percentages.",
+        ),
+    ] = None,
+    claim: Annotated[
+        float | None, typer.Option(metavar="X", rich_help_panel=DESIGN, help="Gain to check.")
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing",
+            rich_help_panel=DESIGN,
+            help="Leave incomplete pairs out; reported as a caution.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="Write report.html there."),
+    ] = None,
+    fail_on: FailOn = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Analyse results from elsewhere in the same way; trains nothing.
+
+    \b
+      bench compare r.csv --baseline base --treatment new --pair seed
+      bench compare r.csv --arm model --metric acc --pair seed --baseline base
+      bench compare mlflow:my-exp --arm params.model --metric metrics.acc
+                    --pair params.seed --baseline base
+    """
+    from bench.comparing import compared
+
+    words = _fail_words(fail_on)
+    if unit not in UNITS:
+        raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', fix="--unit auto")
+    findings = compared(
+        file,
+        baseline=baseline,
+        treatments=tuple(treatment or ()),
+        pair=pair,
+        arm=arm,
+        metrics=tuple(metric or ()),
+        unit=unit,
+        lower_is_better=lower_is_better,
+        margin=margin,
+        claim=claim,
+        allow_missing=allow_missing,
+        store=store,
+        command=sys.argv[1:],
+    )
+    if as_json:
+        print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
+    else:
+        from analysis.report.terminal import summary
+
+        shown = None if out is None else _shown(out / "report.html")
+        print(summary(findings, report=shown, unicode=_unicode()), flush=True)
+    if out is not None:
+        from bench.files import write_report
+
+        write_report(findings, out)
+    _fail_if(findings, words)
+
+
+UNITS = ("auto", "fraction", "percent", "plain")
+
+
+# -- bench plan ------------------------------------------------------------------------------
+
+
+@app.command(cls=Grouped, epilog=EXIT_CODES)
+def plan(
+    name: Name = None,
+    detect: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PP",
+            rich_help_panel=DESIGN,
+            help="Gain to look for (default: the experiment's margin).",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=DESIGN, help="Also: the gain that N detect."),
+    ] = None,
+    power: Annotated[
+        float, typer.Option(metavar="P", rich_help_panel=DESIGN, help="Wanted chance to see it.")
+    ] = 0.8,
+    sd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PP",
+            rich_help_panel=DESIGN,
+            help="SD of the paired differences (default: 0.8 for accuracies).",
+        ),
+    ] = None,
+    pilot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=DESIGN,
+            help="A recorded benchmark; its SD's upper 80% limit is used.",
+        ),
+    ] = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say how many seeds a gain takes, and which gain seeds detect; trains nothing.
+
+    \b
+      bench plan --detect 0.3                    seeds for +0.30 pp
+      bench plan --seeds 40 --sd 0.5             the gain that 40 seeds detect
+      bench plan --detect 0.3 --pilot digits     from what was seen
+    """
+    from bench.planning import advise
+
+    metric, margin = _planned_metric(name)
+    unit, factor = _unit_and_factor(metric)
+    seen = None
+    if pilot is not None:
+        from bench.reporting import pilot_from
+        from bench.tracking import Store
+
+        seen, unit, factor = pilot_from(Store(store), pilot)
+    wanted = margin if detect is None else detect * factor
+    found = advise(
+        unit=unit,
+        sd=None if sd is None else sd * factor,
+        pilot=seen,
+        detect=wanted,
+        seeds=seeds,
+        power=power,
+    )
+    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+
+
+def _planned_metric(name: str | None) -> tuple[str, float | None]:
+    """Return the metric that a plan is for, and its margin; without NAME an accuracy."""
+    if name is None:
+        return "accuracy", None
+    from bench.discover import discover
+
+    experiment = discover(name).experiment
+    return experiment.metric, experiment.margin
+
+
+def _unit_and_factor(metric: str) -> tuple[Any, float]:
+    """Return a metric's unit, and what turns a typed number into metric units."""
+    from analysis.metrics import METRICS
+
+    unit = METRICS[metric].unit if metric in METRICS else "score"
+    return unit, 0.01 if unit == "fraction" else 1.0
 
 
 # -- bench status ----------------------------------------------------------------------------
@@ -723,21 +974,27 @@ def _run(words: Sequence[str]) -> int:
     verbose = "-v" in words or "--verbose" in words
     command = typer.main.get_command(app)
     try:
-        return int(command.main(list(words), prog_name="bench", standalone_mode=False) or 0)
+        status = int(command.main(list(words), prog_name="bench", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return status
     except Refusal as refusal:
         return _refused(refusal, words, verbose)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         return _interrupted(words, 130)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (BrokenPipeError, ReaderGone):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more at exit
         return 0
     except OSError as error:
-        if error.errno != 28:
+        trouble = _file_trouble(error)
+        if trouble is None:
             raise
-        return _refused(_disk_full(error), words, verbose)
+        return _refused(trouble, words, verbose)
     except BaseException as error:
         if type(error).__name__ == "Terminated":
             return _interrupted(words, 143)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(getattr(error, "ctx").get_help())  # noqa: B009
+            return 2
         usage = _usage(error, words, command)
         if usage is None:
             raise
@@ -758,16 +1015,19 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
 def _command(words: Sequence[str]) -> str:
     """Return the command and its NAME, so that a fix works as it is typed."""
     named = len(words) > 1 and not words[1].startswith("-")
-    return " ".join(["bench", *words[: 2 if named else 1]])
+    return shlex.join(["bench", *words[: 2 if named else 1]])
 
 
 def _interrupted(words: Sequence[str], status: int) -> int:
     if words[:1] == ["ui"]:
         return 0
-    what = "interrupted" if status == 130 else "terminated"
-    print(f"\n{what}: everything that had finished is recorded.", file=sys.stderr)
+    code = "interrupted" if status == 130 else "terminated"
+    what, again = "everything that had finished is recorded.", shlex.join(["bench", *words])
+    if "--json" in words:
+        print(json.dumps({"error": {"code": code, "message": what, "fix": again}}, indent=1))
+    print(f"\n{code}: {what}", file=sys.stderr)
     if words[:1] == ["run"]:
-        print(f"  resume: {' '.join(['bench', *words])}", file=sys.stderr)
+        print(f"  resume: {again}", file=sys.stderr)
     return status
 
 
@@ -778,12 +1038,30 @@ class DiskFull(Refusal):
     exit_status = 4
 
 
-def _disk_full(error: OSError) -> DiskFull:
-    return DiskFull(
-        f"no space left on the disk while writing {error.filename or 'the store'}.",
-        facts=["No finished run was harmed."],
-        fix="free some space, then the same command",
+class FileTrouble(Refusal):
+    """A file or folder that cannot be read or written."""
+
+    code = "file"
+    exit_status = 4
+
+
+def _file_trouble(error: OSError) -> Refusal | None:
+    """Return the refusal for what only the machine's owner can mend, or None for a bug."""
+    if error.errno == errno.ENOSPC:
+        return DiskFull(
+            f"no space left on the disk while writing {error.filename or 'the store'}.",
+            facts=["No finished run was harmed."],
+            fix="free some space, then the same command",
+        )
+    if error.filename is None or not isinstance(error, (PermissionError, *_WRONG_KIND)):
+        return None
+    return FileTrouble(
+        f"{error.filename}: {(error.strerror or type(error).__name__).lower()}.",
+        fix="name a folder that you may write to, or put this one right",
     )
+
+
+_WRONG_KIND = (FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 def _usage(error: BaseException, words: Sequence[str], command: Any) -> Usage | None:
@@ -791,11 +1069,13 @@ def _usage(error: BaseException, words: Sequence[str], command: Any) -> Usage | 
     say: Callable[[], str] | None = getattr(error, "format_message", None)
     if say is None:
         return None
-    sub = next((w for w in words if w in getattr(command, "commands", {})), None)
+    ctx = getattr(error, "ctx", None)
+    asked = command if ctx is None else ctx.command  # the command whose words were wrong
+    sub = None if asked is command else asked.name
     shown = f"bench {sub}" if sub else "bench"
     option = getattr(error, "option_name", None)
     if option is not None and type(error).__name__ == "NoSuchOption":
-        known = _options(command.commands[sub] if sub else command)
+        known = _options(asked)
         close = difflib.get_close_matches(option, known, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         return Usage(f"{shown} has no option {option}.{hint}", fix=f"{shown} -h")

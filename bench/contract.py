@@ -1,7 +1,9 @@
 """The contract: what an experiment gives to bench and what it gets."""
 
 import hashlib
+import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,18 +101,55 @@ class Trial:
         Raises
         ------
         Diverged : a loss is NaN or infinite, so that this training is over
+        BadOutcome : a name that the store cannot hold, or "epoch" or "time", which it has already
         """
-        plain = {str(name): float(value) for name, value in values.items()}
+        plain = {_storable(str(name)): float(value) for name, value in values.items()}
+        for name in ("epoch", "time"):
+            if name in plain:
+                raise BadOutcome(
+                    f'"{name}" of every epoch is bench\'s own to record.',
+                    fix=f'trial.log(epoch, {{"time/{name}": …}})',
+                )
         self.on_epoch(int(epoch), plain)
         for name, value in plain.items():
             if name.rsplit("/", 1)[-1] == "loss" and not math.isfinite(value):
                 raise Diverged(f"{name} became {value} at epoch {epoch}.")
 
 
+def _storable(name: str) -> str:
+    """Return a name, or refuse it here: in the store it would stop every other training too."""
+    if len(name) > 250 or not re.fullmatch(r"\w[\w .:-]*(/\w[\w .:-]*)*", name):
+        raise BadOutcome(
+            f"nothing can be logged under the name {name[:60]!r}.",
+            facts=["Names are letters, digits, spaces and _ - . : in parts joined by /."],
+            fix='for example "val/top-5" for "val/top@5"',
+        )
+    return name
+
+
 def _entropy(seed: int, stream: str) -> np.random.SeedSequence:
     """Give every (seed, stream) its own entropy, whatever other streams there are."""
     word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big")
     return np.random.SeedSequence(seed, spawn_key=(word,))
+
+
+def _require_plain(settings: Settings) -> None:
+    """Refuse settings that cannot be recorded, nor compared from one day to the next."""
+    for name, value in settings.items():
+        try:
+            json.dumps(value)
+            if _storable(name):
+                continue
+        except (TypeError, ValueError, BadOutcome):
+            raise BadExperiment(
+                f"setting {name!r} is {type(value).__name__} {str(value)[:60]!r}: it cannot be "
+                "recorded.",
+                facts=[
+                    "A setting has a name of letters and digits, and a number, text, True,",
+                    "False, None, or a list or dictionary of them as its value.",
+                ],
+                fix="give a name in the settings and look the object up in train()",
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,7 +189,7 @@ class Outcome:
             number = float(value)
             if not math.isfinite(number):
                 raise BadOutcome(f"score {name!r} is {number}, not a finite number.")
-            plain[str(name)] = number
+            plain[_storable(str(name))] = number
         object.__setattr__(self, "scores", plain)
 
 
@@ -201,6 +240,8 @@ class Experiment:
                 facts=["The first arm is the baseline."],
                 fix='arms={"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}',
             )
+        for arm in self.arms:
+            _require_plain(self.arm_settings(arm))
         if not callable(self.train):
             raise BadExperiment(
                 f"train of experiment {self.name!r} is not a function.",

@@ -84,7 +84,7 @@ def slots(wanted: str = "auto", *, per_device: int = 1, workers: int | None = No
         trouble = f"no device {missing[0]}" if missing else "a device named twice"
         raise BadDevices(
             f'--devices "{wanted}": {trouble}.',
-            facts=[f"There {'is' if len(there) == 1 else 'are'}: {', '.join(['cpu', *there])}."],
+            facts=[f"There {'are' if there else 'is'}: {', '.join(['cpu', *there])}."],
             fix="--devices cpu",
         )
     return _accelerator_slots(names, per_device)

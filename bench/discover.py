@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import tokenize
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -177,27 +178,34 @@ def _local_source(path: Path) -> dict[str, str]:
         name = current.relative_to(folder).as_posix()
         if name in source:
             continue
-        source[name] = current.read_text("utf-8").replace("\r\n", "\n")
-        todo += [p for m in _imported(source[name]) for p in _beside(folder, m)]
+        with tokenize.open(current) as handle:  # as Python reads it: coding line, BOM, CRLF
+            source[name] = handle.read()
+        for level, module in _imported(source[name]):
+            todo += _beside(folder, current, level, module)
     return source
 
 
-def _imported(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+def _imported(text: str) -> Iterator[tuple[int, str]]:
+    """Yield what a text imports, as the number of leading dots and the rest."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # never imported, or the experiment copes with it
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            yield node.level, base
+            yield from ((node.level, f"{base}.{alias.name}") for alias in node.names)
 
 
-def _beside(folder: Path, module: str) -> list[Path]:
+def _beside(folder: Path, importer: Path, level: int, module: str) -> list[Path]:
+    """Return the files below `folder` that an import runs: the module's and its packages'."""
     parts = [part for part in module.split(".") if part]
-    if parts and parts[0] == folder.name:  # `from experiments.data import …` inside experiments/
-        parts = parts[1:]
-    if not parts:
-        return []
-    target = folder.joinpath(*parts)
-    found = [target.with_suffix(".py"), target / "__init__.py"]
-    return [path for path in found if path.is_file()]
+    if not level and parts and parts[0] == folder.name:
+        parts = parts[1:]  # `from experiments.data import …` inside experiments/
+    start = importer.parents[level - 1] if level else folder
+    targets = [start.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+    found = [path for t in targets for path in (t.with_suffix(".py"), t / "__init__.py")]
+    return [path for path in found if path.is_file() and path.is_relative_to(folder)]

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -267,7 +268,7 @@ def _key_value(text: str, option: str) -> tuple[str, Any]:
         raise BadSetting(f'{option} "{text}" is not KEY=VALUE.', fix=f"{option} epochs=10")
     try:
         value = json.loads(raw)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # a number may be too long even for Python
         value = {"True": True, "False": False, "None": None}.get(raw, raw)
     return key.strip(), value
 
@@ -289,6 +290,8 @@ def _fitting(key: str, value: Any, known: Mapping[str, Any]) -> Any:
         old is None
         or (numbers and isinstance(value, (int, float)) and not isinstance(value, bool))
         or type(value) is type(old)
+    ) and not (
+        isinstance(old, float) and isinstance(value, int) and abs(value) > sys.float_info.max
     )
     if not fits:
         raise BadSetting(

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -34,6 +35,7 @@ class Mailbox:
         # The default family is a Unix socket in a folder only this user can enter (a named pipe
         # on Windows).
         self._listener = Listener(authkey=self.authkey)
+        self._ended = False
         self.deliver = deliver
         self._pack_of: dict[int, int] = {}  # worker pid to the pack it is training
         self._closed: list[int] = []  # worker pids in the order in which their lines broke
@@ -51,7 +53,10 @@ class Mailbox:
             except (AuthenticationError, EOFError, ConnectionError):
                 continue  # a stranger, or a worker that died while it introduced itself
             except OSError:
-                return  # closed
+                if self._ended:
+                    return
+                time.sleep(0.01)
+                continue  # garbage in place of an introduction
             threading.Thread(target=self._read, args=(connection,), daemon=True).start()
 
     def _read(self, connection: Connection) -> None:
@@ -69,10 +74,14 @@ class Mailbox:
 
     def first_to_die(self) -> tuple[int, int] | None:
         """Return (pid, pack) of the worker whose line broke first, if it was training."""
-        for pid in self._closed:
-            if pid in self._pack_of:
-                return pid, self._pack_of[pid]
-        return None
+        deadline = time.monotonic() + 1.0  # the news of a death may overtake that of its line
+        while True:
+            for pid in list(self._closed):
+                if pid in self._pack_of:
+                    return pid, self._pack_of[pid]
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.01)
 
     def forget(self) -> None:
         """Start afresh with new workers."""
@@ -81,6 +90,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Stop listening."""
+        self._ended = True
         with contextlib.suppress(OSError):
             self._listener.close()
 
@@ -150,11 +160,15 @@ class Pool:
         on_retry : told of a failure that is tried again
         """
         waiting, running = deque(jobs), dict[Future[list[Result]], Job]()
+        # A start is an attempt with a run of its own; only a failure of one's own uses one up.
+        starts: Counter[int] = Counter()
         attempts: Counter[int] = Counter()
         while True:
             while waiting and len(running) < len(self._slots) and not stop():
                 job = waiting.popleft()
-                running[self._submit(job, attempts[job.pack] + 1)] = job
+                starts[job.pack] += 1
+                job = replace(job, attempt=starts[job.pack])
+                running[self._submit(job)] = job
             if not running:
                 return
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -179,8 +193,7 @@ class Pool:
                 running.clear()
                 yield from self._after_crash(lost, waiting, attempts, on_retry)
 
-    def _submit(self, job: Job, attempt: int) -> "Future[list[Result]]":
-        job = replace(job, attempt=attempt)
+    def _submit(self, job: Job) -> "Future[list[Result]]":
         try:
             future: Future[list[Result]] = self._executor.submit(run_pack, job)
             return future
@@ -196,7 +209,7 @@ class Pool:
         if error is None:
             return future.result()
         what = f"{type(error).__name__}: {error}"
-        return [Failure(key=key, code="worker", what=what) for key in job.keys]
+        return [Failure(key=key, code="worker", what=what, attempt=job.attempt) for key in job.keys]
 
     def _after_crash(
         self,
@@ -215,7 +228,7 @@ class Pool:
         waiting.extendleft(sorted(lost, key=lambda job: -job.pack))
         for job in guilty:
             attempts[job.pack] += 1
-            failures = [_crashed(key, log, attempts[job.pack]) for key in job.keys]
+            failures = [_crashed(key, log, job.attempt) for key in job.keys]
             if attempts[job.pack] <= self._retries:
                 for failure in failures:
                     on_retry(failure)

@@ -1,32 +1,21 @@
 """Reporting: a recorded benchmark becomes findings, files and a note on its parent run."""
 
-import hashlib
-import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import __version__
+from bench.files import Written, file_name, write_report
 from bench.runner import Look
 from bench.tracking import Benchmark, Store
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
+    from analysis.format import Unit
     from bench.plan import Plan
-
-
-@dataclass(frozen=True)
-class Written:
-    """Where a report went."""
-
-    html: Path
-    json: Path
+    from bench.planning import Pilot
 
 
 def find_out(store: Store, benchmark: Benchmark) -> "Findings":
@@ -39,6 +28,32 @@ def find_out(store: Store, benchmark: Benchmark) -> "Findings":
         provenance=provenance_of(store, benchmark),
         rng=np.random.default_rng(0),
     )
+
+
+def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
+    """Return a recorded benchmark as a pilot, its unit, and typed numbers' factor."""
+    from analysis.comparisons import TwoWay
+    from analysis.errors import UnusableRuns
+    from analysis.format import scale
+    from analysis.primary import fixed_analysis, variance_floor
+    from analysis.study import paired
+    from bench.planning import Pilot
+
+    benchmark = store.benchmark(name)
+    tables, design = store.tables(benchmark), benchmark.design()
+    pairs = paired(tables, design, design.treatments[0])
+    unit, sd, per_seed, floor = design.measure.unit, 0.0, 0.0, 0.0
+    if pairs.n >= 2:
+        sd = float(pairs.differences.std(ddof=1))
+        try:
+            fixed = fixed_analysis(pairs, design, level=1 - design.alpha)
+            floor = variance_floor(fixed)
+            per_seed = fixed.variance_per_seed if isinstance(fixed, TwoWay) else sd**2
+        except UnusableRuns:
+            sd = 0.0
+    times = tables.trials[tables.trials.status == "finished"].duration_s
+    seconds = float(times.median()) * 2 if len(times) else None
+    return Pilot(name, pairs.n, sd, per_seed, floor, seconds), unit, 1 / scale(unit)
 
 
 def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
@@ -81,17 +96,11 @@ def _earlier_looks(store: Store, benchmark: Benchmark) -> int:
 
 def write(store: Store, benchmark: Benchmark, findings: "Findings", out: Path | None) -> Written:
     """Write report.html and results.json, and put both on the MLflow parent run."""
-    from analysis.report import page
-
     folder = out or store.folder / "reports" / file_name(benchmark.name)
-    html = page.render(findings, version=__version__)
-    results = json.dumps(findings.as_dict(), allow_nan=False, indent=1, ensure_ascii=False)
-    written = Written(folder / "report.html", folder / "results.json")
-    replace_text(written.html, html)
-    replace_text(written.json, results)
+    written = write_report(findings, folder)
     store.publish(
         benchmark,
-        files={"report.html": html, "results.json": results},
+        files=written.texts,
         metrics=_metrics(findings),
         tags={
             "bench.verdict": ", ".join(c.verdict.word for c in findings.comparisons),
@@ -160,25 +169,3 @@ def looker(plan: "Plan") -> Any:
         return Look(now.difference, now.low, now.high)
 
     return look
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def file_name(name: str) -> str:
-    """Return a folder name for any experiment name; different names stay different."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:60] or "unnamed"
-    if plain == name:
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from analysis.errors import Refusal
 from analysis.metrics import METRICS
 from bench.contract import Outcome
 from bench.devices import Slot
@@ -22,6 +23,13 @@ from bench.work import Failure, Job, Result, Success
 
 class Terminated(BaseException):
     """SIGTERM: somebody (Slurm, Kubernetes, a shutdown) wants this process to end."""
+
+
+class NotPlanned(Refusal):
+    """A run to repeat that the plan does not have."""
+
+    code = "option"
+    exit_status = 2
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Ran:
     trained: int
     failures: tuple[Failure, ...]
     stopped_early: bool
+    lost: tuple[TrialKey, ...] = ()  # diverged in an earlier call and not trained again
 
 
 def run(
@@ -105,6 +114,7 @@ def run(
     Raises
     ------
     Locked : another process runs this benchmark
+    NotPlanned : a run to repeat that is not in the plan
     StoreTrouble : the store cannot be written; what was recorded stays
     """
     with contextlib.ExitStack() as stack:
@@ -117,6 +127,7 @@ def run(
         stack.enter_context(recorder)
         stack.enter_context(ended_by_signals())
         plan = recorder.benchmark.plan
+        _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options.redo)
         jobs = _jobs(plan, found, options, story.settled)
         watcher.begin(plan, story.settled, sum(len(job.keys) for job in jobs))
@@ -129,7 +140,18 @@ def run(
                 for result in results:
                     story.add(result)
                 recorder.check()
-    return Ran(recorder.benchmark, story.trained, tuple(story.failures), story.enough)
+    lost = tuple(key for key in plan.trials() if key in recorder.diverged - options.redo)
+    return Ran(recorder.benchmark, story.trained, tuple(story.failures), story.enough, lost)
+
+
+def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
+    for key in set(redo) - set(plan.trials()):
+        seeds = ", ".join(map(str, plan.seeds[:20])) + (", …" if len(plan.seeds) > 20 else "")
+        raise NotPlanned(
+            f"seed {key.seed}, {key.arm}, is not planned, so there is nothing to repeat.",
+            facts=[f"Planned seeds: {seeds}."],
+            fix=f"--redo {plan.seeds[0]}:{key.arm}",
+        )
 
 
 def _jobs(

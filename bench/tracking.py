@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,7 +169,7 @@ class Store:
             client = MlflowClient(tracking_uri=self.uri)
             client.search_experiments(max_results=1)
             if fresh:
-                with sqlite3.connect(self.database) as connection:
+                with closing(sqlite3.connect(self.database)) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
         return client
 
@@ -354,6 +354,31 @@ class Store:
         }
         return {file: path for file, path in found.items() if path is not None}
 
+    def foreign_runs(self, experiment: str) -> pd.DataFrame:
+        """Return another project's finished runs: params.*, tags.* and metrics.*, a row each.
+
+        Raises
+        ------
+        NothingRecorded : no such experiment, or no finished run in it
+        """
+        found = self.client.get_experiment_by_name(experiment)
+        if found is None:
+            names = [e.name for e in self.client.search_experiments(max_results=1000)]
+            refusal = unknown(experiment, names)
+            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix="mlflow:EXPERIMENT")
+        rows = [
+            {
+                "run_id": run.info.run_id,
+                **{f"params.{k}": v for k, v in run.data.params.items()},
+                **{f"tags.{k}": v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
+                **{f"metrics.{k}": v for k, v in run.data.metrics.items()},
+            }
+            for run in self._search([found.experiment_id], "attributes.status = 'FINISHED'")
+        ]
+        if not rows:
+            raise NothingRecorded(f'experiment "{experiment}" has no finished run.')
+        return pd.DataFrame(rows)
+
     def provenance(self, benchmark: Benchmark) -> list[dict[str, Any]]:
         """Return what was recorded about code, versions and machine, one entry a session."""
         run = self.client.get_run(benchmark.run_id)
@@ -462,10 +487,12 @@ class Store:
     ) -> Benchmark:
         """Write the plan as a new version; older ones stay."""
         record = {"plan": plan.as_dict(), "events": events}
-        self._put(run.info.run_id, {f"plan/{version:04d}.json": json.dumps(record, indent=1)})
+        text = json.dumps(record, indent=1, default=str)  # as the digests read the data's facts
+        self._put(run.info.run_id, {f"plan/{version:04d}.json": text})
         self.client.set_tag(run.info.run_id, "bench.plan", plan.hash)
         self.client.set_tag(run.info.run_id, "bench.plan_version", str(version))
-        return self._benchmark(self.client.get_run(run.info.run_id))
+        stored = self._benchmark(self.client.get_run(run.info.run_id))
+        return replace(stored, plan=plan)  # JSON knows no tuples; trainings get what was typed
 
     def finished(self, benchmark: Benchmark) -> dict[TrialKey, Child]:
         """Return the trials that need no training."""
@@ -683,11 +710,11 @@ class Recorder:
         tags: Sequence[RunTag] = (),
     ) -> None:
         """Write through `log_batch`, which takes 1,000 metrics and 100 params at a time."""
-        for i in range(0, max(len(metrics), len(params), 1), 800):
+        for i in range(max(-(-len(metrics) // 800), -(-len(params) // 90), 1)):
             self._client.log_batch(
                 run_id,
-                metrics=metrics[i : i + 800],
-                params=params[:90] if i == 0 else (),
+                metrics=metrics[800 * i : 800 * (i + 1)],
+                params=params[90 * i : 90 * (i + 1)],
                 tags=tags if i == 0 else (),
             )
 
@@ -797,7 +824,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 def redacted(uri: str) -> str:
     """Return a URI without the password it may hold."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:…@", uri)
+    return re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:…@", uri)
 
 
 def _is_sqlite(path: Path) -> bool:

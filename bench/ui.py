@@ -36,7 +36,8 @@ def free_port(wanted: int) -> int:
             probe.bind((HOST, wanted))
         except OSError:
             raise UiTrouble(
-                f"port {wanted} is in use by another program.", fix=f"bench ui --port {wanted + 1}"
+                f"port {wanted} is in use by another program.",
+                fix=f"bench ui --port {wanted + 1 if wanted < 65535 else 0}",
             ) from None
         return int(probe.getsockname()[1])
 

@@ -214,6 +214,7 @@ class _Run:
     def train(self) -> list[Outcome]:
         experiment = self._load()
         _use_threads(self.worker.slot.threads)
+        self.started_at, self.clock = time.time(), time.perf_counter()  # imports do not count
         trials = [self._trial(key) for key in self.job.keys]
         _seed_globals(trials[0])
         if experiment.train_pack is None:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from scipy import stats
-
 from analysis.comparisons.tost import require_error_and_margin
+from analysis.distributions import t_cdf, t_sf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,6 @@ def posterior(difference: float, standard_error: float, df: float, *, margin: fl
     Gelman et al. (2013), Bayesian Data Analysis, sec. 3.2.
     """
     require_error_and_margin(standard_error, margin)
-    below = float(stats.t.cdf((-margin - difference) / standard_error, df))
-    above = float(stats.t.sf((margin - difference) / standard_error, df))
+    below = t_cdf((-margin - difference) / standard_error, df)
+    above = t_sf((margin - difference) / standard_error, df)
     return Posterior(margin=margin, below=below, inside=max(0.0, 1 - below - above), above=above)

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from analysis.distributions import standard_error
 from analysis.result import Comparison, require_level, seed_differences
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ def bootstrap_t(
     """
     alpha = require_level(level)
     diff = seed_differences(baseline, treatment)
-    mean, error = float(diff.mean()), float(stats.sem(diff))
+    mean, error = float(diff.mean()), standard_error(diff)
     # One orientation and order, so that neither seed order nor the name of an arm changes a draw.
     # A mean of zero but for rounding has no sign.
     sign = -1.0 if mean < -1e-12 * float(np.abs(diff).max()) else 1.0

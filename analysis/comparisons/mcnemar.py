@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from analysis.distributions import binomial_cdf
 from analysis.errors import UnusableRuns
 
 
@@ -46,7 +46,7 @@ def mcnemar(baseline: ArrayLike, treatment: ArrayLike) -> McNemar:
         )
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
-    p = 2 * float(stats.binom.cdf(min(only_first, only_second), differing, 0.5))
+    p = 2 * binomial_cdf(min(only_first, only_second), differing, 0.5)
     return McNemar(
         n_examples=first.size,
         only_baseline=only_first,

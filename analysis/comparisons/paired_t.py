@@ -1,8 +1,8 @@
 """Paired t: is the mean difference over shared seeds distinguishable from zero?"""
 
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from analysis.distributions import standard_error, t_isf, t_sf
 from analysis.result import Comparison, require_level, seed_differences
 
 
@@ -27,8 +27,8 @@ def paired_t(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) 
     alpha = require_level(level)
     diff = seed_differences(baseline, treatment)
     df = diff.size - 1
-    mean, error = float(diff.mean()), float(stats.sem(diff))  # error of the mean, not of one run
-    reach = float(stats.t.isf(alpha / 2, df)) * error
+    mean, error = float(diff.mean()), standard_error(diff)  # error of the mean, not of one run
+    reach = t_isf(alpha / 2, df) * error
     return Comparison(
         name="paired_t",
         n=diff.size,
@@ -36,7 +36,7 @@ def paired_t(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) 
         low=mean - reach,
         high=mean + reach,
         level=level,
-        p_value=2 * float(stats.t.sf(abs(mean) / error, df)),
+        p_value=2 * t_sf(abs(mean) / error, df),
         standard_error=error,
         df=float(df),
     )

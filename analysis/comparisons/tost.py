@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from scipy import stats
-
+from analysis.distributions import t_sf
 from analysis.errors import UnusableRuns
 
 
@@ -40,8 +39,8 @@ def tost(difference: float, standard_error: float, df: float, *, margin: float) 
     it equals statsmodels' ttost_paired.
     """
     require_error_and_margin(standard_error, margin)
-    lower = float(stats.t.sf((difference + margin) / standard_error, df))
-    upper = float(stats.t.sf((margin - difference) / standard_error, df))
+    lower = t_sf((difference + margin) / standard_error, df)
+    upper = t_sf((margin - difference) / standard_error, df)
     return Equivalence(margin=margin, p_value=max(lower, upper), p_lower=lower, p_upper=upper)
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from analysis.distributions import t_isf, t_sf
 from analysis.errors import UnusableRuns
 from analysis.result import Comparison, no_spread, require_level
 
@@ -44,7 +44,7 @@ class TwoWay(Comparison):
 
     def interval(self, level: float) -> tuple[float, float]:
         """Return the limits at another coverage, from the same error and df."""
-        reach = float(stats.t.isf(require_level(level) / 2, self.df)) * self.standard_error
+        reach = t_isf(require_level(level) / 2, self.df) * self.standard_error
         return self.difference - reach, self.difference + reach
 
 
@@ -119,7 +119,7 @@ def two_way_from_mean_squares(
     spread = max(ms_seeds + ms_examples - ms_residual, ms_seeds, ms_examples)
     error = math.sqrt(spread / (n_seeds * n_examples))
     df = _satterthwaite(spread, ms_seeds, ms_examples, ms_residual, n_seeds, n_examples)
-    reach = float(stats.t.isf(alpha / 2, df)) * error
+    reach = t_isf(alpha / 2, df) * error
     return TwoWay(
         name="two_way",
         n=n_seeds,
@@ -127,7 +127,7 @@ def two_way_from_mean_squares(
         low=difference - reach,
         high=difference + reach,
         level=level,
-        p_value=2 * float(stats.t.sf(abs(difference) / error, df)),
+        p_value=2 * t_sf(abs(difference) / error, df),
         standard_error=error,
         df=df,
         n_examples=n_examples,

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from analysis.distributions import t_isf, t_sf
 from analysis.errors import UnusableRuns
 from analysis.result import Comparison, no_spread, paired_values, require_level
 
@@ -40,7 +40,7 @@ def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> 
     error = math.sqrt(first + second)
     df = (n - 1) / ((first / error**2) ** 2 + (second / error**2) ** 2)
     difference = float((both[1] - both[0]).mean())
-    reach = float(stats.t.isf(alpha / 2, df)) * error
+    reach = t_isf(alpha / 2, df) * error
     return Comparison(
         name="welch",
         n=n,
@@ -48,7 +48,7 @@ def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> 
         low=difference - reach,
         high=difference + reach,
         level=level,
-        p_value=2 * float(stats.t.sf(abs(difference) / error, df)),
+        p_value=2 * t_sf(abs(difference) / error, df),
         standard_error=error,
         df=df,
     )

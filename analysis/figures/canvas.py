@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,9 @@ def finish(ax: "Axes", *, name: str, title: str, description: str, caption: str)
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("these axes belong to no figure")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # A name's sign that our font lacks is drawn by the reader's browser.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = _themed(buffer.getvalue(), name, title, description)
     return Drawing(name, title, description, caption, svg)
@@ -109,16 +112,11 @@ def _themed(svg: str, name: str, title: str, description: str) -> str:
         svg,
         flags=re.S,
     )
-    for colour, code in COLOURS.items():
-        svg = re.sub(code, f"var(--{colour})", svg, flags=re.I)
-    svg = re.sub(r"font: (?:[a-z0-9]+ )*([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r"\bid=\"([^\"]+)\"", rf'id="{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r"href=\"#([^\"]+)\"", rf'href="#{name}-\1"', svg)
-    used = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", svg))
+    svg = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", svg)  # XML has no such signs
+    used = set(re.findall(r"<[^>]*?(?:url\(#([^)]+)\)|href=\"#([^\"]+)\")", svg))
     keep = {left or right for left, right in used}
-    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in keep else "", svg)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)  # a hundredth of a point is enough
+    # Only tags are rewritten: a name that looks like a colour, an id or a long number stays.
+    svg = re.sub(r"<[^>]+>", lambda tag: _themed_tag(tag[0], name, keep), svg)
     svg = re.sub(r"[ \t]*\n[ \t]*", "\n", svg)
     view = re.search(r'viewBox="([^"]+)"', svg)
     box = view[1] if view else "0 0 342 227"
@@ -128,3 +126,17 @@ def _themed(svg: str, name: str, title: str, description: str) -> str:
         f'<desc id="{name}-d">{escape(description)}</desc>'
     )
     return re.sub(r"^<svg[^>]*>", lambda _: head, svg, count=1)
+
+
+def _themed_tag(tag: str, name: str, keep: set[str]) -> str:
+    for colour, code in COLOURS.items():
+        tag = re.sub(code, f"var(--{colour})", tag, flags=re.I)
+    tag = re.sub(r"font: (?:[a-z0-9]+ )*([0-9.]+)px [^;\"]*", r"font-size: \1px", tag)
+    tag = re.sub(
+        r' id="([^"]+)"',
+        lambda found: f' id="{name}-{found[1]}"' if found[1] in keep else "",
+        tag,
+    )
+    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
+    tag = re.sub(r"href=\"#([^\"]+)\"", rf'href="#{name}-\1"', tag)
+    return re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)  # a hundredth of a point is enough

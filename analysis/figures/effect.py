@@ -53,7 +53,6 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
         ax.set_ylabel(axis_label(f))
         ax.grid(axis="x", visible=False)
         ups, downs = int((other > base).sum()), int((other < base).sum())
-        kind = "interval" if c.n_pairs > 1 else "value"
         return finish(
             ax,
             name=f"f1-{f.design.treatments.index(c.treatment)}",
@@ -65,8 +64,8 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
             ),
             caption=(
                 "One line per seed: blue rises, dashed grey falls. Outer bars: mean with "
-                f"{level(1 - design.alpha)} {kind} of each arm over seeds. Whether these overlap "
-                "decides nothing; the comparison is paired."
+                f"{level(1 - design.alpha)} interval of each arm over seeds. Whether these "
+                "overlap decides nothing; the comparison is paired."
             ),
         )
 
@@ -83,7 +82,8 @@ def dots(f: Findings, c: Treatment) -> Drawing:
         open_dots = c.verdict.word == "none"
         ax.set_xlim(-0.55, 1.75)
         _swarm(ax, diff, hollow=open_dots)
-        if p.difference is not None and p.low is not None and p.high is not None:
+        decided = not open_dots and p.low is not None and p.high is not None
+        if decided and p.difference is not None and p.low is not None and p.high is not None:
             low, mean, high = p.low * factor, p.difference * factor, p.high * factor
             if p.standard_error and p.df:
                 error = p.standard_error * factor
@@ -92,11 +92,11 @@ def dots(f: Findings, c: Treatment) -> Drawing:
                 ax.fill_betweenx(
                     ys, 1, 1 + 0.55 * density / density.max(), color=colour, alpha=0.18, lw=0
                 )
-            if not open_dots:
-                ax.plot([1, 1], [low, high], color=colour, lw=3)
-                ax.plot([1], [mean], "o", ms=7, color=colour, mec=COLOURS["bg"], mew=1.4)
+            ax.plot([1, 1], [low, high], color=colour, lw=3)
+            ax.plot([1], [mean], "o", ms=7, color=colour, mec=COLOURS["bg"], mew=1.4)
         ax.set_xlim(-0.55, 1.75)
-        ax.set_xticks([0, 1], [f"{c.n_pairs} seeds", "mean"])
+        seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
+        ax.set_xticks([0, 1] if decided else [0], [seeds, "mean"] if decided else [seeds])
         ax.set_ylabel(f"difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
         ax.grid(axis="x", visible=False)
         limits = interval(p.low, p.high, unit, guards=f.design.guards)
@@ -106,14 +106,16 @@ def dots(f: Findings, c: Treatment) -> Drawing:
             title=f"Difference in {f.metric_label}, {c.treatment} minus {f.design.baseline}",
             description=(
                 f"{c.n_pairs} differences from {difference(min(c.differences), unit)} to "
-                f"{difference(max(c.differences), unit)}; mean {difference(p.difference, unit)}, "
-                f"{level(p.level)} interval {limits}."
+                f"{difference(max(c.differences), unit)}; mean {difference(p.difference, unit)}"
+                + (f", {level(p.level)} interval {limits}." if decided else ".")
                 if c.differences
                 else "No complete pair."
             ),
             caption=(
-                "Dots: one per seed. Bar: mean with the verdict's "
-                f"{level(p.level)} interval; curve: its sampling distribution."
+                "Dots: one per seed."
+                + (f" Bar: mean with the verdict’s {level(p.level)} interval" if decided else "")
+                + ("; curve: its sampling distribution" if decided and p.df else "")
+                + ("." if decided else " Hollow: there is no verdict." if open_dots else "")
                 + (" Shaded: inside the margin." if f.design.margin else "")
             ),
         )

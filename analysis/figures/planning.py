@@ -1,8 +1,10 @@
 """Planning: what this design can see (F3), and how the pairs came in (F4)."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.canvas import (
+    BACKGROUND,
     BAND,
     COLOURS,
     INK,
@@ -14,7 +16,7 @@ from analysis.figures.canvas import (
     finish,
 )
 from analysis.findings import Findings, Treatment
-from analysis.format import interval, number, scale, spread, suffix
+from analysis.format import interval, level, number, scale, spread, suffix
 from analysis.power import power
 
 
@@ -35,13 +37,15 @@ def sensitivity(f: Findings, c: Treatment) -> Drawing:
             main = n == planned
             colour = TREATMENT if main else MUTED
             ax.plot(xs * factor, ys, color=colour, lw=1.9 if main else 1)
-            half = int(np.argmin(np.abs(np.array(ys) - (62 if main else 45))))
+            # Each label sits where its curve is steep, on paper that hides the others.
+            at = int(np.argmin(np.abs(np.array(ys) - (66 if main else 50 if n == 10 else 30))))
             ax.annotate(
                 f"{n} pairs",
-                (xs[half] * factor, ys[half]),
-                (5, -3),
+                (xs[at] * factor, ys[at]),
                 color=colour,
-                textcoords="offset points",
+                ha="center",
+                va="center",
+                bbox={"facecolor": BACKGROUND, "edgecolor": "none", "pad": 1.2},
             )
         ax.axhline(80, color=COLOURS["rule"], lw=0.9, ls=(0, (3, 3)))
         ax.set_ylim(0, 102)
@@ -85,13 +89,20 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
         ax.axhline(0, color=INK, lw=0.9)
         ax.fill_between(n, low, high, color=TREATMENT, alpha=0.15, lw=0)
         ax.plot(n, mean, color=TREATMENT, lw=1.6)
-        if p.low is not None and p.high is not None and p.difference is not None:
+        # The first intervals are huge; the picture shows those of the second third on in full.
+        late = n >= n[-1] / 3
+        shown = [0.0, *mean[late], *low[late], *high[late]]
+        if f.design.margin is not None:
+            shown += [f.design.margin * factor, -f.design.margin * factor]
+        judged = c.verdict.word != "none"
+        if judged and p.low is not None and p.high is not None and p.difference is not None:
+            shown += [p.low * factor, p.high * factor]
             x = n[-1] + max(0.7, 0.05 * n[-1])
             ax.plot([x, x], [p.low * factor, p.high * factor], color=colour, lw=2.6)
             ax.plot([x], [p.difference * factor], "o", ms=5.5, color=colour)
-        # The first intervals are huge; the picture shows those of the second half in full.
-        wide = float(np.max(np.abs(np.r_[low, high][np.r_[n, n] >= n[-1] / 3])))
-        ax.set_ylim(-1.15 * wide, 1.15 * wide)
+        room = 0.08 * (max(shown) - min(shown))
+        ax.set_ylim(min(shown) - room, max(shown) + room)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("completed pairs")
         ax.set_ylabel(f"running mean{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
         return finish(
@@ -100,10 +111,12 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
             title="As the pairs came in",
             description=(
                 f"After {int(n[-1])} pairs the mean is {number(known[-1][1], unit)} with an "
-                f"anytime-valid interval of {interval(known[-1][2], known[-1][3], unit)}."
+                "anytime-valid interval of "
+                f"{interval(known[-1][2], known[-1][3], unit, guards=f.design.guards)}."
             ),
             caption=(
-                "Line: running mean in plan order. Band: 95% anytime-valid interval, which stays "
-                "honest however often one looks. Right: the verdict's interval."
+                f"Line: running mean in plan order. Band: {level(p.level)} anytime-valid interval, "
+                "which stays honest however often one looks."
+                + (" Right: the verdict’s interval." if judged else "")
             ),
         )

@@ -16,8 +16,12 @@ def strip(f: Findings, c: Treatment) -> str:
     unit, design = f.measure.unit, f.design
     factor = scale(unit)
     p, inner = c.primary, c.analysis("paired_t")
-    marks = [0.0, *(c.differences if p.low is None else ())]
-    marks += [x for x in (p.low, p.high, p.difference, design.claim) if x is not None]
+    dotted = c.verdict.word == "none" or p.low is None or p.high is None
+    marks = [0.0, *(c.differences if dotted else ())]
+    shown = (design.claim,) if dotted else (p.low, p.high, p.difference, design.claim)
+    marks += [x for x in shown if x is not None]
+    if not dotted and inner is not None:
+        marks += [x for x in (inner.low, inner.high) if x is not None]
     marks += [design.margin, -design.margin] if design.margin else []
     axis = Axis([m * factor for m in marks], LEFT, RIGHT)
     parts = []
@@ -26,7 +30,7 @@ def strip(f: Findings, c: Treatment) -> str:
     parts += [_words(axis, f, c), *_ticks(axis, suffix(unit))]
     zero = axis(0)
     parts.append(_line(zero, 20, zero, 102, "var(--ink)", 1.4))
-    if c.verdict.word == "none" or p.low is None or p.high is None or p.difference is None:
+    if dotted or p.low is None or p.high is None or p.difference is None:
         parts += [
             f'<circle cx="{axis(d * factor):.1f}" cy="58" r="5" fill="none" '
             'stroke="var(--b)" stroke-width="1.6"/>'
@@ -46,8 +50,13 @@ def strip(f: Findings, c: Treatment) -> str:
     if design.claim is not None:
         parts.append(_claim(axis, design.claim * factor, magnitude(design.claim, unit)))
     name = f"s{design.treatments.index(c.treatment)}"
-    limits = interval(p.low, p.high, unit, guards=design.guards)
-    title = f"Mean difference {difference(p.difference, unit)}, {level(p.level)} interval {limits}"
+    if dotted:
+        title = f"{len(c.differences)} differences, mean {difference(p.difference, unit)}"
+    else:
+        limits = interval(p.low, p.high, unit, guards=design.guards)
+        title = (
+            f"Mean difference {difference(p.difference, unit)}, {level(p.level)} interval {limits}"
+        )
     if design.margin:
         title += f", against a margin of {magnitude(design.margin, unit)}{suffix(unit)}"
     return (

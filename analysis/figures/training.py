@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.canvas import BASELINE, FURTHER, INK, TREATMENT, Drawing, axes, finish
 from analysis.figures.effect import short
 from analysis.findings import Findings
-from analysis.format import value
+from analysis.format import difference, value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ def learning_curves(f: Findings) -> Drawing:
             ends.append((curve.median[-1] * 100, curve.arm, colour, x[-1]))
         _label_ends(ax, ends)
         _room_for_labels(ax, f)
+        _whole_epochs(ax, max(curve.epochs[-1] for curve in f.curves) + 1)
         ax.set_xlabel("epoch")
         ax.set_ylabel("validation accuracy (%)")
         last = "; ".join(
@@ -59,9 +61,10 @@ def differences_by_epoch(f: Findings) -> Drawing:
         if len(ends) > 1:
             _label_ends(ax, ends)
             _room_for_labels(ax, f)
+        _whole_epochs(ax, max(gap.epochs[-1] for gap in f.gaps) + 1)
         ax.set_xlabel("epoch")
         ax.set_ylabel("difference in validation accuracy (pp)")
-        last = "; ".join(f"{g.treatment} {100 * g.mean[-1]:+.2f} pp" for g in f.gaps)
+        last = "; ".join(f"{g.treatment} {difference(g.mean[-1], 'fraction')}" for g in f.gaps)
         return finish(
             ax,
             name="f7",
@@ -85,6 +88,14 @@ def _label_ends(ax: "Axes", ends: list[tuple[float, str, str, float]]) -> None:
             color=colour,
             va="center",
         )
+
+
+def _whole_epochs(ax: "Axes", last: int) -> None:
+    """Put ticks at whole epochs, none beyond the last."""
+    low, high = ax.get_xlim()
+    ticks = MaxNLocator(nbins=8, integer=True).tick_values(1, last)
+    ax.set_xticks([tick for tick in ticks if 1 <= tick <= last and tick == int(tick)])
+    ax.set_xlim(low, high)
 
 
 def _room_for_labels(ax: "Axes", f: Findings) -> None:

@@ -14,10 +14,13 @@ from analysis.figures import effect, planning, reliability, strip, training
 from analysis.figures.canvas import VERDICT_COLOUR, Drawing
 from analysis.findings import Analysis, Check, Findings, Primary, RunRow, Secondary, Treatment
 from analysis.report import words
+from analysis.report.display import fitted, shortened
 from analysis.study import summary_settings
 
 HERE = Path(__file__).parent
 MOST_ROWS = 24  # of the running estimate
+MOST_TEXT = 4000  # characters of one line of the audit trail
+MOST_VALUE = 60  # characters of a setting's value, where it is shown as changed
 
 
 def render(f: Findings, *, version: str) -> str:
@@ -35,14 +38,15 @@ def render(f: Findings, *, version: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    data, f = embedded(f), fitted(f)
     unit = f.measure.unit
     return environment.get_template("page.html.j2").render(
         f=f,
         w=words,
         version=version,
         css=_css(),
-        data=embedded(f),
-        level=form.level(f.comparisons[0].primary.level),
+        data=data,
+        level=form.level,
         drawings=_drawings(f),
         kind=lambda c: VERDICT_COLOUR[c.verdict.word],
         strip=partial(strip.strip, f),
@@ -60,6 +64,7 @@ def render(f: Findings, *, version: str) -> str:
         run_note=_run_note,
         direction=_direction,
         number=lambda x: form.number(x, unit),
+        estimate=partial(words.estimate, f),
         value=lambda x, u=unit: form.value(x, u),
         diff=lambda x, u=unit: form.difference(x, u),
         spread=lambda x: form.spread(x, unit),
@@ -72,7 +77,7 @@ def render(f: Findings, *, version: str) -> str:
 
 def embedded(f: Findings) -> str:
     """Return the findings as JSON that is safe inside a script element."""
-    text = json.dumps(f.as_dict(), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(f.as_dict(), allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -120,10 +125,15 @@ def _ece(f: Findings, arm: str) -> str:
 def _varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
     """Return the settings in which this treatment differs from the baseline."""
     arms = f.design.arms
+    at = arms.index(c.treatment)
     return [
-        (key, values[0], values[arms.index(c.treatment)])
+        (
+            shortened(key, MOST_VALUE),
+            shortened(values[0], MOST_VALUE),
+            shortened(values[at], MOST_VALUE),
+        )
         for key, values in summary_settings(f.design)
-        if values[0] != values[arms.index(c.treatment)]
+        if values[0] != values[at]
     ]
 
 
@@ -145,11 +155,14 @@ def _analyses(f: Findings, c: Treatment) -> list[SimpleNamespace]:
     if c.primary.method == "group":
         rows.append(_row(_as_analysis(c.primary), "planned looks, O’Brien–Fleming", main=True))
     for a in c.analyses:
-        name, note = words.ANALYSES[a.name]
+        name, note = words.analysis_name(a, c.n_pairs)
         main = a.name == c.primary.method
         row = _row(a, f"{note}; primary, fixed in the plan" if main else note, main=main)
         row.name = name
         rows.append(row)
+    if not any(row.main for row in rows):  # the planned one could not be done
+        rows.insert(0, _row(_as_analysis(c.primary), words.METHOD[c.primary.method], main=True))
+        rows[0].name = "Planned analysis"
     return sorted(rows, key=lambda row: not row.main)
 
 
@@ -192,6 +205,7 @@ def _provenance(f: Findings) -> list[tuple[str, str, bool]]:
     done = sum(run.status == "finished" for run in f.runs)
     failed = sum(run.status == "failed" for run in f.runs)
     planned = len(d.seeds) * len(d.arms)
+    settings = {arm.name: dict(arm.settings) for arm in f.arms}
     lines: list[tuple[str, object, bool]] = [
         ("Command", p.get("command"), True),
         ("Plan", _plan_line(f), False),
@@ -201,11 +215,11 @@ def _provenance(f: Findings) -> list[tuple[str, str, bool]]:
         ("Data", _data(p), False),
         ("Software", _software(p), False),
         ("Hardware", _hardware(p), False),
-        ("Settings", json.dumps({a.name: dict(a.settings) for a in f.arms}, default=str), True),
+        ("Settings", json.dumps(settings, default=str, ensure_ascii=False), True),
         ("MLflow", p.get("mlflow"), True),
         ("Recorded", p.get("recorded"), False),
     ]
-    return [(name, str(text), mono) for name, text, mono in lines if text]
+    return [(name, shortened(str(text), MOST_TEXT), mono) for name, text, mono in lines if text]
 
 
 def _plan_line(f: Findings) -> str | None:
@@ -228,7 +242,7 @@ def _data(p: Any) -> str | None:
     parts = [str(data.get("name") or "")]
     if data.get("digest"):
         parts.append(f"sha256 {str(data['digest'])[:12]}…")
-    skip = {"name", "digest", "note", "notes"}
+    skip = {"name", "digest", "note", "notes", "train_test_overlap"}
     parts += [
         f"{key.replace('_', ' ')} {value}"
         for key, value in data.items()
@@ -249,4 +263,5 @@ def _hardware(p: Any) -> str | None:
         return None
     devices = ", ".join(p.get("devices") or ())
     threads = p.get("threads")
-    return f"{devices}; {p['processor']}, {p.get('cores')} cores, {threads} threads a worker"
+    line = f"{devices}; {p['processor']}, {words.count(p.get('cores') or 1, 'core')}"
+    return f"{line}, {words.count(threads, 'thread')} a worker" if threads else line

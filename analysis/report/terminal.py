@@ -4,6 +4,7 @@ from analysis import format as form
 from analysis.figures.strip import Axis
 from analysis.findings import Findings, Treatment
 from analysis.report import words
+from analysis.report.display import fitted
 
 WIDTH = 80
 ASCII = {
@@ -16,6 +17,7 @@ ASCII = {
     "│": "|",
     "├": "[",
     "┤": "]",
+    "┼": "+",
     "━": "=",
     "●": "o",
     "◆": "*",
@@ -28,6 +30,9 @@ ASCII = {
     "·": "-",
     "∞": "inf",
     "—": "-",
+    "…": "...",
+    "“": '"',
+    "”": '"',
 }
 
 
@@ -40,11 +45,13 @@ def summary(f: Findings, *, report: str | None, unicode: bool = True) -> str:
     report : the path of the HTML report, or None if none was written
     unicode : False where the terminal cannot show it
     """
+    f = fitted(f)
     planned = len(f.design.seeds)
     pairs = min(c.n_pairs for c in f.comparisons)
     data = (f.provenance.get("data") or {}).get("name")
     head = [f.design.experiment, ", ".join(x for x in (data, f.metric_label) if x)]
-    lines = [f"{'   '.join(head)}   {pairs} of {words.count(planned, 'pair')}", ""]
+    lines = _wrapped(f"{'   '.join(head)}   {pairs} of {words.count(planned, 'pair')}", 4)
+    lines.append("")
     for c in f.comparisons:
         lines += [*_answer(f, c), ""]
     lines += _facts(f, report)
@@ -65,19 +72,20 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
         lines += [f"    {part}" for part in numbers]
     else:
         won = f"won on {c.effect.wins} of {c.n_pairs} seeds" if c.effect else ""
-        estimate = form.difference(c.primary.difference, f.measure.unit)
-        lines.append("    " + "   ".join([estimate, numbers[0], *numbers[2:]]))
+        first = [words.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
+        lines += _wrapped("    " + "   ".join(first), 4)
         lines.append("    " + "   ".join(part for part in (numbers[1], won) if part))
         lines += ["", *_strip(f, c)]
     for line in words.more_about_verdict(f, c):
         lines += ["", *_wrapped(f"    {line}", 4)]
     if f.design.claim is not None:
-        head, tail = words.claim_fact(f, c)
-        lines += ["", *_wrapped(f"  claim    {head.lower()}: {tail}", 11)]
+        _, tail = words.claim_fact(f, c)
+        lines += ["", *_wrapped(f"  claim    {tail[:1].lower()}{tail[1:]}", 11)]
     if f.calibration:
         head, tail = words.cost_fact(f, c)
         lines += _wrapped(f"  cost     {head[:1].lower()}{head[1:]}. {tail}", 11)
-    lines += _wrapped(f"  reach    {_reach(f, c)}", 11)
+    if c.verdict.word != "none":
+        lines += _wrapped(f"  reach    {_reach(f, c)}", 11)
     return lines
 
 
@@ -101,10 +109,10 @@ def _strip(f: Findings, c: Treatment) -> list[str]:
     if margin is not None:
         for i in range(round(axis(-margin)), round(axis(margin)) + 1):
             row[i] = "░"
-    row[round(axis(0))] = "│"
     for i in range(round(axis(low)), round(axis(high)) + 1):
         row[i] = "━"
     row[round(axis(low))], row[round(axis(high))] = "├", "┤"
+    row[round(axis(0))] = "┼" if low < 0 < high else "│"
     row[round(axis(p.difference * factor))] = "●"
     labels = [" "] * (WIDTH + 8)
     for tick in axis.ticks():
@@ -116,18 +124,19 @@ def _strip(f: Findings, c: Treatment) -> list[str]:
 
 
 def _facts(f: Findings, report: str | None) -> list[str]:
-    failed = [c for c in f.checks if c.state == "failed" and c.level != "note"]
     passed = sum(c.state == "passed" for c in f.checks)
     unanswered = sum(c.state == "not checked" for c in f.checks)
     text = f"{passed} passed, {unanswered} not checked"
-    if failed:
-        listed = "; ".join(_short(c.text) for c in failed)
-        text += f", {words.count(len(failed), 'caution')}: {listed}"
+    for kind in ("blocker", "caution"):
+        failed = [_short(c.text) for c in f.checks if c.state == "failed" and c.level == kind]
+        if failed:
+            text += f", {words.count(len(failed), kind)}: {'; '.join(failed)}"
     lines = _wrapped(f"  checks   {text}", 11)
     times = [run.duration_s for run in f.runs if run.duration_s is not None]
-    device = "GPU time" if any("cuda" in run.device for run in f.runs) else "CPU time"
-    spent = f"{words.count(len(times), 'run')}, {form.duration(sum(times))} of {device}"
-    lines += [f"  spent    {spent}"]
+    if times:
+        device = "GPU time" if any("cuda" in run.device for run in f.runs) else "CPU time"
+        spent = f"{words.count(len(times), 'run')}, {form.duration(sum(times))} of {device}"
+        lines += [f"  spent    {spent}"]
     for note in f.provenance.get("notes") or ():
         lines += _wrapped(f"  note     {note}", 11)
     lines += ["", *([f"  report   {report}"] if report else []), "  next     bench ui"]
@@ -140,10 +149,15 @@ def _short(text: str) -> str:
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    """Wrap at 80 columns, keeping the first line's own spacing."""
+    """Wrap at 80 columns, keeping the first line's own spacing; a longer word is cut."""
     lines, current = [], ""
-    lead = len(text) - len(text.lstrip())
-    for word in text[lead:].split(" "):
+    lead, room = len(text) - len(text.lstrip()), WIDTH - 1 - indent
+    pieces = (
+        word[i : i + room]
+        for word in text[lead:].split(" ")
+        for i in range(0, max(1, len(word)), room)
+    )
+    for word in pieces:
         candidate = f"{current} {word}" if current else " " * lead + word
         if len(candidate) > WIDTH - 1 and current.strip():
             lines.append(current)

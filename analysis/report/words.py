@@ -2,9 +2,12 @@
 
 import math
 
-from analysis.findings import Findings, Primary, Secondary, Treatment
+from analysis.comparisons.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
+from analysis.findings import Analysis, Findings, Primary, Secondary, Treatment
 from analysis.format import (
+    MINUS,
     difference,
+    digits_for,
     interval,
     level,
     magnitude,
@@ -43,6 +46,40 @@ def count(n: int, thing: str) -> str:
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
+def analysis_name(a: Analysis, n: int) -> tuple[str, str]:
+    """Return what an analysis of n pairs is called, and a few words on it."""
+    if a.name == "sign_flip" and n > EXACT_UP_TO:
+        return "Sign-flip test", f"no distribution assumed; {RANDOM_SUBSETS:,} random patterns"
+    return ANALYSES[a.name]
+
+
+def flip_name(n: int) -> str:
+    """Return what the sign-flip test of n pairs is called in a sentence."""
+    return "exact sign-flip" if n <= EXACT_UP_TO else f"sign-flip ({RANDOM_SUBSETS:,} patterns)"
+
+
+def adjusted_p(f: Findings, p: float | None) -> str:
+    """Return "p = 0.003", counting all treatments as the interval beside it does."""
+    m = len(f.design.treatments)
+    if p is None or m == 1:
+        return p_equation(p)
+    return f"{p_equation(min(1.0, m * p))}, adjusted for {m} treatments"
+
+
+def estimate(f: Findings, p: Primary) -> str:
+    """Return the signed estimate; with the interval's digits where it would print as zero."""
+    u = f.measure.unit
+    text = number(p.difference, u)
+    if p.difference and not text.startswith(("+", MINUS)):
+        text = number(p.difference, u, digits=digits_for(p.low, p.high, u, guards=f.design.guards))
+    return text
+
+
+def signed_estimate(f: Findings, p: Primary) -> str:
+    """Return the estimate with its unit: +0.31 pp."""
+    return f"{estimate(f, p)}{unit(f)}"
+
+
 def sentence(name: str) -> str:
     """Return a name with a capital letter."""
     return name[:1].upper() + name[1:]
@@ -63,17 +100,19 @@ def title(f: Findings) -> str:
     c = f.comparisons[0]
     text = sentence(c.verdict.label.lower())
     if c.verdict.word != "none":
-        text += f": {difference(c.primary.difference, f.measure.unit)}"
+        text += f": {signed_estimate(f, c.primary)}"
     return f"{text} — {f.design.experiment}"
 
 
 def question(f: Findings) -> str:
     """Return the question that the page answers first."""
-    claim = f.design.claim
-    if claim is None:
-        return f.design.question
-    sign = "+" if claim >= 0 else "\u2212"
-    return f"Is the claimed {sign}{magnitude(claim, f.measure.unit)}{unit(f)} real?"
+    return f.design.question if f.design.claim is None else f"Is the claimed {claimed(f)} real?"
+
+
+def claimed(f: Findings) -> str:
+    """Return the claimed gain with its sign and unit: +0.30 pp."""
+    claim = f.design.claim or 0.0
+    return f"{'+' if claim >= 0 else MINUS}{magnitude(claim, f.measure.unit)}{unit(f)}"
 
 
 def unit(f: Findings) -> str:
@@ -99,9 +138,9 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
     if c.verdict.word == "equivalent":
         parts = [f"{level(p.level90)} CI {limits(f, p.low90, p.high90)}", means]
         if c.equivalence is not None and c.equivalence.p_value is not None:
-            parts.append(f"equivalence {p_equation(c.equivalence.p_value)}")
+            parts.append(f"equivalence {adjusted_p(f, c.equivalence.p_value)}")
         return parts
-    return [confidence(f, p), means, p_equation(p.p_value) if p.p_value is not None else ""]
+    return [confidence(f, p), means, adjusted_p(f, p.p_value) if p.p_value is not None else ""]
 
 
 def mini(f: Findings, c: Treatment) -> str:
@@ -113,13 +152,13 @@ def mini(f: Findings, c: Treatment) -> str:
         shown = f"{level(p.level90)} {limits(f, p.low90, p.high90)}"
     else:
         shown = limits(f, p.low, p.high)
-    return f"{c.verdict.glyph} {difference(p.difference, f.measure.unit)} {shown}"
+    return f"{c.verdict.glyph} {signed_estimate(f, p)} {shown}"
 
 
 def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     """Return what an undecided reader needs next: what is still plausible, what would settle it."""
     p, v, n = c.primary, c.verdict, c.n_pairs
-    lines = []
+    lines: list[str] = []
     if v.provisional:
         lines.append(f"Provisional: {n} pairs. The word may change with 10 or more.")
     if v.word == "none" and n < 6:
@@ -132,24 +171,36 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     if v.word == "inconclusive" and p.low is not None and p.high is not None:
         better, worse = (p.high, p.low) if f.design.higher_is_better else (p.low, p.high)
         verb = ("gain", "loss") if f.design.higher_is_better else ("fall", "rise")
+        digits = digits_for(p.low, p.high, f.measure.unit, guards=f.design.guards)
+        sizes = [number(abs(x), f.measure.unit, digits=digits).lstrip("+") for x in (better, worse)]
         lines.append(
-            f"A {verb[0]} of {spread(abs(better), f.measure.unit)} and a {verb[1]} of "
-            f"{spread(abs(worse), f.measure.unit)} are both still plausible."
+            f"A {verb[0]} of {sizes[0]}{unit(f)} and a {verb[1]} of {sizes[1]}{unit(f)} are both "
+            "still plausible."
         )
+    if v.word == "inconclusive":
         if f.design.margin is not None:
             lines.append(_what_settles(f, c))
     if f.design.margin is None and v.word == "inconclusive":
         lines.append(
             "No margin was declared, so whether the arms match closely enough is not tested."
         )
+    if v.word == "inconclusive" and (p.low is None or p.high is None):
+        lines.insert(0, f"The interval is still unbounded: {n} pairs are too few for this plan.")
     return lines
 
 
 def _what_settles(f: Findings, c: Treatment) -> str:
-    margin = f"{magnitude(f.design.margin or 0.0, f.measure.unit)}{unit(f)}"
-    if c.verdict.seeds_needed is None:
+    margin, needed = f"{magnitude(f.design.margin or 0.0, f.measure.unit)}{unit(f)}", c.verdict
+    if needed.seeds_needed is None:
+        if _scope(f, c) == "seeds":  # only the number of seeds could be too large to name
+            return f"No number of pairs within reach would settle {margin}."
         return f"More test images are needed to settle {margin}, not more seeds."
-    return f"About {c.verdict.seeds_needed:,} pairs in all would be needed to settle {margin}."
+    if needed.seeds_needed <= c.n_pairs:
+        return (
+            f"About {needed.seeds_needed:,} pairs settle {margin} in four cases of five; this is "
+            "one of the others."
+        )
+    return f"About {needed.seeds_needed:,} pairs in all would be needed to settle {margin}."
 
 
 # -- the four facts --------------------------------------------------------------------------
@@ -160,8 +211,7 @@ def claim_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     claim = c.claim
     if claim is None:
         return "None to check", "No claimed gain was declared."
-    sign = "+" if claim.value >= 0 else "\u2212"
-    amount = f"{sign}{magnitude(claim.value, f.measure.unit)}{unit(f)}"
+    amount = claimed(f)
     if claim.reading is None or c.verdict.word == "none":
         head, tail = "Not judged", f"There is no interval to hold {amount} against."
     else:
@@ -173,9 +223,9 @@ def claim_fact(f: Findings, c: Treatment) -> tuple[str, str]:
         }[claim.reading]
         place = {
             "compatible": "lies inside the interval",
-            "larger": "is larger than these seeds support",
-            "smaller": "is smaller than these seeds support",
-            "contradicted": "is contradicted by the interval",
+            "larger": "is more than these seeds support",
+            "smaller": "is less than these seeds support",
+            "contradicted": "is ruled out by these seeds",
         }[claim.reading]
         tail = f"{amount} {place}"
         if claim.reading == "compatible" and c.verdict.word == "inconclusive":
@@ -209,6 +259,9 @@ def cost_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     rows = {r.arm: r for r in f.calibration if not r.scaled}
     if raw is None or c.treatment not in rows or f.design.baseline not in rows:
         return "Not measured", "Calibration needs predicted probabilities."
+    if c.verdict.word == "none":
+        ece = [value(rows[arm].ece, "fraction") for arm in (f.design.baseline, c.treatment)]
+        return "Calibration: not judged", f"ECE {ece[0]} → {ece[1]}."
     word = {"▲ better": "better", "▼ worse": "worse"}.get(reading(raw), "not resolved")
     ece = [value(rows[arm].ece, "fraction") for arm in (f.design.baseline, c.treatment)]
     text = f"ECE {ece[0]} → {ece[1]}."
@@ -249,11 +302,15 @@ def reach(f: Findings, c: Treatment) -> str:
     """Return how far the verdict reaches, and what the other interval says."""
     other = c.analysis("paired_t" if f.design.scope == "seeds_and_examples" else "two_way")
     base = f"{sentence(REACH[_scope(f, c)])}."
+    if c.verdict.word == "none":
+        base = f"Without a verdict, nowhere yet. The plan asks for {REACH[_scope(f, c)]}."
     if c.verdict.word == "none" or other is None or other.low is None:
         return f"{base} Other data sets, architectures and tuning budgets were not tested."
     shown = limits(f, other.low, other.high)
     if other.name == "paired_t" and _scope(f, c) == "seeds_and_examples":
-        base += f" For new seeds on this test set alone the interval is {shown}."
+        fixed = c.primary.method == "two_way"
+        verb = "is" if fixed else "for a fixed number of seeds would be"
+        base += f" For new seeds on this test set alone the interval {verb} {shown}."
     elif other.name == "two_way":
         base += f" Counting the sampling of test examples too, the interval is {shown}."
     return f"{base} Other data sets, architectures and tuning budgets were not tested."
@@ -280,16 +337,29 @@ def primary_name(f: Findings, c: Treatment) -> str:
 def strip_caption(f: Findings, c: Treatment) -> str:
     """Return what the lines of the verdict strip are."""
     if c.verdict.word == "none":
-        text = "Open dots: one per seed. Too little for an interval."
+        text = "Open dots: one per pair." if c.n_pairs else "There is no pair to draw."
+    elif c.primary.low is None or c.primary.high is None:
+        text = "Open dots: one per pair. The interval is still unbounded."
+    elif c.primary.method == "paired_t":
+        text = (
+            f"Bar, which the verdict follows: {level(c.primary.level)} CI for new training seeds "
+            "on this test set."
+        )
     else:
         inner = f"{level(c.primary.level)} CI for new training seeds on this test set"
         outer = {
-            "two_way": "also allowing for a new sample of test images",
-            "anytime": "also allowing for looks at the results, and for new test images",
-            "group": "also allowing for the planned looks, and for new test images",
-            "paired_t": "the same",
+            "two_way": [],
+            "anytime": ["looks at the results"],
+            "group": ["the planned looks"],
         }[c.primary.method]
-        text = f"Thick bar: {inner}. Thin whisker, which the verdict follows: {outer}."
+        if c.primary.method != "two_way":
+            inner += ", as if their number had been fixed"
+        if _scope(f, c) == "seeds_and_examples":
+            outer = [*outer, "a new sample of test images"]
+        text = (
+            f"Thick bar: {inner}. Thin whisker, which the verdict follows: also allowing for "
+            f"{' and '.join(outer)}."
+        )
     if f.design.margin:
         when = "before the first run" if f.design.frozen_before_first_run else "by the plan"
         amount = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
@@ -306,7 +376,9 @@ def checks_lede(f: Findings) -> str:
     unanswered = sum(c.state == "not checked" for c in asked)
     text = f"{passed} of {len(asked)} passed, {unanswered} not checked."
     if blockers:
-        return f"{text} {count(blockers, 'blocker')}: no verdict can be given."
+        blocked = [c.treatment for c in f.comparisons if c.verdict.word == "none"]
+        whose = "" if len(blocked) == len(f.comparisons) else f" for {' and '.join(blocked)}"
+        return f"{text} {count(blockers, 'blocker')}: no verdict can be given{whose}."
     if failed:
         return f"{text} None blocks the verdict; {count(len(failed), 'caution')} to read first."
     return f"{text} None blocks the verdict."
@@ -318,6 +390,8 @@ def analyses_lede(f: Findings, c: Treatment) -> str:
         return "There is no verdict that could depend on it."
     check = next(check for check in f.checks if check.id == "C8")
     start = "No." if check.state == "passed" else "In part."
+    if len(f.comparisons) > 1:  # the check speaks of all treatments
+        return f"{start} {check.text}"
     return f"{start} {check.text} Only the first row was planned."
 
 
@@ -377,12 +451,12 @@ def correlation(f: Findings, c: Treatment) -> str:
     if e is not None and e.d_z is not None:
         parts.append(
             f"Standardised effect d_z = {number(e.d_z, 'score', digits=2)} "
-            f"(95% CI {interval(e.low, e.high, 'score').replace('0000', '00')}; "
+            f"(95% CI {interval(e.low, e.high, 'score', digits=2)}; "
             f"Hedges g = {number(e.hedges_g, 'score', digits=2)})."
         )
         parts.append(
-            f"It wins on {share(e.win_rate)} of seeds (95% CI {share(e.win_low)} to "
-            f"{share(e.win_high)})."
+            f"It wins on {e.win_rate:.0%} of seeds (95% CI {e.win_low:.0%} to {e.win_high:.0%}"
+            f"{', a tie counting half' if e.ties else ''})."
         )
     return " ".join(parts)
 
@@ -397,7 +471,7 @@ def questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
     rows.append(
         (
             "Is there a difference at all?",
-            f"{'Yes' if outside else 'Not resolved'}, {p_equation(p.p_value)}",
+            f"{'Yes' if outside else 'Not resolved'}, {adjusted_p(f, p.p_value)}",
             f"two-sided, {METHOD[p.method]}",
         )
     )
@@ -416,7 +490,7 @@ def questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
             rows.append(
                 (
                     "Is it too small to matter?",
-                    f"{'Yes' if small else 'Not shown'}, {p_equation(c.equivalence.p_value)}",
+                    f"{'Yes' if small else 'Not shown'}, {adjusted_p(f, c.equivalence.p_value)}",
                     f"two one-sided tests, ±{margin}",
                 )
             )
@@ -437,16 +511,17 @@ def _claim_questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
     claim, p = c.claim, c.primary
     if claim is None or claim.chance_without_effect is None:
         return []
-    sign = "+" if claim.value >= 0 else "\u2212"
-    amount = f"{sign}{magnitude(claim.value, f.measure.unit)}{unit(f)}"
+    amount = claimed(f)
     chance = share(claim.chance_without_effect)
     span = f"{share(claim.chance_low or 0.0)} to {share(claim.chance_high or 0.0)}"
+    # One pair has no spread of its own, so alone it can never say yes, however rare its gain.
+    alone = "no" if claim.chance_without_effect > f.design.alpha / 2 else "one pair cannot tell"
     rows = [
         (
             f"Is {amount} statistically significant?",
-            f"In one pair of runs: no, such a gain shows in {chance} of pairs without any effect "
-            f"(95% CI {span}). In these {c.n_pairs} pairs the mean difference is "
-            f"{difference(p.difference, f.measure.unit)} ({p_equation(p.p_value)}).",
+            f"In one pair of runs: {alone}; such a gain shows in {chance} of pairs without any "
+            f"effect (95% CI {span}). In these {c.n_pairs} pairs the mean difference is "
+            f"{signed_estimate(f, p)} ({adjusted_p(f, p.p_value)}).",
             "the claim’s own protocol: best validation epoch, one run of each arm",
         )
     ]
@@ -496,19 +571,19 @@ def paragraph(f: Findings, c: Treatment) -> str:
         change = (
             f"{design.baseline} reached a mean {f.metric_label} of {value(base.mean, u)} (SD "
             f"{spread(base.sd, u)}) and {c.treatment} {value(other.mean, u)} (SD "
-            f"{spread(other.sd, u)}), a mean paired difference of {difference(p.difference, u)}"
+            f"{spread(other.sd, u)}), a mean paired difference of {signed_estimate(f, p)}"
         )
     else:
         change = (
             f"{c.treatment} {verb} mean {f.metric_label} from {value(base.mean, u)} (SD "
             f"{spread(base.sd, u)}) to {value(other.mean, u)} (SD {spread(other.sd, u)}), a mean "
-            f"paired difference of {difference(p.difference, u)}"
+            f"paired difference of {signed_estimate(f, p)}"
         )
     parts = [f"Across {count(n, 'paired training seed')}, {change}"]
     if c.verdict.word == "none":
         parts[0] += "."
     else:
-        parts[0] += f", {confidence(f, p)}, {p_equation(p.p_value)} ({METHOD[p.method]}"
+        parts[0] += f", {confidence(f, p)}, {adjusted_p(f, p.p_value)} ({METHOD[p.method]}"
         parts[0] += f"{_companions(f, c)})"
         parts[0] += f"; it won on {c.effect.wins} of {n} seeds." if c.effect else "."
         parts.append(_margin_sentence(f, c))
@@ -524,7 +599,7 @@ def _companions(f: Findings, c: Treatment) -> str:
     if c.primary.method != "paired_t" and t is not None and t.p_value is not None:
         texts.append(f"on this test set alone: paired t, {p_equation(t.p_value)}")
     if flip is not None and flip.p_value is not None:
-        texts.append(f"exact sign-flip {p_equation(flip.p_value)}")
+        texts.append(f"{flip_name(c.n_pairs)} {p_equation(flip.p_value)}")
     return "".join(f"; {text}" for text in texts)
 
 
@@ -538,7 +613,7 @@ def _margin_sentence(f: Findings, c: Treatment) -> str:
     margin = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
     if v.word == "equivalent":
         p_text = (
-            f", {p_equation(c.equivalence.p_value)}"
+            f", {adjusted_p(f, c.equivalence.p_value)}"
             if c.equivalence is not None and c.equivalence.p_value is not None
             else ""
         )
@@ -616,12 +691,19 @@ def neurips(f: Findings) -> str:
     """Return answers to items 7 and 8 of the NeurIPS checklist."""
     c = f.comparisons[0]
     hours = sum(run.duration_s or 0.0 for run in f.runs) / 3600
-    devices = ", ".join(sorted({run.device for run in f.runs if run.device})) or "not recorded"
-    done = sum(run.status == "finished" for run in f.runs)
-    return (
-        f"7. Statistical significance. [Yes] Error bars are {level(c.primary.level)} confidence "
-        f"intervals of the mean paired difference over {count(c.n_pairs, 'training seed')} "
-        f"({METHOD[c.primary.method]}; for {REACH[_scope(f, c)]}). SDs, where given, are over "
-        "seeds.\n"
-        f"8. Compute. [Yes] {count(done, 'run')}, {hours:.2g} device-hours in total on {devices}."
-    )
+    devices = ", ".join(sorted({run.device for run in f.runs if run.device}))
+    done = count(sum(run.status == "finished" for run in f.runs), "run")
+    if c.verdict.word == "none":
+        bars = "[No] There is no verdict and no interval to report."
+    else:
+        bars = (
+            f"[Yes] Error bars are {level(c.primary.level)} confidence intervals of the mean "
+            f"paired difference over {count(c.n_pairs, 'training seed')} "
+            f"({METHOD[c.primary.method]}; for {REACH[_scope(f, c)]}). SDs, where given, are over "
+            "seeds."
+        )
+    if hours and devices:
+        compute = f"[Yes] {done}, {hours:.2g} device-hours in total on {devices}."
+    else:
+        compute = f"[No] {done}; their compute was not recorded."
+    return f"7. Statistical significance. {bars}\n8. Compute. {compute}"

@@ -1,0 +1,78 @@
+"""Comparing: scores from a file or from another project's MLflow runs become findings."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
+
+
+def compared(
+    source: str,
+    *,
+    baseline: str | None,
+    treatments: tuple[str, ...],
+    pair: str | None,
+    arm: str | None,
+    metrics: tuple[str, ...],
+    unit: Any,
+    lower_is_better: bool,
+    margin: float | None,
+    claim: float | None,
+    allow_missing: bool,
+    store: str | None,
+    command: Sequence[str],
+) -> "Findings":
+    """Analyse scores from elsewhere; neither torch nor, for files, MLflow is imported.
+
+    Raises
+    ------
+    BadScores, BadColumns, BadPairs : what cannot be compared
+    """
+    from analysis.scores import BadColumns, Layout, imported
+    from analysis.study import study
+
+    if baseline is None:
+        what = "the arm's name" if arm else "its column"
+        raise BadColumns(
+            "which values are the baseline's is not said.",
+            facts=[f"--baseline names {what}."],
+            fix="--baseline NAME",
+        )
+    layout = Layout(baseline=baseline, treatments=treatments, pair=pair, arm=arm, metrics=metrics)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(source).expanduser()
+        if source.startswith("mlflow:"):
+            path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
+        found = imported(
+            path,
+            layout,
+            margin=margin,
+            claim=claim,
+            lower_is_better=lower_is_better,
+            unit=unit,
+            allow_missing=allow_missing,
+        )
+    facts = {
+        "command": " ".join(["bench", *command]),
+        "data": {"name": source if source.startswith("mlflow:") else path.name},
+        "scores_sha256": found.sha256,
+        "dropped_pairs": list(found.dropped),
+    }
+    return study(found.tables, found.design, provenance=facts, rng=np.random.default_rng(0))
+
+
+def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
+    """Write another project's finished runs as a table: params.*, tags.* and metrics.*."""
+    from bench.tracking import Store
+
+    frame = Store(store).foreign_runs(experiment)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment) or "experiment"
+    path = folder / f"{name}.parquet"
+    frame.to_parquet(path, index=False)
+    return path
