@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ def read(path: Path) -> pd.DataFrame:
             f"{path.name} has {size:.1f} GiB; a table of scores is far smaller.",
             fix="keep one row a run: its arm, its pair and its scores",
         )
-    head = path.open("rb").read(4096)
+    with path.open("rb") as handle:
+        head = handle.read(4096)
     if kind != "Parquet" and b"\0" in head:
         raise _not_a_table(path, "it holds binary data", kind)
     try:
@@ -105,7 +107,7 @@ def read(path: Path) -> pd.DataFrame:
         elif kind == "JSON lines" or (kind is None and head.lstrip().startswith(b"{")):
             frame = pd.read_json(path, lines=True)
         else:
-            frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+            frame = _read_csv(path)
     except Exception as error:  # every parser has its own; all mean the same to the user
         raise _not_a_table(path, str(error).splitlines()[0][:200], kind) from error
     if frame.empty or not len(frame.columns):
@@ -115,6 +117,14 @@ def read(path: Path) -> pd.DataFrame:
     if len(twice):
         raise BadScores(f"{path.name} has two columns named {twice[0]!r}.")
     return frame
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV; a row with more cells than the header is an error, not an index."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        return pd.read_csv(path, sep=separator, index_col=False)
 
 
 def _not_a_table(path: Path, why: str, kind: str | None) -> BadScores:

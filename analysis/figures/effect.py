@@ -8,6 +8,7 @@ import seaborn as sns
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.figures.axis import short
 from analysis.figures.canvas import (
     BAND,
     BASELINE,
@@ -146,8 +147,3 @@ def _margin(ax: "Axes", f: Findings, factor: float) -> None:
 def axis_label(f: Findings) -> str:
     """Return the metric with its printed unit."""
     return f"{f.metric_label} (%)" if f.measure.unit == "fraction" else short(f.metric_label, 40)
-
-
-def short(name: str, most: int = 22) -> str:
-    """Return a name that fits under an axis."""
-    return name if len(name) <= most else name[: most - 1] + "…"

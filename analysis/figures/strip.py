@@ -1,11 +1,10 @@
 """Strip: the verdict in one line (F0), and the small intervals of the tables."""
 
-import math
 from html import escape
 
-from analysis.figures.effect import short
+from analysis.figures.axis import Axis, short
 from analysis.findings import Findings, Treatment
-from analysis.format import difference, interval, level, magnitude, scale, signed, suffix
+from analysis.format import difference, interval, level, magnitude, scale, suffix
 
 WIDTH, LEFT, RIGHT = 1016.0, 30.0, 986.0
 SMALL = 230.0
@@ -63,40 +62,6 @@ def strip(f: Findings, c: Treatment) -> str:
         f'<svg viewBox="0 0 {WIDTH:.0f} 136" role="img" aria-labelledby="{name}-t">'
         f'<title id="{name}-t">{escape(title)}.</title>{"".join(parts)}</svg>'
     )
-
-
-class Axis:
-    """A linear axis whose ticks are round numbers."""
-
-    def __init__(self, marks: list[float], left: float, right: float, *, ticks: int = 9) -> None:
-        low, high = min(marks), max(marks)
-        room = 0.12 * ((high - low) or 1.0)
-        step = _round_step((high - low + 2 * room) / ticks)
-        self.step = step
-        self.low = math.floor((low - room) / step) * step
-        self.high = math.ceil((high + room) / step) * step
-        self.left, self.right = left, right
-        self.digits = max(0, -math.floor(math.log10(step) + 1e-9))
-
-    def __call__(self, x: float) -> float:
-        """Return the place of a value; beyond the axis, its end."""
-        share = (min(max(x, self.low), self.high) - self.low) / (self.high - self.low)
-        return self.left + share * (self.right - self.left)
-
-    def ticks(self) -> list[float]:
-        """Return the tick values."""
-        count = round((self.high - self.low) / self.step)
-        return [self.low + i * self.step for i in range(count + 1)]
-
-    def label(self, x: float) -> str:
-        """Return a tick's text; zero has no sign."""
-        text = signed(x, self.digits)
-        return "0" if float(text.replace("\u2212", "-")) == 0 else text
-
-
-def _round_step(raw: float) -> float:
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
 
 
 def _band(axis: Axis, margin: float) -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.axis import short
 from analysis.figures.canvas import BASELINE, FURTHER, INK, TREATMENT, Drawing, axes, finish
-from analysis.figures.effect import short
 from analysis.findings import Findings
 from analysis.format import difference, value
 

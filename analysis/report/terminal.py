@@ -1,7 +1,7 @@
 """Terminal: the summary that ends a run, 80 columns wide, from the same findings."""
 
 from analysis import format as form
-from analysis.figures.strip import Axis
+from analysis.figures.axis import Axis
 from analysis.findings import Findings, Treatment
 from analysis.report import words
 from analysis.report.display import fitted
