@@ -1,0 +1,165 @@
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from analysis.figures import effect, planning, reliability, strip, training
+from analysis.figures.axis import Axis, short
+from analysis.figures.canvas import COLOURS, axes, finish
+
+SVG = "{http://www.w3.org/2000/svg}"
+SHAPES = ("rule3_better", "rule0_few_pairs", "rule7_inconclusive", "three_treatments", "nll",
+          "own_score_lower_is_better", "one_pair", "no_pair_in_common", "identical_arms",
+          "anytime_few", "one_epoch", "certain")  # fmt: skip
+
+
+def drawings(f):
+    """Return every figure of a report that its findings allow."""
+    found = []
+    for c in f.comparisons:
+        found += [effect.slopes(f, c), effect.dots(f, c)]
+        if c.power.sd:
+            found.append(planning.sensitivity(f, c))
+        if any(low is not None for _, _, low, _ in c.anytime.path):
+            found.append(planning.as_they_came(f, c))
+    found += [reliability.reliability(f, r) for r in f.reliability]
+    found += [training.learning_curves(f)] if f.curves else []
+    found += [training.differences_by_epoch(f)] if f.gaps else []
+    return found
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def drawn(request, known):
+    return known(request.param), drawings(known(request.param))
+
+
+def parse(svg):
+    return ET.fromstring(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '
+                                     'xmlns:xlink="http://www.w3.org/1999/xlink" ', 1))  # fmt: skip
+
+
+def test_figures_are_well_formed_and_described(drawn):
+    f, figures = drawn
+    names = [d.name for d in figures]
+    assert len(set(names)) == len(names)
+    for d in figures:
+        root = parse(d.svg)
+        title, desc = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
+        assert title.text == d.title and desc.text == d.description
+        assert not re.search(r"\bnan\b|None", d.description + d.caption + d.title)
+    for c in f.comparisons:
+        parse(strip.strip(f, c))
+
+
+def test_only_the_themes_colours_are_left(drawn):
+    f, figures = drawn
+    for svg in [d.svg for d in figures] + [strip.strip(f, c) for c in f.comparisons]:
+        assert not re.search(r"#[0-9a-fA-F]{3,8}\b(?![-\w])", re.sub(r'"#[\w-]+"|url\(#', "", svg))
+        assert "rgb(" not in svg
+        used = re.findall(r"(?:fill|stroke)[:=]\s*\"?([^;\"]+)", svg)
+        assert {u.strip() for u in used} <= {"none"} | {f"var(--{name})" for name in (*COLOURS, "v")}
+        assert "NaN" not in svg and "nan" not in re.sub(r">[^<]*<", "><", svg)
+
+
+def test_ids_carry_the_figures_name_and_nothing_else_is_shared(drawn):
+    _, figures = drawn
+    seen = set()
+    for d in figures:
+        ids = re.findall(r'\bid="([^"]+)"', d.svg)
+        assert all(name.startswith(f"{d.name}-") for name in ids)
+        assert len(ids) == len(set(ids)) and not seen & set(ids)
+        seen |= set(ids)
+        targets = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', d.svg)
+        assert {a or b for a, b in targets} <= set(ids)
+        assert "<style" not in d.svg and "<metadata" not in d.svg and "<!--" not in d.svg
+
+
+def test_numbers_stay_inside_the_picture_and_are_short(drawn):
+    _, figures = drawn
+    for d in figures:
+        assert max(len(x) for x in re.findall(r"\d+\.(\d+)", re.sub(r">[^<]*<", "><", d.svg))) <= 2
+        assert len(d.svg) < 60_000
+
+
+def test_the_same_findings_give_the_same_bytes(known):
+    f = known("rule3_better")
+    assert [d.svg for d in drawings(f)] == [d.svg for d in drawings(f)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$x^2$", "a_b", "#1b1e23", 'url(#x) id="y" 0.123456', "<b>&amp;", "bell\x07", "🙂", "-->"],
+)
+def test_a_name_is_drawn_as_it_is_typed(name):
+    with axes() as ax:
+        ax.plot([0, 1], [0, 1])
+        ax.set_title(name)
+        ax.set_xlabel("0.98765")
+        d = finish(ax, name="f", title=name, description=name, caption="")
+    texts = ["".join(node.itertext()) for node in parse(d.svg.replace("\x07", "")).iter()]
+    assert name.replace("\x07", "") in [text.strip() for text in texts]
+    assert "0.98765" in d.svg
+
+
+def test_long_names_are_shortened_in_every_figure(simulate):
+    long = "a name that goes on and on " * 20
+    f = simulate(
+        n_seeds=8, n_test=80, n_epochs=3, baseline=long, treatments=(f"{long}too",)
+    ).findings()
+    for d in drawings(f):
+        drawn_texts = re.findall(r"<text[^>]*>([^<]*)<", d.svg)
+        assert drawn_texts and max(map(len, drawn_texts)) <= 45
+    for text in re.findall(r"<text[^>]*>([^<]*)<", strip.strip(f, f.comparisons[0])):
+        assert len(text) <= 45
+
+
+def test_shortening_keeps_short_names():
+    assert short("baseline") == "baseline"
+    assert short("x" * 30) == "x" * 21 + "…"
+
+
+@pytest.mark.parametrize("marks", [[0.0], [0.0, 0.0], [-1e-9, 1e-9], [0, 1e6], [-3.2, 0.1, 0.4]])
+def test_an_axis_holds_its_marks_between_round_ticks(marks):
+    axis = Axis(list(marks), 10.0, 110.0)
+    ticks = axis.ticks()
+    assert axis.low <= min(marks) and max(marks) <= axis.high
+    assert all(10.0 <= axis(x) <= 110.0 for x in [*marks, *ticks])
+    assert np.allclose(np.diff(ticks), axis.step)
+    assert len({axis.label(t) for t in ticks}) == len(ticks)
+    assert (axis(-1e12), axis(1e12)) == (10.0, 110.0)
+
+
+def test_the_strip_draws_the_interval_of_the_verdict(known):
+    f = known("rule3_better")
+    c = f.comparisons[0]
+    svg = strip.strip(f, c)
+    assert "claimed +1.00" in svg
+    circles = re.findall(r'<circle cx="([\d.]+)"', svg)
+    assert len(circles) == 1
+    thin = re.search(r'<line x1="([\d.]+)" y1="58.0" x2="([\d.]+)"[^>]*stroke-width="2"', svg)
+    left, right = float(thin[1]), float(thin[2])
+    assert left < float(circles[0]) < right
+    middle = (c.primary.difference - c.primary.low) / (c.primary.high - c.primary.low)
+    assert (float(circles[0]) - left) / (right - left) == pytest.approx(middle, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["rule0_few_pairs", "rule0_blocker", "failed_runs"])
+def test_without_a_verdict_every_seed_is_an_open_dot_and_no_interval_is_drawn(known, name):
+    f = known(name)
+    c = f.comparisons[0]
+    svg = strip.strip(f, c)
+    places = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"[^>]*fill="none"', svg)]
+    assert len(places) == c.n_pairs
+    assert all(strip.LEFT < x < strip.RIGHT for x in places)
+    assert "var(--v)" not in svg and "interval" not in svg
+    dots = effect.dots(f, c)
+    assert "interval" not in dots.caption + dots.description
+    assert "mean</text>" not in dots.svg
+
+
+def test_captions_name_the_level_that_is_drawn(known):
+    f = known("three_treatments")
+    assert "98.33% interval" in effect.dots(f, f.comparisons[0]).caption
+    assert "98.33% anytime-valid" in planning.as_they_came(f, f.comparisons[0]).caption
+    assert "95% interval of each arm" in effect.slopes(f, f.comparisons[0]).caption

@@ -1,0 +1,311 @@
+"""The error rates that STATISTICS.md promises, and that the same check finds a wrong method.
+
+A short version of `tests/benchmarks/rates.py`, with fixed seeds: 600 to 3,000 replications a
+method, each held against exact binomial bounds.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from analysis.calibration import ece_difference
+from analysis.comparisons import bootstrap_t, paired_t, sign_flip, two_way, welch, wilcoxon
+from analysis.metrics import ece
+from analysis.primary import Paired, primary, verdict_interval
+from analysis.sequential import anytime
+from analysis.table import Design
+from analysis.verdict import decide
+
+BEYOND_CHANCE = 1e-4  # how improbable a count must be before a promise counts as broken
+
+
+def keeps(wrong: Sequence[bool], promised: float = 0.05, *, at_least: float | None = None) -> bool:
+    """Tell whether a method is wrong as seldom as promised, and not far more seldom.
+
+    The first is the error rate. The second, half of the promise by default, finds what is safe
+    only because it is useless: an interval that never misses is too wide.
+    """
+    n, count = len(wrong), int(np.sum(wrong))
+    fewest = promised / 2 if at_least is None else at_least
+    too_often = stats.binom.sf(count - 1, n, promised) < BEYOND_CHANCE
+    too_seldom = stats.binom.cdf(count, n, fewest) < BEYOND_CHANCE
+    return not (too_often or too_seldom)
+
+
+def test_the_check_itself_breaks_at_four_percent_points_and_at_nothing():
+    assert keeps([True] * 50 + [False] * 950)
+    assert not keeps([True] * 90 + [False] * 910)
+    assert not keeps([False] * 1000)
+    assert keeps([False] * 1000, at_least=0)
+
+
+# -- seeds only -------------------------------------------------------------------------------
+
+DIFFERENCES: dict[str, Callable[..., np.ndarray]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "heavy": lambda rng, shape: rng.standard_t(3, size=shape),
+    "skewed": lambda rng, shape: rng.exponential(size=shape) - 1,
+    # in steps of one test example, with many ties and zeros
+    "grid": lambda rng, shape: np.rint(rng.normal(size=shape)),
+    # 3 % of the runs of either arm at chance
+    "collapse": lambda rng, shape: (
+        rng.normal(size=shape) + 100.0 * (rng.random(shape) < 0.03) - 100.0 * (rng.random(shape) < 0.03)
+    ),
+}  # fmt: skip
+
+
+def studentized(baseline, treatment):
+    rng = np.random.default_rng(0)
+    return bootstrap_t(baseline, treatment, n_resamples=999, rng=rng)
+
+
+def percentile(baseline, treatment):
+    return plain_bootstrap(baseline, treatment, "percentile")
+
+
+def accelerated(baseline, treatment):
+    return plain_bootstrap(baseline, treatment, "BCa")
+
+
+def plain_bootstrap(baseline, treatment, method):
+    rng = np.random.default_rng(0)
+    found = stats.bootstrap(
+        (treatment - baseline,), np.mean, axis=-1, n_resamples=999, method=method, rng=rng
+    )
+    return found.confidence_interval
+
+
+def misses(analyse, kind: str, n: int, *, reps: int = 2000) -> list[bool]:
+    """Return how often the interval leaves out a true difference of 0; arms share their seeds."""
+    rng = np.random.default_rng([7, n, *kind.encode()])
+    differences = DIFFERENCES[kind](rng, (reps, n))
+    shared = 2.1 * rng.normal(size=(reps, n))  # the arms correlate at 0.9
+    found = [analyse(base, base + d) for base, d in zip(shared, differences, strict=True)]
+    return [not low_to_high_holds(r, 0.0) for r in found]
+
+
+def low_to_high_holds(r, truth: float) -> bool:
+    return (r.low is None or r.low <= truth) and (r.high is None or truth <= r.high)
+
+
+@pytest.mark.parametrize(
+    ("analyse", "kind", "n"),
+    [
+        (paired_t, "normal", 6),
+        (paired_t, "normal", 20),
+        (paired_t, "heavy", 10),
+        (paired_t, "grid", 10),
+        (sign_flip, "normal", 10),
+        (sign_flip, "heavy", 10),
+        (sign_flip, "collapse", 10),
+        (studentized, "normal", 10),
+        (studentized, "skewed", 20),
+    ],
+)
+def test_an_interval_misses_as_often_as_it_says(analyse, kind, n):
+    assert keeps(misses(analyse, kind, n))
+
+
+@pytest.mark.parametrize("analyse", [paired_t, sign_flip])
+@pytest.mark.parametrize("kind", ["grid", "collapse"])
+def test_steps_of_one_example_and_collapsed_runs_do_not_raise_the_error_rate(analyse, kind):
+    assert keeps(misses(analyse, kind, 12, reps=1000), at_least=0)
+
+
+@pytest.mark.parametrize("analyse", [percentile, accelerated])
+def test_the_check_finds_that_a_plain_bootstrap_misses_too_often(analyse):
+    assert not keeps(misses(analyse, "normal", 10, reps=1000))
+
+
+def test_the_check_finds_that_welch_gives_away_what_pairing_buys():
+    wrong = misses(welch, "normal", 10)
+    assert keeps(wrong, at_least=0)  # it never raises a false alarm
+    assert not keeps(wrong)  # because its interval is three times too wide
+
+
+def test_the_check_finds_that_ranks_do_not_speak_of_the_mean():
+    rng = np.random.default_rng(8)
+    skewed, zero = rng.exponential(size=(1000, 20)) - 1, np.zeros(20)
+    assert not keeps([wilcoxon(zero, d).p_value <= 0.05 for d in skewed])
+
+
+# -- new seeds and new test examples ------------------------------------------------------------
+
+
+def crossed(rng, n: int, *, seed_sd: float, example_sd: float, examples: int = 200):
+    """Return treatment minus baseline of every seed on every example; the truth is 0."""
+    d = seed_sd * rng.normal(size=(n, 1)) + example_sd * rng.normal(size=(1, examples))
+    return d + 0.3 * rng.normal(size=(n, examples))
+
+
+def answers(rng, n: int, examples: int = 200):
+    """Return the same for right and wrong answers of two exchangeable arms, 80 % right."""
+    difficulty = rng.normal(size=(1, examples))
+    arms = []
+    for _ in range(2):
+        own = 0.3 * rng.normal(size=(1, examples)) + 0.1 * rng.normal(size=(n, 1))
+        arms.append(0.9 + difficulty + own + 0.5 * rng.normal(size=(n, examples)) > 0)
+    return arms[1].astype(float) - arms[0]
+
+
+TABLES: dict[str, Callable[..., np.ndarray]] = {
+    "seeds": lambda rng, n: crossed(rng, n, seed_sd=0.05, example_sd=0.0),
+    "examples": lambda rng, n: crossed(rng, n, seed_sd=0.0, example_sd=0.4),
+    "seeds and examples": lambda rng, n: crossed(rng, n, seed_sd=0.05, example_sd=0.4),
+    "right answers": answers,
+}
+
+
+def misses_of_tables(analyse, kind: str, n: int, *, reps: int = 1500) -> list[bool]:
+    rng = np.random.default_rng([9, n, *kind.encode()])
+    found = [analyse(TABLES[kind](rng, n)) for _ in range(reps)]
+    return [not low_to_high_holds(r, 0.0) for r in found]
+
+
+def over_seeds(table):
+    return paired_t(np.zeros(len(table)), table.mean(axis=1))
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("n", [6, 20])
+def test_two_way_misses_as_often_as_it_says_whatever_varies(kind, n):
+    assert keeps(misses_of_tables(two_way, kind, n), at_least=0.015)
+
+
+@pytest.mark.parametrize("kind", ["examples", "seeds and examples", "right answers"])
+def test_the_check_finds_that_a_t_over_seeds_takes_the_test_set_for_the_world(kind):
+    assert not keeps(misses_of_tables(over_seeds, kind, 20, reps=600))
+
+
+def test_a_t_over_seeds_is_right_where_only_seeds_vary():
+    assert keeps(misses_of_tables(over_seeds, "seeds", 20))
+
+
+# -- the verdict --------------------------------------------------------------------------------
+
+MARGIN, SD = 0.005, 0.008
+
+
+def design(n: int, stop="fixed") -> Design:
+    return Design(
+        experiment="simulated",
+        question="Is there a difference?",
+        baseline="baseline",
+        treatments=("treatment",),
+        metric="accuracy",
+        higher_is_better=True,
+        seeds=tuple(range(n)),
+        margin=MARGIN,
+        stop=stop,
+    )
+
+
+def verdict(differences, plan: Design, table=None):
+    n = differences.size
+    pairs = Paired(tuple(range(n)), np.full(n, 0.9), 0.9 + differences, table)
+    main = primary(pairs, plan)
+    limits = {"low": main.low, "high": main.high, "low90": main.low90, "high90": main.high90}
+    return decide(n=n, **limits, margin=plan.margin, higher_is_better=True)
+
+
+def words(truth: float, *, n: int = 20, reps: int = 2000) -> list[str]:
+    """Return the verdicts of many studies; "beyond" where the size is settled too."""
+    rng, plan = np.random.default_rng([10, n, round(1e4 * abs(truth))]), design(n)
+    found = [verdict(d, plan) for d in truth + SD * rng.normal(size=(reps, n))]
+    return [v.word + (" beyond" if v.rule in (3, 5) else "") for v in found]
+
+
+def test_without_a_difference_better_and_worse_are_each_said_as_seldom_as_promised():
+    said = words(0.0)
+    assert keeps([word.startswith("better") for word in said], 0.025, at_least=0.01)
+    assert keeps([word.startswith("worse") for word in said], 0.025, at_least=0.01)
+
+
+def test_on_the_margin_equivalent_and_beyond_are_said_as_seldom_as_promised():
+    said = words(MARGIN)
+    assert keeps([word == "equivalent" for word in said], 0.05)
+    assert keeps([word == "better beyond" for word in said], 0.025, at_least=0.01)
+    assert "worse" not in said
+
+
+def test_below_the_margin_equivalent_and_beyond_are_said_as_seldom_as_promised():
+    said = words(-MARGIN, n=10)
+    assert keeps([word == "equivalent" for word in said], 0.05, at_least=0)
+    assert keeps([word == "worse beyond" for word in said], 0.025, at_least=0.01)
+
+
+@pytest.mark.parametrize("truth", [0.0, MARGIN])
+def test_the_verdict_over_test_examples_keeps_its_rates(truth):
+    rng, plan = np.random.default_rng([11, round(1e4 * truth)]), design(20)
+    said = []
+    for _ in range(800):
+        table = crossed(rng, 20, seed_sd=0.008, example_sd=0.02) * 0.6 + truth
+        said.append(verdict(table.mean(axis=1), plan, table).word)
+    false = ("better", "worse") if truth == 0 else ("equivalent",)
+    assert keeps([word in false for word in said], at_least=0)
+
+
+# -- looking early ------------------------------------------------------------------------------
+
+
+def peeking(d: np.ndarray) -> list[bool]:
+    """Tell where a t test after every pair from the 6th on says p < 0.05 at least once."""
+    n = np.arange(1, d.shape[1] + 1)
+    mean = np.cumsum(d, axis=1) / n
+    spread = np.sqrt((np.cumsum(d**2, axis=1) - n * mean**2)[:, 5:] / (n[5:] - 1))
+    t = np.abs(mean[:, 5:]) / spread * np.sqrt(n[5:])
+    return list((t > stats.t.isf(0.025, n[5:] - 1)).any(axis=1))
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy", "grid"])
+def test_a_look_after_every_pair_keeps_the_rate_and_the_check_finds_that_naive_looks_do_not(kind):
+    d = DIFFERENCES[kind](np.random.default_rng(12), (1500, 100))
+    alarms = [max(anytime(row).log_e_path) > math.log(20) for row in d]
+    assert keeps(alarms, at_least=0.005)
+    assert not keeps(peeking(d))
+
+
+def test_looks_at_one_test_set_keep_the_rate_and_the_check_finds_that_seeds_alone_do_not():
+    rng, plan = np.random.default_rng(13), design(30, "anytime")
+    both, seeds = [], []
+    for _ in range(300):
+        table = crossed(rng, 30, seed_sd=0.1, example_sd=0.6)
+        d = table.mean(axis=1)
+        pairs = Paired(tuple(range(30)), np.zeros(30), d, table)
+        looks = [np.arange(n) for n in range(6, 31, 3)]
+        kept = [verdict_interval(pairs.keep(rows), plan, level=0.95) for rows in looks]
+        both.append(not all(low_to_high_holds(r, 0.0) for r in kept))
+        seeds.append(not all(low_to_high_holds(anytime(d[rows]), 0.0) for rows in looks))
+    assert keeps(both, at_least=0)
+    assert not keeps(seeds)
+
+
+# -- calibration --------------------------------------------------------------------------------
+
+
+def over_confident(rng, *, seeds: int, examples: int, over: tuple[float, float]):
+    """Draw two arms on the same examples; each seed is overconfident by about `over[arm]`."""
+    sure = rng.uniform(0.55, 0.99, size=(1, examples)) + np.zeros((seeds, 1))
+    shared = rng.normal(size=(1, examples))
+    arms = []
+    for mean in over:
+        by, own = rng.normal(mean, 0.01, size=(seeds, 1)), rng.normal(size=(seeds, examples))
+        level = special.ndtr(math.sqrt(0.6) * shared + math.sqrt(0.4) * own)
+        arms.append((sure, (level < sure - by).astype(float)))
+    return arms
+
+
+def test_a_calibration_difference_keeps_its_rate_and_the_check_finds_that_plug_in_does_not():
+    rng = np.random.default_rng(14)
+    jackknife, plug_in = [], []
+    for _ in range(400):
+        arms = over_confident(rng, seeds=8, examples=1000, over=(0.03, 0.09))
+        r = ece_difference(*arms, rng=rng)
+        jackknife.append(not low_to_high_holds(r, 0.06))
+        plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
+        plug_in.append(not low_to_high_holds(paired_t(*plain), 0.06))
+    assert keeps(jackknife, at_least=0)
+    assert not keeps(plug_in)

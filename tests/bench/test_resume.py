@@ -1,0 +1,233 @@
+"""Resume: killed, interrupted and failed runs, end to end through the real command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(sys.executable).with_name("bench")
+NAP = 'time.sleep(float(os.environ.get("NAP", "0")))'  # not a setting: it changes no result
+SEEDS = ("--seeds", "6")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., Path]) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("mine"), NAP)
+
+
+@contextmanager
+def started(*words: object, nap: float) -> Iterator["subprocess.Popen[str]"]:
+    """Start the console script and give it while it runs; nothing of it stays."""
+    environment = {**os.environ, "NAP": str(nap)}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [str(BENCH), *map(str, words)]
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
+    """Read stderr up to the line with a text."""
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} never came:\n{seen}")
+
+
+def lines(err: str, what: str) -> list[str]:
+    return [line for line in err.splitlines() if f" {what} " in line]
+
+
+def digests(uri: str) -> dict[str, str]:
+    """Return the SHA-256 of every finished trial's predictions; none has two finished runs."""
+    from bench.tracking import Store
+
+    store = Store(uri)
+    found = {}
+    for key, runs in store.children(store.benchmark("tiny")).items():
+        finished = [
+            json.loads(c.run.data.tags["bench.sha256"]) for c in runs if c.status == "FINISHED"
+        ]
+        assert len(finished) <= 1
+        found |= {key.run_name: files["predictions.npz"] for files in finished}
+    return found
+
+
+def numbers(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reader would quote from results.json: everything but times and places."""
+    pairs = [(p["seed"], p["arm"], p["value"], p["status"]) for p in results["pairs"]]
+    names = ("n_test", "arms", "comparisons", "calibration", "reliability", "curves", "gaps")
+    return {**{name: results[name] for name in names}, "pairs": pairs}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    experiment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    copy_store: Callable[[Path], str],
+) -> str:
+    """Return a store in which one worker trained everything at one go."""
+    uri = copy_store(tmp_path_factory.mktemp("one"))
+    words = ("run", experiment, *SEEDS, "--store", uri, "--workers", "1", "--no-report")
+    with started(*words, nap=0) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out == "" and len(lines(err, "run done")) == 12
+    return uri
+
+
+def test_nothing_depends_on_workers_interruptions_or_kills(
+    experiment: Path,
+    undisturbed: str,
+    tmp_path: Path,
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):
+    """Stop a run with two workers by Ctrl-C, by SIGTERM and by kill -9, then let it finish."""
+    uri = copy_store(tmp_path / "two")
+    words = ("run", experiment, *SEEDS, "--store", uri, "--workers", "2", "--no-report")
+
+    with started(*words, nap=0.3) as process:
+        wait_for(process, "pair done 1/6")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted: everything that had finished is recorded." in err
+    assert f"resume: bench {' '.join(map(str, words))}" in err and "Traceback" not in err
+
+    with started(*words, nap=0.3) as process:
+        seen = wait_for(process, "pair done 3/6")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "terminated: everything that had finished is recorded." in err
+    assert "resume: bench run" in err and "Traceback" not in err
+    assert len(lines(seen, "run done")) <= 6  # the pair that was finished was not trained again
+
+    with started(*words, nap=1.2) as process:  # time enough for a look at the lock
+        wait_for(process, "pair done 4/6")
+        locked = bench(*words)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=20)
+    assert process.returncode == -9
+    assert locked.status == 4 and "error[benchmark-locked]" in locked.err
+    assert f"(pid {process.pid} on " in locked.err and "fix: bench status tiny" in locked.err
+
+    last = bench(*words)
+    assert last.status == 0, last.err
+    assert 1 <= len(lines(last.err, "run done")) <= 4
+    assert digests(uri) == digests(undisturbed) and len(digests(uri)) == 12
+
+    again = bench(*words)
+    assert again.status == 0 and lines(again.err, "run done") == []
+
+    quoted = [bench("report", "--json", "--store", store) for store in (uri, undisturbed)]
+    assert [said.status for said in quoted] == [0, 0], quoted[0].err
+    assert numbers(quoted[0].json) == numbers(quoted[1].json)
+    assert quoted[0].json["plan"]["seeds_planned"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_more_seeds_train_only_the_new_pairs(
+    experiment: Path, undisturbed: str, bench: Callable[..., Any]
+):
+    words = ("--store", undisturbed, "--workers", "2", "--no-report")
+    before = digests(undisturbed)
+    more = bench("run", experiment, "--seeds", "0-6", *words)
+    assert more.status == 0, more.err
+    assert sorted(line.split()[3] for line in lines(more.err, "run done")) == ["seed=6"] * 2
+    assert before.items() < digests(undisturbed).items()
+    less = bench("run", experiment, "--seeds", "2", *words)
+    assert less.status == 0 and lines(less.err, "run done") == []
+
+
+# -- trainings that fail ---------------------------------------------------------------------
+
+TROUBLE = """
+if trial.arm == "strong" and trial.seed == 1:
+    trial.log(0, {{"train/loss": 0.902, "lr": 0.1}})
+    {body}
+"""
+
+
+def test_a_training_that_raises_leaves_what_was_finished_and_is_resumable(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):
+    body = 'if not os.path.exists(MEND): raise ValueError("no such layer")'
+    text = TROUBLE.format(body=body.replace("MEND", repr(str(tmp_path / "mended"))))
+    path, uri = write_tiny(tmp_path, text), copy_store(tmp_path / "store")
+    words = ("run", path, "--seeds", "3", "--store", uri, "--workers", "2", "--no-report")
+
+    failed = bench(*words)
+    assert failed.status == 3
+    assert "run failed seed=1 arm=strong error[training] ValueError: no such layer" in failed.err
+    assert failed.err.endswith(
+        "error[training]: seed 01, strong: ValueError: no such layer\n"
+        "  The run is kept as failed and counts in the report.\n"
+        f"  fix: mend the cause, then bench {' '.join(map(str, words))}\n"
+    )
+    assert len(digests(uri)) == 5 and "Traceback" not in failed.err
+    shown = bench("status", "tiny", "--store", uri, "--json")
+    assert (shown.json["pairs_finished"], shown.json["pairs_failed"]) == (2, 1)
+
+    (tmp_path / "mended").touch()
+    mended = bench(*words, "--json")
+    assert mended.status == 0, mended.err
+    assert mended.json["trained"] == 1 and mended.json["experiment"] == "tiny"
+    assert len(digests(uri)) == 6
+
+
+def test_a_loss_that_is_no_number_ends_with_3_however_often_it_is_asked(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):
+    text = TROUBLE.format(body='trial.log(12, {"train/loss": float("nan")})')
+    path, uri = write_tiny(tmp_path, text), copy_store(tmp_path / "store")
+    words = ("run", path, "--seeds", "4", "--store", uri, "--workers", "2", "--json")
+
+    first = bench(*words)
+    assert first.status == 3
+    error = first.json["error"]  # one object, although a report could be written
+    assert error["code"] == "nan" and "train/loss became nan at epoch 12." in error["message"]
+    assert "Last finite loss 0.902 at epoch 0, learning rate 0.1." in error["message"]
+    assert error["fix"].startswith("change the experiment in both arms, then bench run ")
+    assert error["fix"].endswith(" --fresh")
+    assert (tmp_path / "store" / "reports" / "tiny" / "results.json").is_file()
+    assert len(digests(uri)) == 7
+
+    second = bench(*words)
+    assert second.status == 3 and second.json["error"]["code"] == "nan"
+    assert "seed 01, strong, diverged when it was trained" in second.json["error"]["message"]
+    redone = bench(*words, "--redo", "1:strong", "--no-report")
+    assert redone.status == 3 and "became nan" in redone.json["error"]["message"]
+
+
+def test_when_every_training_fails_the_failure_is_shown_and_not_an_empty_report(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):
+    path = write_tiny(tmp_path, 'raise RuntimeError("always")')
+    words = ("--seeds", "2", "--store", copy_store(tmp_path / "store"), "--workers", "1")
+    said = bench("run", path, *words)
+    assert said.status == 3 and said.out == ""
+    assert "error[training]: seed 00, weak: RuntimeError: always" in said.err
+    assert "3 more runs failed." in said.err

@@ -1,0 +1,554 @@
+"""Work and pool: real workers on tiny experiments, and everything that can go wrong in one."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import work
+from bench.devices import cpu_slots
+from bench.discover import Discovered, discover
+from bench.plan import Plan, TrialKey, arms_with, make_plan
+from bench.pool import Mailbox, Pool
+from bench.work import Failure, Job, Result, Success
+
+SCORED = """
+import itertools, os, random, sys, time
+from pathlib import Path
+import numpy as np
+from bench import Experiment, Outcome, Trial
+
+HERE = Path({folder!r})
+
+def train(trial):
+    {body}
+
+EXPERIMENT = Experiment(name="scored", question="?", metric="return", train=train,
+    arms={{"off": {{"x": 0}}, "on": {{"x": 1}}}}, {extra})
+"""
+
+Run = Callable[..., dict[TrialKey, Result]]
+
+
+class Heard:
+    """What the workers said while they trained."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.retries: list[Failure] = []
+
+    def epochs(self, key: TrialKey) -> list[tuple[int, int]]:
+        """Return (attempt, epoch) of a trial's messages, in their order."""
+        return [
+            (m["attempt"], m["row"]["epoch"])
+            for m in self.messages
+            if m["type"] == "epoch" and (m["arm"], m["seed"]) == (key.arm, key.seed)
+        ]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(cpu_slots(2), retries=1) as running:
+        yield running
+
+
+@pytest.fixture
+def heard(pool: Pool) -> Heard:
+    found = Heard()
+    pool.listen(found.messages.append)
+    return found
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Callable[..., Discovered]:
+    """Return what makes an experiment of the body of its `train`."""
+
+    def make(body: str, extra: str = "") -> Discovered:
+        path = tmp_path / f"tiny_{abs(hash(str(tmp_path) + body))}.py"
+        text = body.strip("\n").replace("\n", "\n    ")
+        path.write_text(SCORED.format(folder=str(tmp_path), body=text, extra=extra))
+        return discover(str(path))
+
+    return make
+
+
+def planned(found: Discovered, seeds: int) -> Plan:
+    return make_plan(found, data={}, arms=arms_with(found), seeds=tuple(range(seeds)))
+
+
+def jobs_of(found: Discovered, seeds: int = 1, *, timeout_s: float | None = None) -> list[Job]:
+    plan = planned(found, seeds)
+    return [
+        Job(n, pack, plan.arms, found.reference, found.source_digest, None, timeout_s)
+        for n, pack in enumerate(plan.packs())
+    ]
+
+
+@pytest.fixture
+def run(pool: Pool, heard: Heard) -> Run:
+    def go(found: Discovered, seeds: int = 1, **how: Any) -> dict[TrialKey, Result]:
+        jobs = jobs_of(found, seeds, **how)
+        results = [r for some in pool.run(jobs, on_retry=heard.retries.append) for r in some]
+        assert len({r.key for r in results}) == len(results) == 2 * seeds
+        return {r.key: r for r in results}
+
+    return go
+
+
+OFF, ON = TrialKey("off", 0), TrialKey("on", 0)
+
+
+# -- what comes back -------------------------------------------------------------------------
+
+
+def test_a_trial_brings_its_outcome_epochs_and_circumstances(
+    run: Run, heard: Heard, tiny: Discovered
+):
+    results = run(tiny, 2)
+    assert {k.run_name for k in results} == {
+        "weak/seed-00",
+        "weak/seed-01",
+        "strong/seed-00",
+        "strong/seed-01",
+    }
+    for key, result in results.items():
+        assert isinstance(result, Success)
+        assert result.outcome.test is not None and len(result.outcome.test) == 40
+        assert [row["epoch"] for row in result.epochs] == [0, 1, 2]
+        assert [row["train/loss"] for row in result.epochs] == [1.0, 1 / 2, 1 / 3]
+        assert (result.device, result.threads, result.attempt) == ("cpu", 1, 1)
+        assert result.duration_s > 0 and abs(time.time() - result.started_at) < 60
+        assert result.environment["numpy"] == np.__version__
+        assert heard.epochs(key) == [(1, 0), (1, 1), (1, 2)]  # live, not only at the end
+
+
+def test_a_worker_gives_the_same_numbers_as_this_process(run: Run, tiny: Discovered):
+    from bench.contract import Trial
+
+    for key, result in run(tiny).items():
+        settings = tiny.experiment.arm_settings(key.arm)
+        here = tiny.experiment.train(Trial(seed=key.seed, arm=key.arm, settings=settings))
+        assert isinstance(result, Success) and result.outcome.test and here.test
+        a, b = result.outcome.test, here.test
+        assert a.log_probabilities.tobytes() == b.log_probabilities.tobytes()
+
+
+def test_workers_are_other_processes_and_do_not_share_the_parents_threads(
+    run: Run, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+import threadpoolctl
+np.ones((50, 50)) @ np.ones((50, 50))
+most = max([pool["num_threads"] for pool in threadpoolctl.threadpool_info()], default=1)
+return Outcome(scores={"return": most}, facts={"pid": os.getpid(), "omp":
+    [os.environ.get(n + "_NUM_THREADS") for n in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]})
+"""
+    )
+    for result in run(found).values():
+        assert isinstance(result, Success)
+        assert result.outcome.facts["pid"] != os.getpid()
+        assert result.outcome.facts["omp"] == ["1"] * 4
+        assert result.outcome.scores["return"] == 1
+
+
+def test_global_generators_are_seeded_by_the_trial_whatever_ran_before(
+    run: Run, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+drawn = random.random() + np.random.random()
+for _ in range(17 * trial.settings["x"]):
+    random.random(), np.random.random()
+return Outcome(scores={"return": drawn})
+"""
+    )
+
+    def drawn(results: dict[TrialKey, Result]) -> dict[TrialKey, float]:
+        return {k: r.outcome.scores["return"] for k, r in results.items() if isinstance(r, Success)}
+
+    first, again = drawn(run(found, 3)), drawn(run(found, 3))
+    assert first == again and len(first) == 6
+    assert all(first[TrialKey("off", s)] == first[TrialKey("on", s)] for s in range(3))
+    assert len(set(first.values())) == 3
+
+
+def test_a_million_printed_lines_stay_out_of_the_terminal_and_of_json(
+    run: Run, scored: Callable[..., Discovered], capfd: pytest.CaptureFixture[str]
+):
+    found = scored(
+        """
+if trial.arm == "on":
+    sys.stdout.write("a line of many\\n" * 999_999)
+    print("the last line")
+    os.system("echo from a child process")
+    print("and an error", file=sys.stderr)
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    results = run(found)
+    assert capfd.readouterr() == ("", "")
+    log = results[ON].log
+    assert len(log) <= work.LOG_TAIL_BYTES
+    for line in ("the last line", "from a child process", "and an error"):
+        assert line in log
+    assert results[OFF].log == ""  # each trial's own output, not the worker's whole
+
+
+def test_packs_train_together_and_are_told_apart(run: Run, scored: Callable[..., Discovered]):
+    extra = "train_pack=lambda trials: [train(t) for t in trials], pack_seeds=2"
+    found = scored(
+        'return Outcome(scores={"return": 10 * trial.seed + trial.settings["x"]})', extra
+    )
+    results = run(found, 3)
+    assert {
+        k: r.outcome.scores["return"] for k, r in results.items() if isinstance(r, Success)
+    } == {
+        TrialKey(arm, seed): 10 * seed + x
+        for seed in range(3)
+        for x, arm in enumerate(("off", "on"))
+    }
+
+
+# -- what goes wrong in a training -----------------------------------------------------------
+
+
+def test_an_exception_is_a_failure_with_its_traceback_and_harms_nobody(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+trial.log(0, {"train/loss": 1.0})
+if trial.arm == "on":
+    raise ValueError("shapes (3,) and (4,) not aligned")
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    results = run(found)
+    failure = results[ON]
+    assert isinstance(failure, Failure) and isinstance(results[OFF], Success)
+    assert failure.code == "training" and not failure.retryable
+    assert failure.what == "ValueError: shapes (3,) and (4,) not aligned"
+    assert 'raise ValueError("shapes (3,) and (4,) not aligned")' in failure.traceback
+    assert [row["epoch"] for row in failure.epochs] == [0]
+    assert heard.retries == []
+
+
+def test_a_loss_that_is_no_number_says_where_it_last_was_one(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+for epoch, loss in enumerate([0.9, 0.902, float("nan") if trial.arm == "on" else 0.5]):
+    trial.log(epoch, {"train/loss": loss, "lr": 0.1})
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    failure = run(found)[ON]
+    assert isinstance(failure, Failure) and failure.code == "nan"
+    assert failure.what == "train/loss became nan at epoch 2."
+    assert failure.facts == ("Last finite loss 0.902 at epoch 1, learning rate 0.1.",)
+    assert heard.epochs(ON)[-1] == (1, 2)  # the bad epoch is recorded too
+    assert heard.retries == []
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "what"),
+    [
+        ("return 0.93", "outcome", "the training returned float, not one Outcome a trial."),
+        ("pass", "outcome", "the training returned NoneType, not one Outcome a trial."),
+        ("return Outcome()", "outcome", "neither test predictions nor scores"),
+        ("sys.exit(3)", "worker", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "worker", "KeyboardInterrupt"),
+        ("trial.log(0, {'top@5': 1.0})", "outcome", "nothing can be logged under the name"),
+    ],
+)
+def test_a_training_that_breaks_the_contract_fails_alone(
+    body: str, code: str, what: str, run: Run, scored: Callable[..., Discovered]
+):
+    text = f'if trial.arm == "on":\n    {body}\nelse:\n    return Outcome(scores={{"return": 1.0}})'
+    results = run(scored(text))
+    failure = results[ON]
+    assert isinstance(failure, Failure) and isinstance(results[OFF], Success)
+    assert failure.code == code and what in failure.what
+
+
+def test_a_source_that_changed_after_the_plan_is_not_trained(run: Run, tiny: Discovered):
+    path = Path(tiny.reference)
+    path.write_text(path.read_text() + "# one more line\n")
+    for failure in run(tiny).values():
+        assert isinstance(failure, Failure)
+        assert failure.what == "the experiment's source changed while it was running."
+
+
+def test_too_little_memory_is_tried_again_and_then_a_failure(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+if trial.arm == "on":
+    trial.log(0, {"train/loss": 1.0})
+    raise MemoryError("1.9 GiB")
+marker = HERE / "tried"
+if not marker.exists():
+    marker.touch()
+    raise MemoryError("only once")
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    results = run(found)
+    assert isinstance(results[OFF], Success) and results[OFF].attempt == 2
+    assert isinstance(results[ON], Failure) and results[ON].attempt == 2
+    assert results[ON].code == "memory"
+    assert sorted((f.key.arm, f.attempt) for f in heard.retries) == [("off", 1), ("on", 1)]
+    assert heard.epochs(ON) == [(1, 0), (2, 0)]  # each attempt's epochs are told apart
+
+
+def test_a_training_that_takes_too_long_fails_and_its_worker_goes_on(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+for epoch in itertools.count():
+    trial.log(epoch, {"train/loss": 1.0})
+    time.sleep(0.02)
+    if trial.arm == "off":
+        return Outcome(scores={"return": 1.0})
+"""
+    )
+    results = run(found, 2, timeout_s=0.3)
+    failure = results[ON]
+    assert isinstance(failure, Failure) and (failure.code, failure.retryable) == ("timeout", False)
+    assert failure.what == "the training took longer than --timeout 0.005 min."
+    assert failure.duration_s < 5 and heard.retries == []
+    assert isinstance(results[OFF], Success)
+
+
+def test_a_training_that_swallows_every_exception_is_ended_with_its_process(
+    scored: Callable[..., Discovered], monkeypatch: pytest.MonkeyPatch
+):
+    exits: list[int] = []
+
+    class Ended(BaseException):
+        pass
+
+    def leave(status: int) -> None:
+        exits.append(status)
+        raise Ended
+
+    worker = work._Worker(cpu_slots(1)[0], None, Path(), None, deadline=time.monotonic() - 99)  # type: ignore[arg-type]
+    monkeypatch.setattr(work, "_worker", worker)
+    monkeypatch.setattr(work.os, "_exit", leave)
+    with pytest.raises(Ended):
+        work._watch(os.getppid())
+    assert exits == [1]
+
+
+# -- what goes wrong with a worker -----------------------------------------------------------
+
+
+def test_a_dead_worker_is_a_crash_tried_once_more_at_the_cost_of_the_guilty_alone(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    # When seed 0 of "on" dies, "off" is in the middle of a training and dies with it.
+    found = scored(
+        """
+trial.log(0, {"train/loss": 1.0})
+if trial.arm == "on" and trial.seed == 0:
+    print("about to die", flush=True)
+    time.sleep(0.1)
+    os.kill(os.getpid(), 9)
+time.sleep(0.4)
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    results = run(found, 2)
+    crash = results[ON]
+    assert [key for key, r in results.items() if isinstance(r, Failure)] == [ON]
+    assert isinstance(crash, Failure) and crash.code == "crash"
+    assert crash.what == "the worker process died."
+    assert "out of memory, a time limit" in crash.facts[0] and "about to die" in crash.log
+    assert [(f.key, f.attempt) for f in heard.retries] == [(ON, 1)] and crash.attempt == 2
+    # Every start of an innocent trial has a number of its own, so that no epoch is there twice.
+    for key in results:
+        assert len(set(heard.epochs(key))) == len(heard.epochs(key))
+    assert max(attempt for key in results for attempt, _ in heard.epochs(key)) > 1
+
+
+def test_workers_that_cannot_start_fail_their_trials_and_do_not_hang(
+    tiny: Discovered, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Mailbox, "address", "/nowhere")
+    with Pool(cpu_slots(1), retries=0) as broken:
+        results = [r for some in broken.run(jobs_of(tiny)) for r in some]
+    assert [(type(r), r.code) for r in results if isinstance(r, Failure)] == 2 * [
+        (Failure, "crash")
+    ]
+
+
+def test_stop_starts_nothing_more_but_lets_the_running_finish(pool: Pool, tiny: Discovered):
+    finished: list[Result] = []
+
+    def enough() -> bool:
+        return len(finished) >= 3
+
+    for results in pool.run(jobs_of(tiny, 10), stop=enough):
+        finished += results
+    assert 3 <= len(finished) <= 5
+
+
+def test_arms_are_started_side_by_side(pool: Pool, tiny: Discovered):
+    started: list[int] = []
+    pool.listen(lambda m: started.append(m["pack"]) if m["type"] == "start" else None)
+    list(pool.run(jobs_of(tiny, 6)))
+    assert sorted(started) == list(range(12))
+    assert all(abs(pack - place) <= 2 for place, pack in enumerate(started))
+
+
+# -- the line between worker and parent ------------------------------------------------------
+
+
+@contextlib.contextmanager
+def mailbox() -> Iterator[tuple[Mailbox, list[dict[str, Any]]]]:
+    heard: list[dict[str, Any]] = []
+    box = Mailbox(heard.append)
+    try:
+        yield box, heard
+    finally:
+        box.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_strangers_are_refused_and_workers_still_heard():
+    with mailbox() as (box, heard):
+        for garbage in (b"hello there, how are you\n", b"\x00\x00\x00\x05abcde", b"", b"\xff" * 64):
+            with socket.socket(socket.AF_UNIX) as stranger:
+                stranger.connect(box.address)
+                with contextlib.suppress(OSError):
+                    stranger.sendall(garbage)
+        with pytest.raises((AuthenticationError, EOFError, OSError)):
+            Client(box.address, authkey=b"wrong")
+        with Client(box.address, authkey=box.authkey) as worker:
+            worker.send_bytes(b'{"type": "start", "pid": 5, "pack": 2}')
+            worker.send_bytes(b'{"type": "epoch", "row": {}}')
+            assert until(lambda: len(heard) == 2)
+        assert [m["type"] for m in heard] == ["start", "epoch"]
+
+
+def test_what_is_no_json_is_never_unpickled_and_ends_only_its_own_line(tmp_path: Path):
+    import pickle
+
+    class Touch:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "unpickled"),)
+
+    with mailbox() as (box, heard):
+        with Client(box.address, authkey=box.authkey) as evil:
+            evil.send_bytes(pickle.dumps(Touch()))
+            with Client(box.address, authkey=box.authkey) as worker:
+                worker.send_bytes(b'{"type": "epoch"}')
+                assert until(lambda: heard)
+        assert heard == [{"type": "epoch"}] and not (tmp_path / "unpickled").exists()
+
+
+def test_the_first_line_that_breaks_names_the_pack_that_was_training():
+    with mailbox() as (box, heard):
+        lines = defaultdict(lambda: Client(box.address, authkey=box.authkey))
+        for pid in (11, 12):
+            lines[pid].send_bytes(b'{"type": "start", "pid": %d, "pack": %d}' % (pid, pid + 100))
+        assert until(lambda: len(heard) == 2)
+        for pid in (12, 11):
+            lines[pid].close()
+            assert box.first_to_die() == (12, 112)
+        box.forget()
+        assert box.first_to_die() is None
+
+
+def test_the_line_is_open_to_this_user_only():
+    with mailbox() as (box, _):
+        assert Path(box.address).parent.stat().st_mode & 0o077 == 0
+
+
+# -- the end ---------------------------------------------------------------------------------
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+ORPHANED = """
+import json, sys, threading
+from bench.devices import cpu_slots
+from bench.discover import discover
+from bench.plan import arms_with, make_plan
+from bench.pool import Pool
+from bench.work import Job
+
+found = discover(sys.argv[1])
+plan = make_plan(found, data={}, arms=arms_with(found), seeds=(0,))
+jobs = [Job(n, p, plan.arms, found.reference, found.source_digest, None, None)
+        for n, p in enumerate(plan.packs())]
+
+def heard(message):
+    if message["type"] == "start":
+        print(message["pid"], flush=True)
+
+if __name__ == "__main__":
+    with Pool(cpu_slots(2), heard) as pool:
+        list(pool.run(jobs))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, write_tiny: Callable[..., Path]):
+    path = write_tiny(tmp_path, "time.sleep(600)")
+    script = tmp_path / "parent.py"
+    script.write_text(ORPHANED)
+    command = [sys.executable, str(script), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        assert all(map(alive, workers))
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        assert until(lambda: not any(map(alive, workers)), seconds=5)
+
+
+def test_closing_a_pool_ends_its_workers_whatever_they_do(
+    tmp_path: Path, write_tiny: Callable[..., Path]
+):
+    found = discover(str(write_tiny(tmp_path, "time.sleep(600)")))
+    heard: list[dict[str, Any]] = []
+    with Pool(cpu_slots(1), heard.append) as running:
+        scratch = running._scratch
+        running._submit(jobs_of(found)[0])
+        assert until(lambda: heard)
+        pid = heard[0]["pid"]
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert until(lambda: not alive(pid), seconds=2) and not scratch.exists()
+    running.close()  # again is harmless
