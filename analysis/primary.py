@@ -1,6 +1,6 @@
 """Primary: the planned analysis of one treatment, as the plan's scope and stopping rule say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from analysis.comparisons import TwoWay, paired_t, two_way
 from analysis.distributions import standard_error, t_isf
 from analysis.errors import UnusableRuns
 from analysis.findings import Primary
-from analysis.result import Comparison, seed_differences
+from analysis.result import Comparison, require_level, seed_differences
 from analysis.sequential import anytime, group, planned_looks
 from analysis.table import Design
 
@@ -68,6 +68,15 @@ def two_way_over(pairs: Paired, level: float) -> Comparison:
     if pairs.examples is None:
         raise UnusableRuns("there are no predictions per test example")
     return two_way(pairs.examples, level=level)
+
+
+def at_level(fixed: Comparison, level: float) -> Comparison:
+    """Return a fixed analysis at another level, from the same error and degrees of freedom."""
+    if fixed.standard_error is None or fixed.df is None:
+        raise ValueError(f"the analysis {fixed.name} has no error to take another level from")
+    reach = t_isf(require_level(level) / 2, fixed.df) * fixed.standard_error
+    low, high = fixed.difference - reach, fixed.difference + reach
+    return replace(fixed, low=low, high=high, level=level)
 
 
 def variance_floor(fixed: Comparison) -> float:

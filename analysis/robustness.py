@@ -11,7 +11,14 @@ from analysis.errors import UnusableRuns
 from analysis.findings import Treatment
 from analysis.format import interval
 from analysis.metrics import METRICS
-from analysis.primary import Paired, fixed_analysis, levels, two_way_over, verdict_interval
+from analysis.primary import (
+    Paired,
+    at_level,
+    fixed_analysis,
+    levels,
+    two_way_over,
+    verdict_interval,
+)
 from analysis.result import Comparison
 from analysis.table import Design, Tables, records
 from analysis.verdict import FEWEST_PAIRS, decide
@@ -74,10 +81,9 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
         rest = pairs.keep(np.delete(everything, position))
         try:
             wide = fixed_analysis(rest, design, level=level)
-            narrow = fixed_analysis(rest, design, level=level90)
         except UnusableRuns:
             continue
-        if _word(wide, narrow, rest.n, design) != word:
+        if _word(wide, at_level(wide, level90), rest.n, design) != word:
             decisive.append(seed)
     return decisive
 
@@ -85,7 +91,7 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
 def _fixed_word(pairs: Paired, design: Design) -> str:
     level, level90 = levels(design)
     wide = fixed_analysis(pairs, design, level=level)
-    return _word(wide, fixed_analysis(pairs, design, level=level90), pairs.n, design)
+    return _word(wide, at_level(wide, level90), pairs.n, design)
 
 
 def worst_word(tables: Tables, c: Treatment, pairs: Paired, design: Design) -> str | None:
