@@ -121,7 +121,8 @@ def _pairs_enough(e: Evidence) -> Check:
         f"Only {_count(fewest, 'complete pair')}{whose}."
         if fewest
         else f"No complete pair{whose}.",
-        f"With {fewest} pairs the exact test can never go below p = {2 ** (1 - max(fewest, 1)):g}.",
+        f"With {_count(fewest, 'pair')} the exact test can never go below "
+        f"p = {2 ** (1 - max(fewest, 1)):g}.",
     )
 
 
@@ -506,12 +507,15 @@ def _validation_agrees(e: Evidence) -> Check:
             if (c.treatment, seed, "validation") in e.tables.predictions
             and (e.design.baseline, seed, "validation") in e.tables.predictions
         ]
-        if not gaps or c.primary.difference is None:
+        if not gaps or c.primary.difference is None or c.verdict.word not in ("better", "worse"):
             continue
         seen += 1
         mean = float(np.mean(gaps))
         if mean * c.primary.difference < 0:
             against.append(f"{c.treatment}: {difference(mean, e.design.measure.unit)} there")
+    if not seen and all(c.verdict.word not in ("better", "worse") for c in e.comparisons):
+        text = "The test data show no direction that validation data could agree with."
+        return _check("C15", "caution", "not checked", text)
     if not seen:
         return _check("C15", "caution", "not checked", "There are no validation predictions.")
     return _result(

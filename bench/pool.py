@@ -117,6 +117,7 @@ class Pool:
         self._scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self._mailbox = Mailbox(deliver)
         self._executor = self._start()
+        self._sent: list[Future[Any]] = []  # what the executor may not have picked up yet
 
     def __enter__(self) -> Self:
         return self
@@ -135,14 +136,19 @@ class Pool:
 
     def close(self) -> None:
         """End the workers, whatever they are doing; again is harmless."""
+        # loky trips over calls that it was given but has not picked up when it is shut down.
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline and any(
+            not (future.running() or future.done()) for future in self._sent
+        ):
+            time.sleep(0.005)
         self._executor.shutdown(wait=True, kill_workers=True)
         self._mailbox.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def warm(self, reference: str) -> None:
         """Let every worker import the experiment; returns at once."""
-        for _ in self._slots:
-            self._executor.submit(warm, reference)
+        self._sent += [self._executor.submit(warm, reference) for _ in self._slots]
 
     def run(
         self,
@@ -196,6 +202,7 @@ class Pool:
     def _submit(self, job: Job) -> "Future[list[Result]]":
         try:
             future: Future[list[Result]] = self._executor.submit(run_pack, job)
+            self._sent = [*(sent for sent in self._sent if not sent.done()), future]
             return future
         except BrokenProcessPool as error:  # died while idle; the caller sees it as any other
             broken: Future[list[Result]] = Future()

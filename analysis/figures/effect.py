@@ -53,13 +53,14 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
         ax.set_xticks([0, 1], [short(design.baseline), short(c.treatment)])
         ax.set_ylabel(axis_label(f))
         ax.grid(axis="x", visible=False)
+        seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
         ups, downs = int((other > base).sum()), int((other < base).sum())
         return finish(
             ax,
             name=f"f1-{f.design.treatments.index(c.treatment)}",
             title=f"{f.metric_label}: each seed in both arms",
             description=(
-                f"Slope chart of {c.n_pairs} seeds from {design.baseline} to {c.treatment}: "
+                f"Slope chart of {seeds} from {design.baseline} to {c.treatment}: "
                 f"{ups} rise, {downs} fall. Means {value(f.arm(design.baseline).mean, unit)} and "
                 f"{value(f.arm(c.treatment).mean, unit)}."
             ),
@@ -95,7 +96,7 @@ def dots(f: Findings, c: Treatment) -> Drawing:
                 )
             ax.plot([1, 1], [low, high], color=colour, lw=3)
             ax.plot([1], [mean], "o", ms=7, color=colour, mec=COLOURS["bg"], mew=1.4)
-        ax.set_xlim(-0.55, 1.75)
+        ax.set_xlim(-0.55, 1.75 if decided else 0.55)
         seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
         ax.set_xticks([0, 1] if decided else [0], [seeds, "mean"] if decided else [seeds])
         ax.set_ylabel(f"difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")

@@ -22,7 +22,8 @@ def fitted(f: Findings) -> Findings:
     escape sequence, would change how the numbers beside it read. The JSON keeps what was typed.
     """
     d = f.design
-    names = _unique(dict.fromkeys((d.metric, *d.arms, d.experiment)))
+    others = (s.metric for c in f.comparisons for s in c.secondary)
+    names = _unique(dict.fromkeys((d.metric, *d.arms, d.experiment, *others)))
     changed = {old: new for old, new in names.items() if old != new}
     longest_first = sorted(changed, key=len, reverse=True)
 

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from analysis import format as form
 from analysis.figures import effect, planning, reliability, strip, training
@@ -31,16 +31,9 @@ def render(f: Findings, *, version: str) -> str:
     f : what `study` found
     version : of bench, for the page's generator tag
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,  # everything a user typed is text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     data, f = embedded(f), fitted(f)
     unit = f.measure.unit
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         f=f,
         w=words,
         version=version,
@@ -73,6 +66,18 @@ def render(f: Findings, *, version: str) -> str:
         p_value=form.p_value,
         duration=lambda s: "" if s is None else form.duration(s),
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,  # everything a user typed is text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
 
 
 def embedded(f: Findings) -> str:
@@ -143,7 +148,7 @@ def _severity(check: Check) -> tuple[str, str]:
     if check.state == "not checked":
         return "note", "· Not checked"
     return {
-        "blocker": ("caution", "■ Blocker"),
+        "blocker": ("blocker", "■ Blocker"),
         "caution": ("caution", "◆ Caution"),
         "note": ("note", "◇ Note"),
     }[check.level]

@@ -1,6 +1,7 @@
 """Words: every sentence of the report, each from the same findings as its numbers."""
 
 import math
+from collections.abc import Sequence
 
 from analysis.comparisons.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
 from analysis.findings import Analysis, Findings, Primary, Secondary, Treatment
@@ -18,6 +19,7 @@ from analysis.format import (
     suffix,
     value,
 )
+from analysis.verdict import FEWEST_PAIRS
 
 METHOD = {
     "two_way": "crossed analysis of variance over seeds and test examples",
@@ -80,6 +82,12 @@ def signed_estimate(f: Findings, p: Primary) -> str:
     return f"{estimate(f, p)}{unit(f)}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
 def sentence(name: str) -> str:
     """Return a name with a capital letter."""
     return name[:1].upper() + name[1:]
@@ -122,7 +130,7 @@ def unit(f: Findings) -> str:
 
 def compared(f: Findings) -> str:
     """Return what was compared with what, on which data, how often."""
-    arms = " and ".join(f.design.treatments)
+    arms = listed(f.design.treatments)
     data = (f.provenance.get("data") or {}).get("name")
     pairs = min(c.n_pairs for c in f.comparisons)
     where = f" on {data}" if data else ""
@@ -134,7 +142,10 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
     p, base, other = c.primary, f.arm(f.design.baseline), f.arm(c.treatment)
     means = f"{value(base.mean, f.measure.unit)} → {value(other.mean, f.measure.unit)}"
     if c.verdict.word == "none":
-        return [means]
+        if not 0 < c.n_pairs < FEWEST_PAIRS:
+            return [means]
+        each = ", ".join(number(d, f.measure.unit) for d in c.differences)
+        return [means, f"{count(c.n_pairs, 'paired seed')}: {each}{unit(f)}"]
     if c.verdict.word == "equivalent":
         parts = [f"{level(p.level90)} CI {limits(f, p.low90, p.high90)}", means]
         if c.equivalence is not None and c.equivalence.p_value is not None:
@@ -161,12 +172,11 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     lines: list[str] = []
     if v.provisional:
         lines.append(f"Provisional: {n} pairs. The word may change with 10 or more.")
-    if v.word == "none" and n < 6:
-        planned = max(20, len(f.design.seeds))
+    if v.word == "none" and n < FEWEST_PAIRS:
         floor = f"{2.0 ** (1 - n):.3g}" if n >= 1 else "1"
         lines.append(
             f"With {count(n, 'pair')} the exact test can never go below p = {floor}, whatever the "
-            f"data. Run bench run {f.design.experiment} --seeds {planned}; finished seeds are kept."
+            f"data. Run {command(f)}; finished seeds are kept."
         )
     if v.word == "inconclusive" and p.low is not None and p.high is not None:
         better, worse = (p.high, p.low) if f.design.higher_is_better else (p.low, p.high)
@@ -187,6 +197,11 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     if v.word == "inconclusive" and (p.low is None or p.high is None):
         lines.insert(0, f"The interval is still unbounded: {n} pairs are too few for this plan.")
     return lines
+
+
+def command(f: Findings) -> str:
+    """Return what adds the seeds that a verdict needs."""
+    return f"bench run {f.design.experiment} --seeds {max(20, len(f.design.seeds))}"
 
 
 def _what_settles(f: Findings, c: Treatment) -> str:
@@ -377,21 +392,19 @@ def checks_lede(f: Findings) -> str:
     text = f"{passed} of {len(asked)} passed, {unanswered} not checked."
     if blockers:
         blocked = [c.treatment for c in f.comparisons if c.verdict.word == "none"]
-        whose = "" if len(blocked) == len(f.comparisons) else f" for {' and '.join(blocked)}"
+        whose = "" if len(blocked) == len(f.comparisons) else f" for {listed(blocked)}"
         return f"{text} {count(blockers, 'blocker')}: no verdict can be given{whose}."
     if failed:
         return f"{text} None blocks the verdict; {count(len(failed), 'caution')} to read first."
     return f"{text} None blocks the verdict."
 
 
-def analyses_lede(f: Findings, c: Treatment) -> str:
+def analyses_lede(f: Findings) -> str:
     """Return whether the companions lean the same way as the primary."""
-    if c.verdict.word == "none":
+    if all(c.verdict.word == "none" for c in f.comparisons):
         return "There is no verdict that could depend on it."
     check = next(check for check in f.checks if check.id == "C8")
     start = "No." if check.state == "passed" else "In part."
-    if len(f.comparisons) > 1:  # the check speaks of all treatments
-        return f"{start} {check.text}"
     return f"{start} {check.text} Only the first row was planned."
 
 
@@ -402,11 +415,14 @@ def seeds_lede(f: Findings, c: Treatment) -> str:
         return f"It cannot be said: {p.reason}."
     text = (
         f"With {count(c.n_pairs, 'pair')} the design has an 80% chance of detecting "
-        f"{spread(p.detectable_at_80, f.measure.unit)}"
+        f"{spread(p.detectable_at_80, f.measure.unit)}, counting {REACH[_scope(f, c)]}"
     )
     if f.design.margin is None:
         return f"{text}."
     margin = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
+    settled = c.verdict.word in ("better", "worse", "equivalent") and not c.verdict.size_open
+    if settled:
+        return f"{text}; on which side of {margin} it lies is settled."
     if p.seeds_for_margin is None:
         return f"{text}; settling {margin} takes more test images, not more seeds."
     return f"{text}; settling {margin} would take about {p.seeds_for_margin:,} pairs in all."
@@ -448,7 +464,7 @@ def correlation(f: Findings, c: Treatment) -> str:
             text += f", so pairing {verb} the seeds-only interval by {abs(change):.0%}"
         parts.append(text + ".")
     e = c.effect
-    if e is not None and e.d_z is not None:
+    if e is not None and e.d_z is not None and c.verdict.word != "none":
         parts.append(
             f"Standardised effect d_z = {number(e.d_z, 'score', digits=2)} "
             f"(95% CI {interval(e.low, e.high, 'score', digits=2)}; "

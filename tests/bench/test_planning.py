@@ -71,4 +71,3 @@ def test_refuses_numbers_without_a_plan(options: dict[str, float], what: str, fi
         advise(unit="fraction", **options)  # type: ignore[arg-type]
     assert what in refusal.value.what
     assert refusal.value.fix == fix
-

@@ -80,12 +80,11 @@ def undisturbed(
     copy_store: Callable[[Path], str],
 ) -> str:
     """Return a store in which one worker trained everything at one go."""
+    from bench.cli import _run
+
     uri = copy_store(tmp_path_factory.mktemp("one"))
-    words = ("run", experiment, *SEEDS, "--store", uri, "--workers", "1", "--no-report")
-    with started(*words, nap=0) as process:
-        out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert out == "" and len(lines(err, "run done")) == 12
+    words = ["run", str(experiment), *SEEDS, "--store", uri, "--workers", "1", "--no-report", "-q"]
+    assert _run(words) == 0
     return uri
 
 
@@ -128,8 +127,9 @@ def test_nothing_depends_on_workers_interruptions_or_kills(
 
     last = bench(*words)
     assert last.status == 0, last.err
-    assert 1 <= len(lines(last.err, "run done")) <= 4
-    assert digests(uri) == digests(undisturbed) and len(digests(uri)) == 12
+    assert 1 <= len(lines(last.err, "run done")) <= 6  # three pairs were safe since SIGTERM
+    assert digests(uri) == digests(undisturbed)
+    assert len(digests(uri)) == 12
 
     again = bench(*words)
     assert again.status == 0 and lines(again.err, "run done") == []

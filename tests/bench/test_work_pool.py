@@ -552,3 +552,13 @@ def test_closing_a_pool_ends_its_workers_whatever_they_do(
     assert time.monotonic() - started < 5
     assert until(lambda: not alive(pid), seconds=2) and not scratch.exists()
     running.close()  # again is harmless
+
+
+def test_a_pool_that_is_closed_right_after_it_got_work_ends_silently(
+    tiny: Discovered, capfd: pytest.CaptureFixture[str]
+):
+    for _ in range(5):
+        with Pool(cpu_slots(2)) as running:
+            running.warm(tiny.reference)
+            running._submit(jobs_of(tiny)[0])
+    assert capfd.readouterr().err == ""  # nor did a thread of the executor end in an exception
