@@ -1070,7 +1070,9 @@ def _usage(error: BaseException, words: Sequence[str], command: Any) -> Usage | 
     if say is None:
         return None
     ctx = getattr(error, "ctx", None)
-    asked = command if ctx is None else ctx.command  # the command whose words were wrong
+    named = next((w for w in words if w in getattr(command, "commands", {})), None)
+    # The command whose words were wrong: `bench -v run` is a mistake before `run`, not in it.
+    asked = ctx.command if ctx is not None else command.commands[named] if named else command
     sub = None if asked is command else asked.name
     shown = f"bench {sub}" if sub else "bench"
     option = getattr(error, "option_name", None)

@@ -72,7 +72,10 @@ def slots(wanted: str = "auto", *, per_device: int = 1, workers: int | None = No
     """
     for option, count in (("--per-device", per_device), ("--workers", workers)):
         if count is not None and count < 1:
-            raise BadDevices(f"{option} {count} leaves nobody to train; it must be 1 or more.")
+            raise BadDevices(
+                f"{option} {count} leaves nobody to train; it must be 1 or more.",
+                fix=f"{option} 1",
+            )
     if wanted == "cpu":
         return cpu_slots(workers)
     there = accelerators()

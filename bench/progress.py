@@ -139,7 +139,7 @@ class Plain(Progress):
         if isinstance(result, Failure):
             self._line(f"run failed {where} error[{result.code}] {_one_line(result.what)}")
             return
-        shown = _metric_value(self.plan.metric, value, self.unit)
+        shown = "" if self.blind else _metric_value(self.plan.metric, value, self.unit)
         self._line(f"run done {where}{shown} device={result.device} {result.duration_s:.1f}s")
 
     def pair(self, seed: int, values: Mapping[str, float], look: Look | None) -> None:
@@ -237,7 +237,8 @@ class Live(Progress):
         if isinstance(total, int) and total >= done:
             bar, count = _bar(done / total), f"{done}/{total}"
             left = duration((time.monotonic() - t.since) / max(done - 1, 1) * (total - done))
-        accuracy, loss = t.row.get("val/accuracy"), t.row.get("train/loss", t.row.get("loss"))
+        accuracy = None if self.blind else t.row.get("val/accuracy")
+        loss = t.row.get("train/loss", t.row.get("loss"))
         return (
             f"  {t.key.seed:>4}",
             t.key.arm[:18],

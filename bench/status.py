@@ -158,6 +158,8 @@ def _state(store: Store, benchmark: Benchmark) -> State:
 def _seeds_text(seeds: tuple[int, ...]) -> str:
     if seeds == tuple(range(len(seeds))):
         return str(len(seeds))
+    if len(seeds) == 1:
+        return f"{seeds[0]}-{seeds[0]}"  # a number alone would mean that many seeds
     return ",".join(map(str, seeds))
 
 

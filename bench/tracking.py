@@ -5,6 +5,7 @@ import logging
 import os
 import queue
 import re
+import shlex
 import socket
 import sqlite3
 import tempfile
@@ -196,7 +197,9 @@ class Store:
         known = sorted({b.name for b in self.benchmarks()}) if name else []
         if known and name:
             refusal = unknown(name, known)
-            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix=refusal.fix)
+            nearest = (refusal.fix or "").removeprefix("bench run ")
+            fix = shlex.join(["bench", "report", nearest])
+            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix=fix)
         raise NothingRecorded(
             f"nothing is recorded in {redacted(self.uri)} yet.", fix="bench run digits --seeds 20"
         )

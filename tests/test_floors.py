@@ -43,12 +43,14 @@ TRAINS = {
     "bench.cli": 4,
     "bench.comparing": 4,
     "bench.files": 4,
+    "bench.planning": 4,
     "bench.reporting": 4,
 }
 
 # The right tower computes, from anybody's scores.
 COMPUTES = {
     "analysis": 0,
+    "analysis.distributions": 0,
     "analysis.errors": 0,
     "analysis.format": 0,
     "analysis.metrics": 0,

@@ -1,5 +1,6 @@
 """Strip: the verdict in one line (F0), and the small intervals of the tables."""
 
+import unicodedata
 from html import escape
 
 from analysis.figures.axis import Axis, short
@@ -81,14 +82,23 @@ def _words(axis: Axis, f: Findings, c: Treatment) -> str:
     edge = (f.design.margin or 0.0) * unit_factor
     if axis(edge) - axis(-edge) <= 150:
         edge = 0.0
-    name = short(c.treatment, 26)
     up, down = ("better", "worse") if f.design.higher_is_better else ("worse", "better")
+    places = ((axis(-edge) - 14, axis(-edge) - 14), (axis(edge) + 14, WIDTH - axis(edge) - 14))
     texts = []
-    if axis(-edge) - axis.left > 130:
-        texts.append(_text(axis(-edge) - 14, 14, f"◂ {name} {down}", "end", "zl"))
-    if axis.right - axis(edge) > 130:
-        texts.append(_text(axis(edge) + 14, 14, f"{name} {up} ▸", "start", "zl"))
+    for (x, room), word, side in zip(places, (down, up), ("end", "start"), strict=True):
+        for most in (26, 18, 12, 8):  # signs of the name, the most that fit beside the word
+            name = short(c.treatment, most)
+            text = f"◂ {name} {word}" if side == "end" else f"{name} {word} ▸"
+            if text_width(text) <= room:
+                texts.append(_text(x, 14, text, side, "zl"))
+                break
     return "".join(texts)
+
+
+def text_width(text: str) -> float:
+    """Return roughly how wide a text is, at the size that a narrow page gives it."""
+    wide = sum(unicodedata.east_asian_width(s) in "WF" or s in "MWmw@" for s in text)
+    return 9.5 * len(text) + 8.0 * wide
 
 
 def _ticks(axis: Axis, unit: str) -> list[str]:

@@ -231,8 +231,11 @@ def _predict(
     certain: bool,
 ) -> Predictions:
     """Return predictions that are right where `hit`, with confidences around `mean`."""
-    sure = np.ones(labels.size) if certain else 1 / k + (1 - 1 / k) * (
-        0.05 + 0.94 * draw.beta(20 * mean, 20 * (1 - mean), size=labels.size)
+    sure = (
+        np.ones(labels.size)
+        if certain
+        else 1 / k
+        + (1 - 1 / k) * (0.05 + 0.94 * draw.beta(20 * mean, 20 * (1 - mean), size=labels.size))
     )
     named = np.where(hit, labels, (labels + draw.integers(1, k, size=labels.size)) % k)
     p = np.repeat(((1 - sure) / (k - 1))[:, None], k, axis=1)
@@ -308,7 +311,11 @@ ODD: Mapping[str, Mapping[str, Any]] = {
         "n_seeds": 4,
         "missing": {("baseline", 0), ("baseline", 1), ("smoothed", 2), ("smoothed", 3)},
     },
-    "failed_runs": {"n_seeds": 20, "failed": {("smoothed", 3), ("smoothed", 4), ("baseline", 9)}, "effect": 0.03},
+    "failed_runs": {
+        "n_seeds": 20,
+        "failed": {("smoothed", 3), ("smoothed", 4), ("baseline", 9)},
+        "effect": 0.03,
+    },
     "failed_and_missing": {
         "n_seeds": 20,
         "failed": {("smoothed", 3)},
@@ -338,7 +345,8 @@ ODD: Mapping[str, Mapping[str, Any]] = {
 
 SAME_PAGE = frozenset(
     ("two_pairs", "anytime", "group_at_the_end", "constant_difference", "failed_and_missing",
-     "absent_class", "two_classes", "hundred_classes", "early_stop", "two_test_examples")
+     "absent_class", "two_classes", "hundred_classes", "early_stop", "two_test_examples",
+     "one_test_example", "no_validation", "one_epoch", "certain", "brier")
 )  # fmt: skip
 
 

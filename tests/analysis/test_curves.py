@@ -24,7 +24,9 @@ def tables(by_run):
         for (arm, seed), values in by_run.items()
         for epoch, value in enumerate(values)
     ]
-    trials = [{**dict.fromkeys(TRIAL_COLUMNS, ""), "arm": arm, "seed": seed} for arm, seed in by_run]
+    trials = [
+        {**dict.fromkeys(TRIAL_COLUMNS, ""), "arm": arm, "seed": seed} for arm, seed in by_run
+    ]
     return Tables(
         pd.DataFrame(trials, columns=list(TRIAL_COLUMNS)),
         pd.DataFrame(rows, columns=["arm", "seed", "epoch", "val/accuracy"]),

@@ -140,6 +140,8 @@ def test_time_spans_read_as_people_say_them(seconds, text):
     assert form.duration(seconds) == text
 
 
-@pytest.mark.parametrize(("level", "text"), [(0.95, "95%"), (0.975, "97.5%"), (1 - 0.05 / 3, "98.33%")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("level", "text"), [(0.95, "95%"), (0.975, "97.5%"), (1 - 0.05 / 3, "98.33%")]
+)
 def test_a_level_is_printed_in_per_cent(level, text):
     assert form.level(level) == text

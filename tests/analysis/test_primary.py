@@ -54,9 +54,7 @@ def test_the_two_way_interval_is_the_formula_of_the_design():
     rest = d - rows[:, None] - columns + d.mean()
     ms_e = (rest**2).sum() / ((s - 1) * (n - 1))
     v = max(ms_s + ms_i - ms_e, ms_s, ms_i) / (s * n)
-    df = (s * n * v) ** 2 / (
-        ms_s**2 / (s - 1) + ms_i**2 / (n - 1) + ms_e**2 / ((s - 1) * (n - 1))
-    )
+    df = (s * n * v) ** 2 / (ms_s**2 / (s - 1) + ms_i**2 / (n - 1) + ms_e**2 / ((s - 1) * (n - 1)))
     reach = stats.t.ppf(0.975, max(df, 1)) * np.sqrt(v)
     p = primary(pairs, DESIGN)
     assert (p.low, p.high) == pytest.approx((d.mean() - reach, d.mean() + reach))

@@ -419,7 +419,9 @@ class PathLike:
 
 def test_values_that_json_does_not_know_do_not_stop_it(some):
     odd = {"path": PathLike(), "array": np.arange(3), "scalar": np.float32(0.5), "set": {1}}
-    s = some.changed(provenance={**some.provenance, **odd}, design={"arm_settings": {"baseline": odd}})
+    s = some.changed(
+        provenance={**some.provenance, **odd}, design={"arm_settings": {"baseline": odd}}
+    )
     data = s.findings().as_dict()
     text = json.dumps(data, allow_nan=False)
     assert "/data" in text

@@ -72,9 +72,7 @@ GOLDEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("rule", "low", "high", "margin", "word", "size_open", "sentence"), GOLDEN
-)
+@pytest.mark.parametrize(("rule", "low", "high", "margin", "word", "size_open", "sentence"), GOLDEN)
 def test_each_rule_has_its_word_and_sentence(rule, low, high, margin, word, size_open, sentence):
     verdict = judge(low, high, margin=margin)
     assert (verdict.rule, verdict.word, verdict.size_open) == (rule, word, size_open)
@@ -198,7 +196,7 @@ def test_no_printed_word_claims_more_than_the_rule():
 
 # -- promised rates, through the planned analysis and the rule --------------------------------
 
-N_SEEDS, N_TEST, REPETITIONS = 20, 60, 1200
+N_SEEDS, N_TEST, REPETITIONS = 20, 60, 800
 
 
 def words(*, effect, margin, scope, rng, seeds_sd=0.008):

@@ -75,10 +75,10 @@ def test_a_device_named_twice_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_count_that_leaves_nobody_to_train_is_refused(count: int):
-    with pytest.raises(
-        BadDevices, match=rf"--workers {count} leaves nobody to train; .* 1 or more"
-    ):
+    what = rf"--workers {count} leaves nobody to train; it must be 1 or more"
+    with pytest.raises(BadDevices, match=what) as caught:
         slots("cpu", workers=count)
+    assert caught.value.fix == "--workers 1"
     with pytest.raises(BadDevices, match=rf"--per-device {count} leaves nobody"):
         slots("cpu", per_device=count)
 

@@ -58,11 +58,11 @@ def digests(uri: str) -> dict[str, str]:
     store = Store(uri)
     found = {}
     for key, runs in store.children(store.benchmark("tiny")).items():
-        finished = [
-            json.loads(c.run.data.tags["bench.sha256"]) for c in runs if c.status == "FINISHED"
-        ]
+        finished = [child for child in runs if child.status == "FINISHED"]
         assert len(finished) <= 1
-        found |= {key.run_name: files["predictions.npz"] for files in finished}
+        for child in finished:
+            files = json.loads(child.run.data.tags["bench.sha256"])
+            found[key.run_name] = files["predictions.npz"]
     return found
 
 

@@ -674,7 +674,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_recorded_one(
     with pytest.raises(NothingRecorded, match='no experiment called "recorded hole"') as caught:
         store.benchmark("recorded hole")
     assert caught.value.facts[0].startswith("Closest: recorded whole. Known:")
-    assert caught.value.fix == "bench run recorded whole"
+    assert caught.value.fix == "bench report 'recorded whole'"
 
 
 def test_a_new_store_is_made_where_it_was_asked_for_and_keeps_what_it_has(

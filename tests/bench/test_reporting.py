@@ -1,0 +1,123 @@
+"""Reporting: what a user typed stays text, and files are written whole or not at all."""
+
+import html
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from bench.discover import Discovered
+from bench.files import file_name, replace_text
+from bench.plan import Plan
+from bench.reporting import looker, markdown
+from bench.runner import Look
+
+HOSTILE = [
+    "../../etc/passwd", "/etc/passwd", "..", ".", "", " ", "a/b", "a\\b", "a b", "a-b", "A-B",
+    "con", "nul\x00", "ü", "ö", "x" * 300, "x" * 301, "-rf", "~", "$(rm -rf /)", "<script>",
+    "a\nb", "a\tb", "😀", "😁", "a-b-c8687a08", ".hidden", "a.", "a..", "%2e%2e",
+]  # fmt: skip
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_name_stays_in_its_folder(name: str, tmp_path: Path):
+    safe = file_name(name)
+    assert 0 < len(safe) <= 80 and safe.isascii() and not safe.startswith((".", "-"))
+    assert (tmp_path / safe).parent == tmp_path
+    (tmp_path / safe).mkdir()
+
+
+@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=90)))
+def test_a_file_name_has_only_safe_signs(name: str):
+    assert set(file_name(name)) <= set(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+    )
+
+
+@given(st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=8)), max_size=40))
+def test_different_names_stay_different(names: list[str]):
+    assert len({file_name(name) for name in names}) == len(set(names))
+
+
+@given(st.text(max_size=30))
+def test_nobody_can_choose_the_name_that_another_name_is_given(name: str):
+    given_name = file_name(name)
+    assert given_name == name or file_name(given_name) != given_name
+
+
+def test_an_ordinary_name_is_left_alone():
+    assert file_name("label-smoothing_2.0") == "label-smoothing_2.0"
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path):
+    path = tmp_path / "new" / "report.html"
+    replace_text(path, "first")
+    replace_text(path, "zweite Größe")
+    assert path.read_text("utf-8") == "zweite Größe"
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "report.html"
+    replace_text(path, "old")
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UnicodeEncodeError):
+        replace_text(path, "half \udcff")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_text(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# -- Markdown --------------------------------------------------------------------------------
+
+MARKED = ["**bold**", "_a_", "`code`", "[x](javascript:alert(1))", "<script>alert(1)</script>",
+          "![i](http://x)", "# title", "- item", "+ item", "> quote", "a | b", "~~no~~", "&lt;",
+          "\\*", "***", "<!-- x -->", "$x$", "!", "* item"]  # fmt: skip
+
+
+@given(st.one_of(st.sampled_from(MARKED), st.text(max_size=60).filter(str.strip)))
+def test_what_a_user_typed_is_inert_in_a_note(text: str):
+    # As `note` uses it: inside a line of its own.
+    shown = MarkdownIt("commonmark").render(f"x {markdown(text)} x").strip()
+    assert html.unescape(shown) == f"<p>x {' '.join(text.split())} x</p>".replace("\0", "\ufffd")
+
+
+# -- the running interval --------------------------------------------------------------------
+
+
+def test_a_look_needs_three_pairs_and_has_no_opinion_on_stopping(
+    tiny: Discovered, plan_of: Callable[..., Plan]
+):
+    look = looker(plan_of(tiny, range(20)))
+    pairs = [{"weak": 0.9, "strong": 0.91 + 0.001 * i} for i in range(6)]
+    assert look(pairs[:2]) is None
+    seen = look(pairs)
+    assert isinstance(seen, Look) and not seen.stop
+    assert seen.mean == pytest.approx(0.0125)
+    assert seen.low is not None and seen.high is not None and seen.low < seen.mean < seen.high
+
+
+def test_pairs_without_spread_give_no_limits_instead_of_an_error(
+    tiny: Discovered, plan_of: Callable[..., Plan]
+):
+    look = looker(plan_of(tiny, range(20)))
+    seen = look([{"weak": 0.5, "strong": 0.5}] * 5)
+    assert seen is None or (seen.mean, seen.low, seen.high, seen.stop) == (0.0, None, None, False)
