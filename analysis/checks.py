@@ -66,6 +66,7 @@ def run_checks(e: Evidence) -> tuple[Check, ...]:
         _finer_than_an_example(e),
         _still_improving(e),
         _validation_agrees(e),
+        _pairs_left_out(e),
         *_notes(e),
     ]
     order = {"blocker": 0, "caution": 1, "note": 2}
@@ -328,6 +329,19 @@ def _best_of_several(e: Evidence) -> Check:
         return _check("C5", "caution", "passed", "One treatment was planned and one is reported.")
     text = f"All {m} treatments are reported, their intervals adjusted for {m} (Bonferroni)."
     return _check("C5", "caution", "passed", text)
+
+
+def _pairs_left_out(e: Evidence) -> Check:
+    dropped = list(e.provenance.get("dropped_pairs") or ())
+    listed = f"{', '.join(dropped[:5])}{' …' if len(dropped) > 5 else ''}"
+    return _result(
+        "C16",
+        "caution",
+        not dropped,
+        "No pair was left out.",
+        f"{_count(len(dropped), 'incomplete pair')} left out ({listed}), with --allow-missing.",
+        "Values that are missing for a reason, such as a crash, bias the mean of the others.",
+    )
 
 
 def _failures_alike(e: Evidence) -> Check:

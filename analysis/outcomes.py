@@ -155,7 +155,8 @@ def secondary(
         outcomes += _per_example(tables, design, treatment, seeds)
         outcomes += _calibration_errors(design, treatment, seeds, scored, rng)
     outcomes += _scores(tables, design, treatment, seeds)
-    family = 1 - design.alpha / max(1, len(design.treatments))
+    m = max(1, len(design.treatments))  # every treatment has the same outcomes
+    family = 1 - design.alpha / m
     adjusted = bonferroni([o.comparison for o in outcomes], level=family)
     return tuple(
         Secondary(
@@ -170,12 +171,16 @@ def secondary(
             high=a.high,
             level=a.family_level,
             p_value=a.p_value,
-            p_adjusted=a.p_adjusted,
-            p_holm=a.p_holm,
+            p_adjusted=_times(a.p_adjusted, m),
+            p_holm=_times(a.p_holm, m),
             reason=a.reason,
         )
         for o, a in zip(outcomes, adjusted, strict=True)
     )
+
+
+def _times(p: float | None, m: int) -> float | None:
+    return None if p is None else min(1.0, m * p)
 
 
 def _per_example(

@@ -136,7 +136,9 @@ def study(
 def metric_label(design: Design) -> str:
     """Return what the metric is called in a sentence."""
     known = METRICS.get(design.metric)
-    return f"test {known.label}" if known is not None else design.metric
+    if known is None or not design.benchmark_id:  # of scores from elsewhere only the name is known
+        return design.metric
+    return f"test {known.label}"
 
 
 def _require_runs(tables: Tables, design: Design) -> None:

@@ -139,7 +139,10 @@ def _facts(f: Findings, report: str | None) -> list[str]:
         lines += [f"  spent    {spent}"]
     for note in f.provenance.get("notes") or ():
         lines += _wrapped(f"  note     {note}", 11)
-    lines += ["", *([f"  report   {report}"] if report else []), "  next     bench ui"]
+    ending = [f"  report   {report}"] if report else []
+    if f.design.benchmark_id:  # recorded here, not scores from elsewhere
+        ending.append("  next     bench ui")
+    lines += ["", *ending] if ending else []
     return lines
 
 

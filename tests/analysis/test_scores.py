@@ -195,3 +195,13 @@ def test_a_huge_file_is_refused_without_being_read(tmp_path: Path):
 def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(BadScores, match="there is no file"):
         imported(tmp_path / "none.csv", WIDE)
+
+
+def test_pairs_that_were_left_out_are_a_caution(values: pd.DataFrame, tmp_path: Path):
+    values.loc[[2, 7], "new"] = np.nan
+    found = imported(saved(values, tmp_path / "r.csv"), WIDE, allow_missing=True)
+    facts = {"dropped_pairs": list(found.dropped)}
+    findings = study(found.tables, found.design, provenance=facts, rng=np.random.default_rng(0))
+    check = next(c for c in findings.checks if c.id == "C16")
+    assert (check.level, check.state) == ("caution", "failed")
+    assert check.text == "2 incomplete pairs left out (2, 7), with --allow-missing."

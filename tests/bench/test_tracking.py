@@ -361,6 +361,7 @@ def test_every_attempt_has_a_run_of_its_own(store: Store, plan: Plan):
         recorder.deliver(message("baseline", 0, epoch_rows(1)[0], attempt=1))
         recorder.record(failure("baseline", 0, "memory", attempt=1))
         recorder.deliver(message("baseline", 0, epoch_rows(1)[0], attempt=2))
+        until(lambda: (TrialKey("baseline", 0), 2) in recorder._runs, 5)  # live, as it trains
         recorder.record(success("baseline", 0, attempt=2))
     runs = children(store, recorder.benchmark)["baseline/seed-00"]
     assert [child.status for child in runs] == ["FAILED", "FINISHED"]
