@@ -281,7 +281,7 @@ def run(
     places = slots(devices, per_device=per_device, workers=workers)
     chosen, note = _choose(name, folder)
     session = _Session(store, quiet=quiet or as_json)
-    with session.warmed(chosen, places, retries):
+    with session.warmed(chosen, places[: 4 * len(wanted)], retries):
         found, plan = _plan(
             chosen,
             folder,

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.metrics import Predictions
 
-ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 16))]
+ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 17))]
 
 
 def check(f, name):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -22,6 +22,7 @@ def test_reproduces_the_example_of_1995():
     assert holm(P)[:3] == pytest.approx([0.0015, 0.0056, 0.0247])
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_equals_statsmodels_and_scipy_in_any_order(p):
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])

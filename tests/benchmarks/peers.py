@@ -6,7 +6,7 @@ In an environment of its own, from the root of the repository::
     uv pip install --python /tmp/peers/bin/python -r tests/benchmarks/peers-requirements.txt
     /tmp/peers/bin/python tests/benchmarks/peers.py
 
-writes `peers.md` beside this file (``--quick``: a tenth of the replications, printed only). A
+writes `peers.md` beside this file (``--quick``: a tenth of the replications, as the page says). A
 package that cannot be imported, or a call that it refuses, is named in the output. Each is called
 as its own documentation says; what that is stands in `METHODS`.
 """
@@ -538,7 +538,7 @@ def _one_way(nominal: str) -> str:
     return f"{float(nominal) / 2:g}" if nominal else "5"
 
 
-def page(found: Found, *, took_s: float, notes: list[str]) -> str:
+def page(found: Found, *, took_s: float, notes: list[str], quick: bool) -> str:
     versions = []
     for name in (*PACKAGES, "numpy", "scipy", "pandas", "statsmodels"):
         try:
@@ -557,6 +557,7 @@ def page(found: Found, *, took_s: float, notes: list[str]) -> str:
         f"{datetime.datetime.now(datetime.UTC).date().isoformat()} with "
         f"Python {platform.python_version()}, {', '.join(versions)}; {took_s / 60:.0f} minutes on "
         "2 cores. Percentages ± Monte Carlo standard errors.",
+        *(["", "**Short run: a tenth of the full run's replications.**"] if quick else []),
         "",
         "n seeds, both variants trained on each. What a seed gives both of them has an SD of 2.1, "
         "the paired difference an SD of 1, so that the arms correlate at 0.9. *normal* and "
@@ -597,14 +598,11 @@ def page(found: Found, *, took_s: float, notes: list[str]) -> str:
 def main() -> None:
     """Simulate and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth; print, do not write")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the replications")
     quick = parser.parse_args().quick
     started = time.perf_counter()
     found = run(0.1 if quick else 1.0)
-    text = page(found, took_s=time.perf_counter() - started, notes=speed_up())
-    if quick:
-        print(text)
-        return
+    text = page(found, took_s=time.perf_counter() - started, notes=speed_up(), quick=quick)
     path = Path(__file__).with_suffix(".md")
     path.write_text(text, encoding="utf-8")
     print(f"wrote {path}")
