@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -509,6 +510,7 @@ def _first_line(plan: "Plan", note: str | None, workers: int) -> str:
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]
     parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]
+    first = textwrap.fill(first, 80, subsequent_indent="  ", break_on_hyphens=False)
     return f"{first}\n{'   '.join(parts)}"
 
 
