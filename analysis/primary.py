@@ -1,11 +1,12 @@
 """Primary: the planned analysis of one treatment, as the plan's scope and stopping rule say."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.comparisons import TwoWay, paired_t, two_way
+from analysis.comparisons import TwoWay, paired_t, two_way, two_way_without_each
 from analysis.distributions import standard_error, t_isf
 from analysis.errors import UnusableRuns
 from analysis.findings import Primary
@@ -39,6 +40,11 @@ class Paired:
         """Treatment minus baseline, one a seed."""
         return self.treatment - self.baseline
 
+    @cached_property
+    def two_way_without(self) -> tuple[TwoWay | None, ...]:
+        """The two-way analysis without each seed in turn."""
+        return () if self.examples is None else two_way_without_each(self.examples)
+
     def keep(self, rows: NDArray[np.intp]) -> "Paired":
         """Return some of the pairs."""
         return Paired(
@@ -60,6 +66,23 @@ def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison
     if design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2:
         return paired_t(pairs.baseline, pairs.treatment, level=level)
     return two_way(pairs.examples, level=level)
+
+
+def fixed_without(pairs: Paired, design: Design, position: int, *, level: float) -> Comparison:
+    """Return `fixed_analysis` without one pair.
+
+    Raises
+    ------
+    UnusableRuns : what the other pairs cannot answer
+    """
+    base, other = (np.delete(arm, position) for arm in (pairs.baseline, pairs.treatment))
+    seed_differences(base, other)
+    if design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2:
+        return paired_t(base, other, level=level)
+    found = pairs.two_way_without[position]
+    if found is None:
+        raise UnusableRuns("the seeds that are left have no spread to test; run more seeds")
+    return at_level(found, level)
 
 
 def two_way_over(pairs: Paired, level: float) -> Comparison:

@@ -15,6 +15,7 @@ from analysis.primary import (
     Paired,
     at_level,
     fixed_analysis,
+    fixed_without,
     levels,
     two_way_over,
     verdict_interval,
@@ -75,15 +76,13 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
         return []
     level, level90 = levels(design)
     word = _fixed_word(pairs, design)
-    everything = np.arange(pairs.n)
     decisive = []
     for position, seed in enumerate(pairs.seeds):
-        rest = pairs.keep(np.delete(everything, position))
         try:
-            wide = fixed_analysis(rest, design, level=level)
+            wide = fixed_without(pairs, design, position, level=level)
         except UnusableRuns:
             continue
-        if _word(wide, at_level(wide, level90), rest.n, design) != word:
+        if _word(wide, at_level(wide, level90), pairs.n - 1, design) != word:
             decisive.append(seed)
     return decisive
 

@@ -54,6 +54,7 @@ from analysis.power import detectable, seeds_needed
 from analysis.primary import (
     Paired,
     fixed_analysis,
+    fixed_without,
     levels,
     mean_interval,
     primary,
@@ -321,7 +322,6 @@ def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tup
     """Repeat the comparison in the ways a reader might have chosen."""
     level, _ = levels(design)
     base, other = pairs.baseline, pairs.treatment
-    fixed = partial(fixed_analysis, design=design, level=level)
     rows: list[tuple[str, Callable[[], Comparison]]] = []
     if pairs.examples is not None and pairs.examples.shape[1] >= 2:
         rows.append(("two_way", partial(two_way_over, pairs, level)))
@@ -331,10 +331,18 @@ def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tup
         ("bootstrap_t", partial(bootstrap_t, base, other, level=level, rng=rng)),
         ("wilcoxon", partial(wilcoxon, base, other, level=level)),
         ("welch", partial(welch, base, other, level=level)),
-        ("leave_one_out", lambda: leave_one_out(lambda rows: fixed(pairs.keep(rows)), pairs.n)),
+        ("leave_one_out", lambda: leave_one_out(partial(_some, pairs, design, level), pairs.n)),
         ("anytime", partial(_anytime_comparison, pairs, design, level)),
     ]
     return tuple(_attempt(name, compare, pairs, level) for name, compare in rows)
+
+
+def _some(pairs: Paired, design: Design, level: float, rows: NDArray[np.intp]) -> Comparison:
+    """Return the planned analysis of all pairs, or of all but one."""
+    if rows.size == pairs.n:
+        return fixed_analysis(pairs, design, level=level)
+    position = int(np.setdiff1d(np.arange(pairs.n), rows)[0])
+    return fixed_without(pairs, design, position, level=level)
 
 
 def _anytime_comparison(pairs: Paired, design: Design, level: float) -> Comparison:

@@ -142,9 +142,25 @@ class Pool:
             not (future.running() or future.done()) for future in self._sent
         ):
             time.sleep(0.005)
-        self._executor.shutdown(wait=True, kill_workers=True)
+        self._end_workers()
         self._mailbox.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _end_workers(self) -> None:
+        """Kill the workers; loky's own thread may trip over calls we had just handed to it.
+
+        Ctrl-C can fall between its taking a call and telling us, so that waiting is not enough:
+        the thread's last words are not for the user, and what it left running is ended here.
+        """
+        workers = list((getattr(self._executor, "_processes", None) or {}).values())
+        said, threading.excepthook = threading.excepthook, _unless_from_loky
+        try:
+            self._executor.shutdown(wait=True, kill_workers=True)
+        finally:
+            threading.excepthook = said
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
 
     def warm(self, reference: str) -> None:
         """Let every worker import the experiment; returns at once."""
@@ -229,7 +245,7 @@ class Pool:
         suspect = self._mailbox.first_to_die()
         guilty = [job for job in lost if suspect is None or job.pack == suspect[1]]
         log = read_tail(self._scratch / f"worker-{suspect[0]}.log") if suspect else ""
-        self._executor.shutdown(wait=True, kill_workers=True)
+        self._end_workers()
         self._mailbox.forget()
         self._executor = self._start()
         waiting.extendleft(sorted(lost, key=lambda job: -job.pack))
@@ -281,6 +297,11 @@ def _crashed(key: TrialKey, log: str, attempt: int) -> Failure:
         attempt=attempt,
         retryable=True,
     )
+
+
+def _unless_from_loky(args: threading.ExceptHookArgs) -> None:
+    if args.thread is None or args.thread.name != "ExecutorManagerThread":
+        threading.__excepthook__(args)
 
 
 def _lease_dir() -> str:

@@ -21,7 +21,12 @@ from analysis.comparisons.mcnemar import McNemar, mcnemar
 from analysis.comparisons.paired_t import paired_t
 from analysis.comparisons.sign_flip import SignFlip, sign_flip
 from analysis.comparisons.tost import Equivalence, tost
-from analysis.comparisons.two_way import TwoWay, two_way, two_way_from_mean_squares
+from analysis.comparisons.two_way import (
+    TwoWay,
+    two_way,
+    two_way_from_mean_squares,
+    two_way_without_each,
+)
 from analysis.comparisons.welch import welch
 from analysis.comparisons.wilcoxon import wilcoxon
 
@@ -41,6 +46,7 @@ __all__ = [
     "tost",
     "two_way",
     "two_way_from_mean_squares",
+    "two_way_without_each",
     "welch",
     "wilcoxon",
 ]

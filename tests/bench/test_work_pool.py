@@ -6,13 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -579,3 +580,37 @@ def test_a_pool_that_is_closed_right_after_it_got_work_ends_silently(
             running.warm(tiny.reference)
             running._submit(jobs_of(tiny)[0])
     assert capfd.readouterr().err == ""  # nor did a thread of the executor end in an exception
+
+
+def test_what_loky_trips_over_while_it_is_ended_is_not_for_the_user(
+    capfd: pytest.CaptureFixture[str],
+):
+    killed: list[int] = []
+
+    class Worker:
+        def is_alive(self) -> bool:
+            return True
+
+        def kill(self) -> None:
+            killed.append(1)
+
+    class Executor:
+        _processes: ClassVar[dict[int, Worker]] = {1: Worker(), 2: Worker()}
+
+        def shutdown(self, **how: bool) -> None:
+            for name in ("ExecutorManagerThread", "another"):
+                thread = threading.Thread(target=self.trip, args=(name,), name=name)
+                thread.start()
+                thread.join()
+
+        def trip(self, name: str) -> None:
+            raise KeyError(f"lost in {name}")
+
+    with Pool(cpu_slots(1)) as running:
+        real, running._executor = running._executor, Executor()  # type: ignore[assignment]
+        running._end_workers()
+        running._executor = real
+    assert killed == [1, 1]
+    said = capfd.readouterr().err
+    assert "lost in another" in said
+    assert "lost in ExecutorManagerThread" not in said
