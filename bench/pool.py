@@ -154,13 +154,13 @@ class Pool:
         """
         workers = list((getattr(self._executor, "_processes", None) or {}).values())
         said, threading.excepthook = threading.excepthook, _unless_from_loky
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
         try:
             self._executor.shutdown(wait=True, kill_workers=True)
         finally:
             threading.excepthook = said
-        for worker in workers:
-            if worker.is_alive():
-                worker.kill()
 
     def warm(self, reference: str) -> None:
         """Let every worker import the experiment; returns at once."""
@@ -172,6 +172,7 @@ class Pool:
         *,
         stop: Callable[[], bool] = lambda: False,
         on_retry: Callable[[Failure], None] = lambda failure: None,
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[list[Result]]:
         """Train the jobs and yield each one's results as it finishes.
 
@@ -180,12 +181,14 @@ class Pool:
         jobs : in the order in which they start
         stop : asked before each start; True starts nothing more
         on_retry : told of a failure that is tried again
+        check : called about twice a second, where raising leaves everything in order
         """
         waiting, running = deque(jobs), dict[Future[list[Result]], Job]()
         # A start is an attempt with a run of its own; only a failure of one's own uses one up.
         starts: Counter[int] = Counter()
         attempts: Counter[int] = Counter()
         while True:
+            check()
             while waiting and len(running) < len(self._slots) and not stop():
                 job = waiting.popleft()
                 starts[job.pack] += 1

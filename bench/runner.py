@@ -125,7 +125,7 @@ def run(
             plan, provenance=provenance, source=found.source, fresh=options.fresh
         )
         stack.enter_context(recorder)
-        stack.enter_context(ended_by_signals())
+        ending = stack.enter_context(ended_by_signals())
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options.redo)
@@ -136,7 +136,10 @@ def run(
             pool = pool or Pool(options.slots[: len(jobs)], story.message, retries=options.retries)
             stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
             pool.listen(story.message)
-            for results in pool.run(jobs, stop=lambda: story.enough, on_retry=story.retry):
+            ending.patient = True
+            for results in pool.run(
+                jobs, stop=lambda: story.enough, on_retry=story.retry, check=ending.check
+            ):
                 for result in results:
                     story.add(result)
                 recorder.check()
@@ -239,21 +242,43 @@ def value_of(outcome: Outcome, metric: str) -> float | None:
     return outcome.scores.get(metric)
 
 
+class Ending:
+    """Ctrl-C, SIGTERM and a lost terminal, held back until it is safe to stop.
+
+    An exception that falls into the middle of handing work to the pool leaves it in a state that
+    nobody foresaw. So the first signal waits for the next `check`; a second one acts at once.
+    """
+
+    def __init__(self) -> None:
+        self.asked: type[BaseException] | None = None
+        self.patient = False  # set while somebody calls `check` again and again
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal: at once, or at the next `check` where somebody calls it."""
+        kind = KeyboardInterrupt if number == signal.SIGINT else Terminated
+        if not self.patient or self.asked is not None:
+            raise kind
+        self.asked = kind
+
+    def check(self) -> None:
+        """Raise what was asked for, now that it is safe."""
+        if self.asked is not None:
+            self.patient = False
+            raise self.asked
+
+
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and a lost terminal into an exception, so that everything taken is written."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+def ended_by_signals() -> Iterator[Ending]:
+    """Turn the signals that end a process into exceptions, so that everything taken is written."""
+    ending = Ending()
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     try:
-        before = {name: signal.signal(getattr(signal, name), stop) for name in names}
+        before = {name: signal.signal(getattr(signal, name), ending) for name in names}
     except ValueError:  # not the main thread: the owner of the process handles signals
-        yield
+        yield ending
         return
     try:
-        yield
+        yield ending
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)

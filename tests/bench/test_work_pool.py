@@ -591,7 +591,7 @@ def test_what_loky_trips_over_while_it_is_ended_is_not_for_the_user(
         def is_alive(self) -> bool:
             return True
 
-        def kill(self) -> None:
+        def terminate(self) -> None:
             killed.append(1)
 
     class Executor:
