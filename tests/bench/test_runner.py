@@ -121,8 +121,10 @@ class Pool:
         *,
         stop: Callable[[], bool],
         on_retry: Callable[[Failure], None],
+        check: Callable[[], None],
     ) -> Iterator[list[Result]]:
         for job in jobs:
+            check()
             if stop():
                 return
             self.jobs.append(job)
@@ -418,4 +420,20 @@ def test_sigterm_ends_the_run_after_everything_is_written(mine: Bench):
         mine.run(answer)
     assert signal.getsignal(signal.SIGTERM) == before
     assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
-    assert len(mine.recorded) == 2 and mine.pool.closed >= 1
+    assert len(mine.recorded) == 3 and mine.pool.closed >= 1  # what was in hand is kept too
+
+
+def test_the_first_signal_waits_for_a_safe_moment_and_the_second_acts_at_once():
+    ending = runner.Ending()
+    ending.patient = True
+    ending(signal.SIGINT, None)  # nothing yet
+    with pytest.raises(KeyboardInterrupt):
+        ending.check()
+    with pytest.raises(runner.Terminated):
+        ending(signal.SIGTERM, None)
+
+
+def test_a_signal_while_nobody_checks_acts_at_once():
+    with pytest.raises(runner.Terminated):
+        runner.Ending()(signal.SIGTERM, None)
+    runner.Ending().check()  # nobody asked: nothing happens
