@@ -1,25 +1,19 @@
 """Our equal-width ECE and MCE against torchmetrics', away from the edges of its bins.
 
 torchmetrics puts a confidence on an edge into the bin above it, [lo, hi); ours, as in Guo et al.
-(2017), into the bin below, (lo, hi]. Elsewhere both must say the same. torchmetrics is no
-dependency of this package: ``pip install torchmetrics`` to run these tests.
+(2017), into the bin below, (lo, hi]. Elsewhere both must say the same.
 """
 
 from typing import Any
 
 import numpy as np
-import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchmetrics.functional import classification
 
 from analysis.calibration import max_error
 from analysis.metrics import Predictions, confidence, correct, ece
-
-classification = pytest.importorskip(
-    "torchmetrics.functional.classification",
-    reason="torchmetrics is not in requirements.lock; pip install torchmetrics to compare with it",
-)
-torch = pytest.importorskip("torch")
 
 AWAY = 1e-4  # torchmetrics rounds confidences and edges to float32
 
