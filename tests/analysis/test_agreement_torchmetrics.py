@@ -7,6 +7,7 @@ torchmetrics puts a confidence on an edge into the bin above it, [lo, hi); ours,
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
