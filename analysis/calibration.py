@@ -31,7 +31,7 @@ COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """What equal-mass binning keeps of one run: enough for every number that rests on it."""
+    """What binning keeps of one run: enough for every number that rests on it."""
 
     count: Floats  # shape (..., bins)
     confidence: Floats  # sums over the bin's examples
@@ -112,6 +112,17 @@ def signed_gap(confidences: ArrayLike, correct: ArrayLike) -> float:
     return float(sure.mean() - right.mean())
 
 
+def equal_width_bins(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> Bins:
+    """Sum one run's confidences and correct answers over bins (lo, hi] of equal width.
+
+    Parameters
+    ----------
+    confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
+    """
+    sure, right = _checked(confidences, correct)
+    return _sums(sure, right, equal_width_bin(sure, bins=bins), bins)
+
+
 def equal_mass_bins(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> Bins:
     """Return counts and sums in bins of equally many examples, by rank of confidence.
 
@@ -178,8 +189,7 @@ def max_error(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BIN
     ----------
     confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
     """
-    sure, right = _checked(confidences, correct)
-    _, gap, _ = _by_bin(_sums(sure, right, equal_width_bin(sure, bins=bins), bins))
+    _, gap, _ = _by_bin(equal_width_bins(confidences, correct, bins=bins))
     return float(np.abs(gap).max())
 
 
@@ -217,8 +227,7 @@ def reliability(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_B
     ----------
     confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
     """
-    sure, right = _checked(confidences, correct)
-    sums = _sums(sure, right, equal_width_bin(sure, bins=bins), bins)
+    sums = equal_width_bins(confidences, correct, bins=bins)
     count, _, accuracy = _by_bin(sums)
     mean = sums.confidence / np.maximum(sums.count, 1)
     used = count > 0

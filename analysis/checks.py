@@ -473,8 +473,8 @@ def _finer_than_an_example(e: Evidence) -> Check:
     coarse = []
     for c in e.comparisons:
         pairs = e.pairs[c.treatment]
-        if c.power.sd is not None and pairs.examples is not None:
-            step = 1 / pairs.examples.shape[1]
+        if c.power.sd is not None and pairs.n_examples is not None:
+            step = 1 / pairs.n_examples
             if c.power.sd < step:
                 coarse.append(f"{c.treatment}: {spread(c.power.sd, 'fraction')}")
     return _result(

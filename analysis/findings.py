@@ -1,10 +1,11 @@
 """Findings: everything the report, the JSON and the terminal print, in one frozen object."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
+from analysis.errors import Refusal
 from analysis.table import Design
 from analysis.verdict import Verdict
 
@@ -12,6 +13,14 @@ SCHEMA = "bench.report/1"
 
 Level = Literal["blocker", "caution", "note"]
 State = Literal["passed", "failed", "not checked"]
+Squares = tuple[float, float, float]
+
+
+class DamagedReport(Refusal):
+    """A report whose data cannot be read."""
+
+    code = "report"
+    exit_status = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,12 +184,42 @@ class AnytimeFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BestEpochs:
+    """Best validation accuracy of each run of the pairs, for the claim's own protocol."""
+
+    baseline: tuple[float, ...]
+    treatment: tuple[float, ...]
+    grid_step: float  # one validation example
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondarySums:
+    """What one secondary outcome is computed from."""
+
+    metric: str
+    baseline: tuple[float, ...]  # one value a seed
+    treatment: tuple[float, ...]
+    method: Literal["two_way", "paired_t"]
+    squares: Squares | None
+    n_columns: int | None  # test examples, or groups of them for a calibration error
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sufficient:
-    """What `bench verify` needs to recompute the numbers."""
+    """What `recompute` needs to find every number of a comparison again.
+
+    Squares are the mean squares of seeds, examples and residual of the crossed analysis.
+    """
 
     seeds: tuple[int, ...]
     baseline: tuple[float, ...]
     treatment: tuple[float, ...]
+    n_examples: int | None
+    squares: Squares | None  # of all pairs
+    squares_without: tuple[Squares | None, ...]  # without each seed in turn
+    squares_first: tuple[tuple[int, float, float, float], ...]  # of the first n pairs
+    best_epochs: BestEpochs | None
+    secondary: tuple[SecondarySums, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +304,49 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunCalibration:
+    """Calibration of one run, raw or after temperature scaling."""
+
+    arm: str
+    seed: int
+    scaled: bool
+    ece: float
+    ece_debiased: float
+    ce2: float
+    mce: float
+    nll: float
+    brier: float
+    gap: float
+    noise_floor: float
+    temperature: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunBins:
+    """One run's reliability diagram as sums over 15 equal-width bins of confidence."""
+
+    arm: str
+    seed: int
+    count: tuple[int, ...]
+    correct: tuple[float, ...]
+    confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """Accuracy within one class of the test set; exploratory."""
+
+    treatment: str
+    label: str
+    n_examples: int
+    baseline: float
+    treated: float
+    difference: float
+    p_value: float | None
+    p_adjusted: float | None  # Benjamini-Hochberg over the classes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reliability:
     """A reliability diagram: per bin the mean over seeds and the middle 95 % of seeds."""
 
@@ -338,6 +420,9 @@ class Findings:
     runs: tuple[RunRow, ...]
     checks: tuple[Check, ...]
     n_test: int | None
+    run_calibration: tuple[RunCalibration, ...] = ()
+    run_bins: tuple[RunBins, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
 
@@ -362,6 +447,7 @@ class Findings:
             "baseline": d.baseline,
             "treatments": list(d.treatments),
             "metric": d.metric,
+            "unit": d.unit,
             "higher_is_better": d.higher_is_better,
             "scope": d.scope,
             "alpha": d.alpha,
@@ -369,12 +455,14 @@ class Findings:
             "claim": d.claim,
             "seeds_planned": list(d.seeds),
             "stop": d.stop,
+            "max_seeds": d.max_seeds,
             "looks": list(d.looks),
         }
         return {
             "schema": self.schema,
             "experiment": d.experiment,
             "question": d.question,
+            "metric_label": self.metric_label,
             "plan": plan,
             "n_test": self.n_test,
             **{
@@ -386,12 +474,55 @@ class Findings:
                     "reliability",
                     "curves",
                     "gaps",
+                    "classes",
+                    "run_calibration",
+                    "run_bins",
                 )
             },
             "pairs": plain(self.runs),
             "checks": plain(self.checks),
             "provenance": plain(dict(self.provenance)),
         }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Findings":
+        """Return the findings that `as_dict` wrote.
+
+        Raises
+        ------
+        DamagedReport : another schema, a missing key, or a value of the wrong kind
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        if schema != SCHEMA:
+            raise DamagedReport(f"it holds no data of the schema {SCHEMA!r}.")
+        try:
+            return TypeAdapter(cls).validate_python(_flat(data))
+        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+            facts = [] if not isinstance(error, ValidationError) else _first_error(error.errors())
+            raise DamagedReport("its embedded data are not whole.", facts=facts) from None
+
+
+def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results.json with the names and the nesting of `Findings`."""
+    plan = dict(data["plan"])
+    names = {"seeds_planned": "seeds"}
+    design = {names.get(key, key): value for key, value in plan.items()}
+    design |= {"experiment": data["experiment"], "question": data["question"]}
+    design["arm_settings"] = {arm["name"]: arm["settings"] for arm in data["arms"]}
+    return {
+        **{key: data[key] for key in data if key not in ("plan", "experiment", "question")},
+        "design": design,
+        "runs": data["pairs"],
+    }
+
+
+def _first_error(errors: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{'.'.join(str(part) for part in error['loc'])[:80]}: {error['msg']}"
+        for error in errors[:3]
+    ]
 
 
 def plain(value: Any) -> Any:

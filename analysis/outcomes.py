@@ -4,14 +4,23 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis import calibration as cal
-from analysis.comparisons import paired_t, two_way
+from analysis.comparisons import TwoWay, paired_t, two_way
+from analysis.comparisons.two_way import two_way_from_mean_squares
 from analysis.errors import UnusableRuns
-from analysis.findings import Calibration, Reliability, Secondary
+from analysis.findings import (
+    Calibration,
+    Reliability,
+    RunBins,
+    RunCalibration,
+    Secondary,
+    SecondarySums,
+)
 from analysis.format import Unit
 from analysis.metrics import METRICS, Predictions, confidence, correct
 from analysis.multiplicity import bonferroni
@@ -67,53 +76,83 @@ def _score(
     )
 
 
-def calibration_rows(
-    scored: Mapping[tuple[str, int], ScoredRun], design: Design
-) -> tuple[Calibration, ...]:
-    """Average each arm's calibration over its seeds, raw first, then scaled."""
+def run_rows(scored: Mapping[tuple[str, int], ScoredRun]) -> tuple[RunCalibration, ...]:
+    """Return every run's calibration, raw and, where a temperature was fitted, scaled."""
     rows = []
-    for arm in design.arms:
-        runs = [run for (name, _), run in scored.items() if name == arm]
-        if not runs:
-            continue
-        rows.append(_mean_row(arm, [run.raw for run in runs], None))
-        scaled = [run.scaled for run in runs if run.scaled is not None]
-        if len(scaled) == len(runs):
-            heat = float(np.mean([run.temperature for run in runs if run.temperature is not None]))
-            rows.append(_mean_row(arm, scaled, heat))
+    for (arm, seed), run in scored.items():
+        for found, heat in ((run.raw, None), (run.scaled, run.temperature)):
+            if found is not None:
+                numbers = dataclasses.asdict(found)
+                rows.append(
+                    RunCalibration(
+                        arm=arm, seed=seed, scaled=heat is not None, temperature=heat, **numbers
+                    )
+                )
     return tuple(rows)
 
 
-def _mean_row(arm: str, runs: Sequence[cal.Calibration], temperature: float | None) -> Calibration:
+def run_bins(scored: Mapping[tuple[str, int], ScoredRun]) -> tuple[RunBins, ...]:
+    """Return the sums that every run's reliability diagram is drawn from."""
+    rows = []
+    for (arm, seed), run in scored.items():
+        sums = cal.equal_width_bins(run.sure, run.right)
+        rows.append(
+            RunBins(
+                arm=arm,
+                seed=seed,
+                count=tuple(int(c) for c in sums.count),
+                correct=tuple(map(float, sums.correct)),
+                confidence=tuple(map(float, sums.confidence)),
+            )
+        )
+    return tuple(rows)
+
+
+def calibration_rows(rows: Sequence[RunCalibration], design: Design) -> tuple[Calibration, ...]:
+    """Average each arm's calibration over its seeds, raw first, then scaled."""
+    found = []
+    for arm in design.arms:
+        raw = [row for row in rows if row.arm == arm and not row.scaled]
+        scaled = [row for row in rows if row.arm == arm and row.scaled]
+        if raw:
+            found.append(_mean_row(raw, scaled=False))
+        if raw and len(scaled) == len(raw):
+            found.append(_mean_row(scaled, scaled=True))
+    return tuple(found)
+
+
+def _mean_row(rows: Sequence[RunCalibration], *, scaled: bool) -> Calibration:
     names = [field.name for field in dataclasses.fields(cal.Calibration)]
-    means = {name: float(np.mean([getattr(run, name) for run in runs])) for name in names}
-    return Calibration(arm=arm, scaled=temperature is not None, temperature=temperature, **means)
+    means = {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}
+    heats = [row.temperature for row in rows if row.temperature is not None]
+    heat = float(np.mean(heats)) if heats else None
+    return Calibration(arm=rows[0].arm, scaled=scaled, temperature=heat, **means)
 
 
-def reliability_diagrams(
-    scored: Mapping[tuple[str, int], ScoredRun], design: Design
-) -> tuple[Reliability, ...]:
+def reliability_diagrams(bins: Sequence[RunBins], design: Design) -> tuple[Reliability, ...]:
     """Return one diagram an arm: bins' mean over seeds and the middle 95 % of seeds."""
     found = []
     for arm in design.arms:
-        runs = [cal.reliability(r.sure, r.right) for (name, _), r in scored.items() if name == arm]
+        runs = [run for run in bins if run.arm == arm]
         if not runs:
             continue
-        accuracy = np.array([[np.nan if a is None else a for a in run.accuracy] for run in runs])
-        sure = np.array([[np.nan if c is None else c for c in run.confidence] for run in runs])
-        counts = np.array([run.count for run in runs], dtype=np.float64)
-        share = counts.sum(axis=0) / counts.sum()
-        bins = range(len(share))
-        used = [not np.isnan(accuracy[:, b]).all() for b in bins]
-        column = [accuracy[:, b][~np.isnan(accuracy[:, b])] for b in bins]
+        count = np.array([run.count for run in runs], dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # an empty bin has no mean: NaN
+            accuracy = np.array([run.correct for run in runs]) / count
+            sure = np.array([run.confidence for run in runs]) / count
+
+        def each(of: Callable[[Floats], Any], table: Floats) -> tuple[float | None, ...]:
+            columns = [column[~np.isnan(column)] for column in table.T]
+            return tuple(float(of(column)) if column.size else None for column in columns)
+
         found.append(
             Reliability(
                 arm=arm,
-                confidence=tuple(float(np.nanmean(sure[:, b])) if used[b] else None for b in bins),
-                accuracy=tuple(float(column[b].mean()) if used[b] else None for b in bins),
-                low=tuple(float(np.quantile(column[b], 0.025)) if used[b] else None for b in bins),
-                high=tuple(float(np.quantile(column[b], 0.975)) if used[b] else None for b in bins),
-                share=tuple(float(s) for s in share),
+                confidence=each(np.mean, sure),
+                accuracy=each(np.mean, accuracy),
+                low=each(partial(np.quantile, q=0.025), accuracy),
+                high=each(partial(np.quantile, q=0.975), accuracy),
+                share=tuple(float(s) for s in count.sum(axis=0) / count.sum()),
             )
         )
     return tuple(found)
@@ -127,9 +166,48 @@ class _Outcome:
     label: str
     unit: Unit
     higher_is_better: bool | None
-    baseline: float
-    treatment: float
+    baseline: Floats  # one value a seed
+    treatment: Floats
+    method: Literal["two_way", "paired_t"]
     comparison: Comparison
+
+    @classmethod
+    def compared(
+        cls,
+        head: tuple[str, str, Unit, bool | None],
+        baseline: Floats,
+        treatment: Floats,
+        two_way: Callable[[], Comparison] | None,
+    ) -> "_Outcome":
+        """Compare by a two-way analysis, or by a paired t over seeds where there is none."""
+        compare = two_way or partial(paired_t, baseline, treatment)
+        try:
+            comparison = compare()
+        except UnusableRuns as refusal:
+            comparison = Comparison(
+                name=head[0],
+                n=0,
+                difference=float(treatment.mean() - baseline.mean()),
+                low=None,
+                high=None,
+                level=0.95,
+                p_value=None,
+                reason=refusal.what,
+            )
+        method: Literal["two_way", "paired_t"] = "two_way" if two_way else "paired_t"
+        return cls(*head, baseline, treatment, method, comparison)
+
+    def sums(self) -> SecondarySums:
+        """Return what the comparison is computed from."""
+        c = self.comparison if isinstance(self.comparison, TwoWay) else None
+        return SecondarySums(
+            metric=self.metric,
+            baseline=tuple(map(float, self.baseline)),
+            treatment=tuple(map(float, self.treatment)),
+            method=self.method,
+            squares=None if c is None else (c.ms_seeds, c.ms_examples, c.ms_residual),
+            n_columns=None if c is None else c.n_examples,
+        )
 
 
 def secondary(
@@ -140,7 +218,7 @@ def secondary(
     scored: Mapping[tuple[str, int], ScoredRun],
     *,
     rng: np.random.Generator,
-) -> tuple[Secondary, ...]:
+) -> tuple[tuple[Secondary, ...], tuple[SecondarySums, ...]]:
     """Compare every outcome but the primary one; interval and p adjusted together.
 
     Parameters
@@ -148,6 +226,10 @@ def secondary(
     seeds : those that finished in both arms
     scored : what `score_runs` returned
     rng : groups test examples for the intervals of calibration errors
+
+    Returns
+    -------
+    the outcomes, and what they can be computed from again
     """
     arms = (design.baseline, treatment)
     outcomes: list[_Outcome] = []
@@ -155,17 +237,47 @@ def secondary(
         outcomes += _per_example(tables, design, treatment, seeds)
         outcomes += _calibration_errors(design, treatment, seeds, scored, rng)
     outcomes += _scores(tables, design, treatment, seeds)
+    return _adjusted(outcomes, design), tuple(o.sums() for o in outcomes)
+
+
+def secondary_again(
+    before: Sequence[Secondary], sums: Sequence[SecondarySums], design: Design
+) -> tuple[Secondary, ...]:
+    """Return the same outcomes from what they were computed from, for `recompute`."""
+    outcomes = []
+    for s, of in zip(before, sums, strict=True):
+        base, other = np.array(of.baseline), np.array(of.treatment)
+        crossed = partial(_crossed_again, s, of, float(other.mean() - base.mean()))
+        outcomes.append(
+            _Outcome.compared(
+                (s.metric, s.label, s.unit, s.higher_is_better),
+                base,
+                other,
+                crossed if of.method == "two_way" else None,
+            )
+        )
+    return _adjusted(outcomes, design)
+
+
+def _crossed_again(before: Secondary, sums: SecondarySums, difference: float) -> Comparison:
+    if sums.squares is None or sums.n_columns is None:
+        raise UnusableRuns(before.reason or "the mean squares are not known")
+    return two_way_from_mean_squares(
+        difference, *sums.squares, n_seeds=len(sums.baseline), n_examples=sums.n_columns
+    )
+
+
+def _adjusted(outcomes: Sequence[_Outcome], design: Design) -> tuple[Secondary, ...]:
     m = max(1, len(design.treatments))  # every treatment has the same outcomes
-    family = 1 - design.alpha / m
-    adjusted = bonferroni([o.comparison for o in outcomes], level=family)
+    adjusted = bonferroni([o.comparison for o in outcomes], level=1 - design.alpha / m)
     return tuple(
         Secondary(
             metric=o.metric,
             label=o.label,
             unit=o.unit,
             higher_is_better=o.higher_is_better,
-            baseline=o.baseline,
-            treatment=o.treatment,
+            baseline=float(o.baseline.mean()),
+            treatment=float(o.treatment.mean()),
             difference=a.difference,
             low=a.low,
             high=a.high,
@@ -192,17 +304,13 @@ def _per_example(
             continue
         base = tables.per_example(measure, design.baseline, seeds)
         other = tables.per_example(measure, treatment, seeds)
-        means = float(base.mean()), float(other.mean())
         label = measure.label[:1].upper() + measure.label[1:]
-        compare: Callable[[], Comparison]
-        if design.scope == "seeds":
-            compare = partial(paired_t, base.mean(axis=1), other.mean(axis=1))
-        else:
-            compare = partial(two_way, other - base)
-        comparison = _attempt(compare, measure.name, means)
         found.append(
-            _Outcome(
-                measure.name, label, measure.unit, measure.higher_is_better, *means, comparison
+            _Outcome.compared(
+                (measure.name, label, measure.unit, measure.higher_is_better),
+                base.mean(axis=1),
+                other.mean(axis=1),
+                None if design.scope == "seeds" else partial(two_way, other - base),
             )
         )
     return found
@@ -225,14 +333,15 @@ def _calibration_errors(
         if any(view is None for arm in views for view in arm):
             continue  # without validation predictions no temperature can be fitted
         complete = [[view for view in arm if view is not None] for arm in views]
-        means = tuple(float(np.mean([error for error, _, _ in arm])) for arm in complete)
+        errors = [np.array([error for error, _, _ in arm]) for arm in complete]
         stacks = [
             (np.stack([sure for _, sure, _ in arm]), np.stack([right for _, _, right in arm]))
             for arm in complete
         ]
         compare = partial(_ece_difference, stacks[0], stacks[1], rng=rng)
-        comparison = _attempt(compare, name, (means[0], means[1]))
-        found.append(_Outcome(name, label, "fraction", False, means[0], means[1], comparison))
+        found.append(
+            _Outcome.compared((name, label, "fraction", False), errors[0], errors[1], compare)
+        )
     return found
 
 
@@ -263,26 +372,5 @@ def _scores(tables: Tables, design: Design, treatment: str, seeds: list[int]) ->
             continue
         base = wide[design.baseline].to_numpy(dtype=np.float64)
         other = wide[treatment].to_numpy(dtype=np.float64)
-        means = float(base.mean()), float(other.mean())
-        comparison = _attempt(partial(paired_t, base, other), name, means)
-        found.append(_Outcome(name, name, "score", None, *means, comparison))
+        found.append(_Outcome.compared((name, name, "score", None), base, other, None))
     return found
-
-
-def _attempt(
-    compare: Callable[[], Comparison], name: str, means: tuple[float, float]
-) -> Comparison:
-    """Return the comparison, or one without numbers that says why."""
-    try:
-        return compare()
-    except UnusableRuns as refusal:
-        return Comparison(
-            name=name,
-            n=0,
-            difference=means[1] - means[0],
-            low=None,
-            high=None,
-            level=0.95,
-            p_value=None,
-            reason=refusal.what,
-        )

@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.comparisons import TwoWay, paired_t, two_way, two_way_without_each
+from analysis.comparisons import TwoWay, paired_t, two_way_without_each
+from analysis.comparisons.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from analysis.distributions import standard_error, t_isf
 from analysis.errors import UnusableRuns
 from analysis.findings import Primary
@@ -40,10 +41,47 @@ class Paired:
         """Treatment minus baseline, one a seed."""
         return self.treatment - self.baseline
 
+    @property
+    def n_examples(self) -> int | None:
+        """Test examples, or None where only each run's value is known."""
+        return None if self.examples is None else self.examples.shape[1]
+
+    @cached_property
+    def mean_squares(self) -> MeanSquares:
+        """What the two-way analysis needs of all pairs.
+
+        Raises
+        ------
+        UnusableRuns : no predictions, or what `two_way` refuses about their shape
+        """
+        if self.examples is None:
+            raise UnusableRuns("there are no predictions per test example")
+        return mean_squares(self.examples)
+
     @cached_property
     def two_way_without(self) -> tuple[TwoWay | None, ...]:
         """The two-way analysis without each seed in turn."""
         return () if self.examples is None else two_way_without_each(self.examples)
+
+    def two_way(self, *, level: float = 0.95) -> TwoWay:
+        """Return the two-way analysis of all pairs.
+
+        Raises
+        ------
+        UnusableRuns : seeds that change nothing, no predictions, or no spread
+        """
+        seed_differences(self.baseline, self.treatment)
+        return two_way_from_mean_squares(*self.mean_squares, level)
+
+    def first(self, n: int) -> "Paired":
+        """Return the first n pairs, the same object whenever it is asked for."""
+        if n not in self._firsts:
+            self._firsts[n] = self.keep(np.arange(n))
+        return self._firsts[n]
+
+    @cached_property
+    def _firsts(self) -> dict[int, "Paired"]:
+        return {self.n: self}
 
     def keep(self, rows: NDArray[np.intp]) -> "Paired":
         """Return some of the pairs."""
@@ -62,10 +100,14 @@ def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison
     ------
     UnusableRuns : too few pairs, or the differences have no spread over seeds
     """
-    seed_differences(pairs.baseline, pairs.treatment)  # refuses seeds that change nothing
-    if design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2:
+    if seeds_only(pairs, design):
         return paired_t(pairs.baseline, pairs.treatment, level=level)
-    return two_way(pairs.examples, level=level)
+    return pairs.two_way(level=level)
+
+
+def seeds_only(pairs: Paired, design: Design) -> bool:
+    """Tell whether the analysis asks about new seeds alone, by plan or for lack of examples."""
+    return design.scope == "seeds" or pairs.n_examples is None or pairs.n_examples < 2
 
 
 def fixed_without(pairs: Paired, design: Design, position: int, *, level: float) -> Comparison:
@@ -77,20 +119,12 @@ def fixed_without(pairs: Paired, design: Design, position: int, *, level: float)
     """
     base, other = (np.delete(arm, position) for arm in (pairs.baseline, pairs.treatment))
     seed_differences(base, other)
-    if design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2:
+    if seeds_only(pairs, design):
         return paired_t(base, other, level=level)
     found = pairs.two_way_without[position]
     if found is None:
         raise UnusableRuns("the seeds that are left have no spread to test; run more seeds")
     return at_level(found, level)
-
-
-def two_way_over(pairs: Paired, level: float) -> Comparison:
-    """Return the two-way analysis, refusing seeds that change nothing or lack predictions."""
-    seed_differences(pairs.baseline, pairs.treatment)
-    if pairs.examples is None:
-        raise UnusableRuns("there are no predictions per test example")
-    return two_way(pairs.examples, level=level)
 
 
 def at_level(fixed: Comparison, level: float) -> Comparison:
@@ -175,8 +209,7 @@ def _method(pairs: Paired, design: Design) -> str:
         return "anytime"
     if design.stop == "group":
         return "group"
-    seeds_only = design.scope == "seeds" or pairs.examples is None or pairs.examples.shape[1] < 2
-    return "paired_t" if seeds_only else "two_way"
+    return "paired_t" if seeds_only(pairs, design) else "two_way"
 
 
 def mean_interval(values: Floats, *, level: float) -> tuple[float | None, float | None]:

@@ -1,5 +1,7 @@
 """Protocol: the claim's own way of measuring, repeated on these runs."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.claim import (
@@ -12,7 +14,7 @@ from analysis.claim import (
 )
 from analysis.curves import best_epochs
 from analysis.errors import UnusableRuns
-from analysis.findings import ClaimFinding, Primary
+from analysis.findings import BestEpochs, ClaimFinding, Primary
 from analysis.metrics import correct
 from analysis.primary import Paired
 from analysis.table import Design, Split, Tables
@@ -26,10 +28,45 @@ def claimed(
     design: Design,
     treatment: str,
     pairs: Paired,
+    best: BestEpochs | str,
     main: Primary,
     verdict: Verdict,
 ) -> ClaimFinding | None:
-    """Recompute the claim's own protocol: one run of each arm, best epoch on validation data."""
+    """Read the claim against the interval, and by its own protocol: one run of each arm."""
+    found = chances(design, best, main, verdict)
+    if found is None or isinstance(best, str):
+        return found
+    flattery = _optimism(tables, design, treatment, pairs)
+    if flattery is None:
+        return found
+    return replace(
+        found,
+        best_epoch_optimism=flattery[0],
+        optimism_low=flattery[1],
+        optimism_high=flattery[2],
+    )
+
+
+def best_epochs_of(
+    tables: Tables, design: Design, treatment: str, pairs: Paired
+) -> BestEpochs | str:
+    """Return each run's best validation accuracy over its epochs, or why it is not known."""
+    best = [best_epochs(tables, arm) for arm in (design.baseline, treatment)]
+    if design.metric != "accuracy" or any(table.empty for table in best) or pairs.n < 2:
+        return "no validation accuracy by epoch"
+    both = [table["best"].reindex(list(pairs.seeds)).to_numpy(float) for table in best]
+    if not all(np.isfinite(values).all() for values in both):
+        return "some runs logged no validation accuracy"
+    sizes = {len(p) for (_, _, split), p in tables.predictions.items() if split == "validation"}
+    step = 1 / sizes.pop() if len(sizes) == 1 else 0.0
+    base, other = (tuple(map(float, values)) for values in both)
+    return BestEpochs(baseline=base, treatment=other, grid_step=step)
+
+
+def chances(
+    design: Design, best: BestEpochs | str, main: Primary, verdict: Verdict
+) -> ClaimFinding | None:
+    """Return how the claim reads, and how often one pair of runs would show it by luck."""
     if design.claim is None:
         return None
     reading = (
@@ -37,19 +74,11 @@ def claimed(
         if main.low is None and main.high is None
         else read_claim(design.claim, main.low, main.high, equivalent=verdict.word == "equivalent")
     )
-    best = {arm: best_epochs(tables, arm) for arm in (design.baseline, treatment)}
-    if design.metric != "accuracy" or any(table.empty for table in best.values()) or pairs.n < 2:
-        reason = "no validation accuracy by epoch"
-        return ClaimFinding(value=design.claim, reading=reading, reason=reason)
-    both = [table["best"].reindex(list(pairs.seeds)).to_numpy(float) for table in best.values()]
-    if not all(np.isfinite(values).all() for values in both):
-        reason = "some runs logged no validation accuracy"
-        return ClaimFinding(value=design.claim, reading=reading, reason=reason)
-    sizes = {len(p) for (_, _, split), p in tables.predictions.items() if split == "validation"}
-    step = 1 / sizes.pop() if len(sizes) == 1 else 0.0
+    if isinstance(best, str):
+        return ClaimFinding(value=design.claim, reading=reading, reason=best)
+    both, step = (best.baseline, best.treatment), best.grid_step
     one = chance_in_one_pair(design.claim, *both, grid_step=step)
     two = chance_in_two_runs(design.claim, *both, grid_step=step)
-    flattery = _optimism(tables, design, treatment, pairs)
     return ClaimFinding(
         value=design.claim,
         reading=reading,
@@ -59,9 +88,6 @@ def claimed(
         chance_unpaired=two.chance,
         chance_observed=flipped_share(design.claim, *both, grid_step=step),
         likelihood_ratio=likelihood_ratio(design.claim, one.sd),
-        best_epoch_optimism=None if flattery is None else flattery[0],
-        optimism_low=None if flattery is None else flattery[1],
-        optimism_high=None if flattery is None else flattery[2],
     )
 
 

@@ -17,7 +17,6 @@ from analysis.primary import (
     fixed_analysis,
     fixed_without,
     levels,
-    two_way_over,
     verdict_interval,
 )
 from analysis.result import Comparison
@@ -45,8 +44,8 @@ def other_words(c: Treatment, pairs: Paired, design: Design) -> dict[str, str]:
         "sign_flip": lambda at: sign_flip(base, other, level=at, rng=np.random.default_rng(0)),
         "welch": lambda at: welch(base, other, level=at),
     }
-    if pairs.examples is not None:
-        companions["two_way"] = lambda at: two_way_over(pairs, at)
+    if pairs.n_examples is not None:
+        companions["two_way"] = lambda at: pairs.two_way(level=at)
     for name, analyse in companions.items():
         if name == c.primary.method or pairs.n < FEWEST_PAIRS:
             continue

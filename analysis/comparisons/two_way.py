@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,17 @@ from analysis.errors import UnusableRuns
 from analysis.result import Comparison, no_spread, require_level
 
 _EXACT = 2.0**53  # whole numbers below this are sums without rounding
+
+
+class MeanSquares(NamedTuple):
+    """What a crossed analysis of variance needs of a table of seeds × examples."""
+
+    difference: float  # mean of the table
+    seeds: float
+    examples: float
+    residual: float
+    n_seeds: int
+    n_examples: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +83,21 @@ def two_way(differences: ArrayLike, *, level: float = 0.95) -> TwoWay:
     Searle, Casella & McCulloch (1992), Variance Components, ch. 4; Satterthwaite (1946),
     Biometrics Bulletin 2(6); Owen (2007), Annals of Applied Statistics 1(2).
     """
+    return two_way_from_mean_squares(*mean_squares(differences), level)
+
+
+def mean_squares(differences: ArrayLike) -> MeanSquares:
+    """Return the mean squares of a table; what two_way refuses about its shape, this does too."""
     d = _table(differences)
     n_seeds, n_examples = d.shape
     total, seeds, examples, residual = _sums_of_squares(d)
-    return two_way_from_mean_squares(
-        difference=total / d.size,
-        ms_seeds=seeds / (n_seeds - 1),
-        ms_examples=examples / (n_examples - 1),
-        ms_residual=residual / ((n_seeds - 1) * (n_examples - 1)),
-        n_seeds=n_seeds,
-        n_examples=n_examples,
-        level=level,
+    return MeanSquares(
+        total / d.size,
+        seeds / (n_seeds - 1),
+        examples / (n_examples - 1),
+        residual / ((n_seeds - 1) * (n_examples - 1)),
+        n_seeds,
+        n_examples,
     )
 
 
