@@ -82,6 +82,9 @@ class Calibration:
     brier: float
     gap: float  # mean confidence minus accuracy
     noise_floor: float  # the ece of a perfectly calibrated model with these confidences
+    reliability: float  # parts of the top-label Brier score, corrected; see BrierParts
+    resolution: float
+    uncertainty: float
 
 
 def calibrate(predictions: Predictions, *, rng: np.random.Generator) -> Calibration:
@@ -93,7 +96,7 @@ def calibrate(predictions: Predictions, *, rng: np.random.Generator) -> Calibrat
     rng : redraws labels for the noise floor
     """
     sure, right = confidence(predictions), correct(predictions)
-    bins = equal_mass_bins(sure, right)
+    bins, parts = equal_mass_bins(sure, right), brier_parts(sure, right)
     return Calibration(
         ece=ece(sure, right),
         ece_debiased=float(ece_debiased(bins)),
@@ -103,6 +106,9 @@ def calibrate(predictions: Predictions, *, rng: np.random.Generator) -> Calibrat
         brier=float(brier(predictions).mean()),
         gap=signed_gap(sure, right),
         noise_floor=noise_floor(sure, rng=rng),
+        reliability=parts.reliability,
+        resolution=parts.resolution,
+        uncertainty=parts.uncertainty,
     )
 
 

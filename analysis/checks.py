@@ -362,7 +362,14 @@ def _failures_alike(e: Evidence) -> Check:
         if not any(counts.values()) and not collapsed
         else f"Failures are alike in the arms ({listed}).{text}",
         f"The arms differ in failures ({listed}).{text}",
-        "Collapsed runs stay in the mean; failed runs have no value and are counted here.",
+        "Collapsed runs stay in the mean; failed runs have no value and are counted here."
+        + (
+            " Where one arm alone collapses now and then, no interval of a mean over so few seeds "
+            "keeps its level: in simulation (3% of one arm's runs, 20 seeds) 95% intervals held "
+            "the true mean 46% of the time."
+            if len({a.n_collapsed for a in e.arms}) > 1
+            else ""
+        ),
     )
 
 

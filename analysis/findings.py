@@ -300,6 +300,9 @@ class Calibration:
     brier: float
     gap: float  # mean confidence minus accuracy
     noise_floor: float
+    reliability: float  # parts of the Brier score of the predicted class
+    resolution: float
+    uncertainty: float
     temperature: float | None
 
 
@@ -318,6 +321,9 @@ class RunCalibration:
     brier: float
     gap: float
     noise_floor: float
+    reliability: float
+    resolution: float
+    uncertainty: float
     temperature: float | None
 
 
@@ -454,6 +460,7 @@ class Findings:
             "margin": d.margin,
             "claim": d.claim,
             "seeds_planned": list(d.seeds),
+            "batches": plain(d.batches),
             "stop": d.stop,
             "max_seeds": d.max_seeds,
             "looks": list(d.looks),

@@ -35,6 +35,7 @@ class Design:
     metric: str
     higher_is_better: bool
     seeds: tuple[int, ...]  # planned, in plan order
+    batches: tuple[tuple[int, ...], ...] = ()  # the same seeds, in the portions of their planning
     margin: float | None = None  # metric units
     claim: float | None = None  # metric units
     alpha: float = 0.05

@@ -129,6 +129,10 @@ class Plan:
         new = tuple(seed for seed in seeds if seed not in known)
         return replace(self, batches=(*self.batches, new)) if new else self
 
+    def in_batches(self, batches: Iterable[Iterable[int]]) -> "Plan":
+        """Return the plan with its seeds in the portions in which they were once planned."""
+        return replace(self, batches=tuple(tuple(batch) for batch in batches))
+
     def design(self, **history: Any) -> Design:
         """Return what the analysis needs to know, with what happened to the plan since."""
         return Design(
@@ -137,6 +141,7 @@ class Plan:
             baseline=self.baseline,
             treatments=tuple(self.arms)[1:],
             seeds=self.seeds,
+            batches=self.batches,
             arm_settings=self.arms,
             hash=self.hash,
             benchmark_id=self.benchmark_id,

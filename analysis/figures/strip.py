@@ -154,6 +154,13 @@ def forest_axis(f: Findings, c: Treatment) -> Axis:
     return Axis(marks, 8.0, SMALL - 8.0, ticks=5)
 
 
+def overview_axis(f: Findings) -> Axis:
+    """Return the axis that the verdict intervals of all treatments share."""
+    factor, margin = scale(f.measure.unit), f.design.margin or 0.0
+    ends = [x for c in f.comparisons for x in (c.primary.low, c.primary.high) if x is not None]
+    return Axis([x * factor for x in (0.0, margin, -margin, *ends)], 8.0, SMALL - 8.0, ticks=5)
+
+
 def forest_head(axis: Axis) -> str:
     """Draw the axis of the small intervals."""
     texts = "".join(

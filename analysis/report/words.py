@@ -107,9 +107,29 @@ def title(f: Findings) -> str:
     """Return the page's title."""
     c = f.comparisons[0]
     text = sentence(c.verdict.label.lower())
-    if c.verdict.word != "none":
+    if len(f.comparisons) > 1:
+        text = overview(f).rstrip(".")
+    elif c.verdict.word != "none":
         text += f": {signed_estimate(f, c.primary)}"
     return f"{text} — {f.design.experiment}"
+
+
+def overview(f: Findings) -> str:
+    """Return how many of several treatments got which word."""
+    names = {
+        "better": "better",
+        "worse": "worse",
+        "equivalent": "practically equivalent",
+        "inconclusive": "inconclusive",
+        "none": "without a verdict",
+    }
+    words = [c.verdict.word for c in f.comparisons]
+    parts = [
+        f"{words.count(word)} {'is' if words.count(word) == 1 else 'are'} {name}"
+        for word, name in names.items()
+        if word in words
+    ]
+    return f"Of {len(words)} treatments, {listed(parts)}."
 
 
 def question(f: Findings) -> str:
@@ -154,8 +174,11 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
     return [confidence(f, p), means, adjusted_p(f, p.p_value) if p.p_value is not None else ""]
 
 
-def mini(f: Findings, c: Treatment) -> str:
-    """Return the sticky bar's summary: glyph, estimate, interval."""
+def mini(f: Findings) -> str:
+    """Return the sticky bar's summary: glyph, estimate, interval; of several their words."""
+    if len(f.comparisons) > 1:
+        return overview(f).rstrip(".")
+    c = f.comparisons[0]
     p = c.primary
     if c.verdict.word == "none":
         return f"{c.verdict.glyph} no verdict"
@@ -438,6 +461,16 @@ def calibration_lede(f: Findings, c: Treatment) -> str:
     gap = value(abs(row.gap), "fraction").rstrip("%")
     name = sentence(c.treatment)
     return f"{head}. {name} is {lean} by {gap} pp on average (confidence minus accuracy)."
+
+
+def classes_note(f: Findings, c: Treatment) -> str:
+    """Return what the table of classes holds, and how its p-values were adjusted."""
+    rows = [row for row in f.classes if row.treatment == c.treatment]
+    text = "Exploratory: no class was named in advance. p adjusted over all classes "
+    text += "(Benjamini–Hochberg)."
+    if f.n_test is not None and sum(row.n_examples for row in rows) < f.n_test:
+        text += f" The {len(rows)} classes with the smallest p are listed."
+    return text
 
 
 def training_lede(f: Findings) -> str:

@@ -1,0 +1,149 @@
+"""Verifying: do a report's numbers follow from its data, and does a pair train to them again?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.errors import Refusal
+from bench import __version__
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
+    from analysis.report.verify import Verified
+    from bench.devices import Slot
+
+MOST_BYTES = 64 * 2**20  # a report of 200 seeds has 2 MB
+
+
+class Unverified(Refusal):
+    """A report that does not say what its data say, or what its trainings give."""
+
+    code = "verify"
+    exit_status = 5
+
+
+class OtherTraining(Refusal):
+    """An experiment that is no longer the one that the report is about."""
+
+    code = "experiment"
+    exit_status = 5
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One run of a pair, trained again."""
+
+    arm: str
+    stated: float | None
+    again: float | None
+    trouble: str = ""  # why there is no value
+
+    @property
+    def same(self) -> bool:
+        """Whether the value is the same to the last bit."""
+        return self.again is not None and self.again == self.stated
+
+
+def check(path: Path) -> "Verified":
+    """Compute a report's numbers again and compare them with what it says.
+
+    Raises
+    ------
+    DamagedReport : a file that is no report
+    Unverified : numbers or words that do not follow from the embedded data
+    """
+    from analysis.findings import DamagedReport
+    from analysis.report.verify import verify
+
+    if not path.is_file():
+        raise DamagedReport(
+            f"there is no file {path}.", fix="bench report NAME, which writes and names one"
+        )
+    if path.stat().st_size > MOST_BYTES:
+        raise DamagedReport(
+            f"{path} has {path.stat().st_size / 2**20:,.0f} MiB, more than any report of bench."
+        )
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise DamagedReport(f"{path} is no text, so no report of bench.") from None
+    found = verify(text, version=__version__, rng=np.random.default_rng(0))
+    if not found.holds:
+        raise Unverified(
+            f"{path} does not say what its data say.",
+            facts=[
+                f"{m.where}: states {m.stated!r}, should be {m.recomputed!r}."
+                for m in found.mismatches
+            ],
+            fix=f"bench report {found.findings.design.experiment}, which writes it anew",
+        )
+    return found
+
+
+def retrain(
+    f: "Findings", seed: int, name: str | None, *, folder: Path | None, places: "Sequence[Slot]"
+) -> list[Retrained]:
+    """Train one pair of a report again, recording nothing.
+
+    Parameters
+    ----------
+    f : what the report holds
+    seed : of the pair
+    name : of the experiment, or its file; None for the name in the report
+    folder : of the data set, or None
+    places : where to train
+
+    Raises
+    ------
+    OtherTraining : the report is about other code, settings or data, or has no such seed
+    """
+    from bench.discover import discover
+    from bench.plan import make_plan
+    from bench.pool import Pool
+    from bench.runner import Options, jobs, value_of
+    from bench.work import Success
+
+    stated = {run.arm: run.value for run in f.runs if run.seed == seed}
+    if not stated:
+        seeds = sorted({run.seed for run in f.runs})
+        raise OtherTraining(
+            f"the report has no seed {seed}.",
+            facts=[f"Its seeds: {', '.join(map(str, seeds[:20]))}{' …' if seeds[20:] else ''}."],
+        )
+    found = discover(name or f.design.experiment)
+    arms = {arm.name: dict(arm.settings) for arm in f.arms}
+    data = {}
+    if found.experiment.prepare is not None:
+        for settings in arms.values():
+            data = dict(found.experiment.prepare(settings, folder))
+    plan = make_plan(found, data=data, arms=arms, seeds=f.design.seeds)
+    if f.design.batches:
+        plan = plan.in_batches(f.design.batches)
+    if plan.benchmark_id != f.design.benchmark_id:
+        recorded = (f.provenance.get("data") or {}).get("digest")
+        changed = "data" if recorded != data.get("digest") else "source"
+        raise OtherTraining(
+            f"the {changed} of {f.design.experiment} is not the one that the report is about.",
+            facts=[
+                f"Benchmark {f.design.benchmark_id[:7]} there, {plan.benchmark_id[:7]} here.",
+                f"The report's commit: {f.provenance.get('commit') or 'not recorded'}.",
+            ],
+            fix="check out that commit, or name the experiment's file with --experiment FILE",
+        )
+    others = {key for key in plan.trials() if key.seed != seed}
+    wanted = jobs(plan, found, Options(slots=places, data_dir=folder), others)
+    again: dict[str, Retrained] = {}
+    with Pool(places[: len(wanted)], retries=0) as pool:
+        for results in pool.run(wanted):
+            for result in results:
+                arm, value, trouble = result.key.arm, None, ""
+                if isinstance(result, Success):
+                    value = value_of(result.outcome, f.design.metric)
+                else:
+                    trouble = result.what
+                if result.key.seed == seed:
+                    again[arm] = Retrained(arm, stated.get(arm), value, trouble)
+    return [again[arm] for arm in arms if arm in again]
