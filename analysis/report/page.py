@@ -1,8 +1,10 @@
 """Page: findings to one self-contained HTML file, without scripts and without requests."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from analysis import format as form
 from analysis.figures import effect, planning, reliability, strip, training
 from analysis.figures.canvas import VERDICT_COLOUR, Drawing
-from analysis.findings import Analysis, Check, Findings, Primary, RunRow, Secondary, Treatment
-from analysis.report import words
+from analysis.findings import Check, Findings, RunRow, Treatment
+from analysis.report import latex, markdown, tables, words
 from analysis.report.display import fitted, shortened
 from analysis.study import summary_settings
 
@@ -36,9 +38,10 @@ def render(f: Findings, *, version: str) -> str:
     return _template().render(
         f=f,
         w=words,
-        version=version,
+        writer=_writer(version),
         css=_css(),
         data=data,
+        digest=hashlib.sha256(data.encode()).hexdigest(),
         level=form.level,
         drawings=_drawings(f),
         kind=lambda c: VERDICT_COLOUR[c.verdict.word],
@@ -46,26 +49,32 @@ def render(f: Findings, *, version: str) -> str:
         varied=partial(_varied, f),
         notes=[str(note) for note in f.provenance.get("notes") or ()],
         severity=_severity,
-        analyses=partial(_analyses, f),
+        tables=tables,
+        latex=latex.tables(f),
+        markdown=markdown.tables(f),
         forest_axis=partial(strip.forest_axis, f),
         forest_head=strip.forest_head,
-        forest_row=lambda axis, row: strip.forest_row(
-            axis, f, row.a.low, row.a.difference, row.a.high, main=row.main
+        overview_axis=partial(strip.overview_axis, f),
+        overview_row=lambda axis, c: strip.forest_row(
+            axis, f, c.primary.low, c.primary.difference, c.primary.high, main=True
         ),
+        forest_row=lambda axis, row: strip.forest_row(axis, f, *row.span, main=row.main),
         thinned=_thinned,
         provenance=_provenance(f),
         run_note=_run_note,
-        direction=_direction,
         number=lambda x: form.number(x, unit),
         estimate=partial(words.estimate, f),
         value=lambda x, u=unit: form.value(x, u),
         diff=lambda x, u=unit: form.difference(x, u),
-        spread=lambda x: form.spread(x, unit),
-        interval=form.interval,
-        plain_interval=lambda low, high: form.plain_interval(low, high, unit),
         p_value=form.p_value,
         duration=lambda s: "" if s is None else form.duration(s),
     )
+
+
+def _writer(version: str) -> str:
+    """Return what wrote the page: the words are bench's, the drawings matplotlib's too."""
+    drawn = ", ".join(f"{name} {metadata.version(name)}" for name in ("matplotlib", "seaborn"))
+    return f"bench {version}, {drawn}"
 
 
 @cache
@@ -154,48 +163,10 @@ def _severity(check: Check) -> tuple[str, str]:
     }[check.level]
 
 
-def _analyses(f: Findings, c: Treatment) -> list[SimpleNamespace]:
-    """Return the rows of the table of analyses, the planned one first and marked."""
-    rows = []
-    if c.primary.method == "group":
-        rows.append(_row(_as_analysis(c.primary), "planned looks, O’Brien–Fleming", main=True))
-    for a in c.analyses:
-        name, note = words.analysis_name(a, c.n_pairs)
-        main = a.name == c.primary.method
-        row = _row(a, f"{note}; primary, fixed in the plan" if main else note, main=main)
-        row.name = name
-        rows.append(row)
-    if not any(row.main for row in rows):  # the planned one could not be done
-        rows.insert(0, _row(_as_analysis(c.primary), words.METHOD[c.primary.method], main=True))
-        rows[0].name = "Planned analysis"
-    return sorted(rows, key=lambda row: not row.main)
-
-
-def _row(a: Analysis, note: str, *, main: bool) -> SimpleNamespace:
-    return SimpleNamespace(a=a, name="Group-sequential", note=note, main=main)
-
-
-def _as_analysis(p: Primary) -> Analysis:
-    return Analysis(
-        name=p.method,
-        difference=p.difference,
-        low=p.low,
-        high=p.high,
-        level=p.level,
-        p_value=p.p_value,
-        reason=p.reason,
-    )
-
-
 def _thinned(path: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return at most some two dozen rows of a long path, the last one always."""
     step = max(1, -(-len(path) // MOST_ROWS))
     return [row for i, row in enumerate(path) if (len(path) - 1 - i) % step == 0]
-
-
-def _direction(s: Secondary) -> str:
-    side = {True: "higher is better", False: "lower is better", None: "no direction declared"}
-    return side[s.higher_is_better] + (", nats" if s.unit == "nats" else "")
 
 
 def _run_note(run: RunRow) -> str:
@@ -209,13 +180,20 @@ def _provenance(f: Findings) -> list[tuple[str, str, bool]]:
     d, p, c = f.design, f.provenance, f.comparisons[0]
     done = sum(run.status == "finished" for run in f.runs)
     failed = sum(run.status == "failed" for run in f.runs)
+    retried = sum(run.attempts > 1 for run in f.runs)
     planned = len(d.seeds) * len(d.arms)
     settings = {arm.name: dict(arm.settings) for arm in f.arms}
     lines: list[tuple[str, object, bool]] = [
         ("Command", p.get("command"), True),
         ("Plan", _plan_line(f), False),
         ("Primary analysis", words.primary_name(f, c), False),
-        ("Runs", f"{planned} planned, {done} finished, {failed} failed, 0 excluded", False),
+        (
+            "Runs",
+            f"{planned} planned, {done} finished, {failed} failed, {retried} tried again, "
+            "none excluded",
+            False,
+        ),
+        ("Time", _time(f), False),
         ("Code", _commit(p), True),
         ("Data", _data(p), False),
         ("Software", _software(p), False),
@@ -225,6 +203,15 @@ def _provenance(f: Findings) -> list[tuple[str, str, bool]]:
         ("Recorded", p.get("recorded"), False),
     ]
     return [(name, shortened(str(text), MOST_TEXT), mono) for name, text, mono in lines if text]
+
+
+def _time(f: Findings) -> str | None:
+    """Return how long the trainings took in all, on what."""
+    spent = sum(run.duration_s or 0.0 for run in f.runs)
+    devices = sorted({run.device for run in f.runs if run.device})
+    if not spent or not devices:
+        return None
+    return f"{spent / 3600:.3g} device-hours of training on {words.listed(devices)}"
 
 
 def _plan_line(f: Findings) -> str | None:

@@ -1,0 +1,243 @@
+"""Tables: which rows the report's tables have; page, Markdown and LaTeX print these alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis import format as form
+from analysis.findings import Analysis, Findings, Primary, Secondary, Treatment
+from analysis.report import words
+
+Span = tuple[float | None, float | None, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell as it is printed."""
+
+    text: str
+    note: str = ""  # small print below the text
+    title: str = ""  # the exact number, or why there is none
+    mood: str = ""  # "pos" or "neg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row; its first cell names it."""
+
+    cells: tuple[Cell, ...]
+    main: bool = False  # what the verdict rests on
+    span: Span | None = None  # low, estimate, high, where the page draws them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of the report."""
+
+    number: int
+    caption: str
+    columns: tuple[tuple[str, bool], ...]  # name, whether it holds numbers
+    rows: tuple[Row, ...]
+    of: str = ""  # the treatment, where there are several
+    note: str = ""
+
+
+def every(f: Findings) -> list[Table]:
+    """Return tables 1 to 4, those of each treatment together, as far as the findings have them."""
+    found = [primary_outcome(f)]
+    for c in f.comparisons:
+        found += [t for t in (analyses(f, c), questions(f, c), secondary_outcomes(f, c)) if t]
+    return found
+
+
+def primary_outcome(f: Findings) -> Table:
+    """Return table 1: each arm over its seeds, and the paired differences."""
+    return Table(
+        number=1,
+        caption="Primary outcome",
+        columns=(
+            (words.sentence(f.metric_label), False),
+            ("Mean", True),
+            ("SD over seeds", True),
+            ("Min to max", True),
+            (f"{form.level(1 - f.design.alpha)} CI", True),
+        ),
+        rows=(*_arms(f), *(_difference(f, c) for c in f.comparisons)),
+    )
+
+
+def _arms(f: Findings) -> list[Row]:
+    unit, rows = f.measure.unit, []
+    for arm in f.arms:
+        runs = [words.count(arm.n_finished, "run")]
+        runs += [f"{arm.n_failed} failed"] if arm.n_failed else []
+        runs += [f"{arm.n_collapsed} collapsed"] if arm.n_collapsed else []
+        texts = (
+            form.value(arm.mean, unit),
+            form.spread(arm.sd, unit),
+            f"{form.value(arm.min, unit)} to {form.value(arm.max, unit)}",
+            form.plain_interval(arm.low, arm.high, unit),
+        )
+        rows.append(_row(Cell(text=arm.name, note=", ".join(runs)), texts))
+    return rows
+
+
+def _difference(f: Findings, c: Treatment) -> Row:
+    unit, p, judged = f.measure.unit, c.primary, c.verdict.word != "none"
+    note = words.count(c.n_pairs, "pair")
+    if judged:
+        note += f", the verdict’s {form.level(p.level)} interval"
+    texts = (
+        form.NONE if p.difference is None else words.signed_estimate(f, p),
+        form.spread(c.power.sd, unit),
+        " to ".join(form.number(end(c.differences), unit) for end in (min, max))
+        if c.differences
+        else "",
+        words.limits(f, p.low, p.high) if judged else form.NONE,
+    )
+    name = Cell(text=f"{c.treatment} \u2212 {f.design.baseline}", note=note)
+    return replace(_row(name, texts), main=True)
+
+
+def _row(name: Cell, texts: Sequence[str]) -> Row:
+    return Row(cells=(name, *(Cell(text=text) for text in texts)))
+
+
+# -- does the answer depend on the analysis? -------------------------------------------------
+
+
+def analyses(f: Findings, c: Treatment) -> Table | None:
+    """Return table 2: the planned analysis first and marked; None where there is no verdict."""
+    if c.verdict.word == "none":
+        return None
+    several = len(f.comparisons) > 1
+    unit = words.unit(f)
+    note = f"Difference in {f.metric_label}{',' if unit else ''}{unit}."
+    if several:
+        note += (
+            f" Intervals count all {len(f.comparisons)} treatments, these p-values only their own."
+        )
+    return Table(
+        number=2,
+        of=c.treatment if several else "",
+        caption=f"{len(c.analyses)} ways to analyse the same {words.count(c.n_pairs, 'pair')}",
+        note=note,
+        columns=(
+            ("Analysis", False),
+            ("Estimate", True),
+            (f"{form.level(c.primary.level)} CI", True),
+            ("p", True),
+        ),
+        rows=tuple(_analyses(f, c)),
+    )
+
+
+def _analyses(f: Findings, c: Treatment) -> list[Row]:
+    rows = []
+    if c.primary.method == "group":
+        name = Cell(text="Group-sequential", note="planned looks, O’Brien–Fleming")
+        rows.append(_analysis(f, _as_analysis(c.primary), name, main=True))
+    for a in c.analyses:
+        text, note = words.analysis_name(a, c.n_pairs)
+        main = a.name == c.primary.method
+        name = Cell(text=text, note=f"{note}; primary, fixed in the plan" if main else note)
+        rows.append(_analysis(f, a, name, main=main))
+    if not any(row.main for row in rows):  # the planned one could not be done
+        name = Cell(text="Planned analysis", note=words.METHOD[c.primary.method])
+        rows.append(_analysis(f, _as_analysis(c.primary), name, main=True))
+    return sorted(rows, key=lambda row: not row.main)
+
+
+def _analysis(f: Findings, a: Analysis, name: Cell, *, main: bool) -> Row:
+    limits = Cell(text=words.limits(f, a.low, a.high))
+    if a.low is None and a.high is None:
+        limits = Cell(text=form.NONE, title=a.reason or "")
+    cells = (
+        name,
+        Cell(text=form.number(a.difference, f.measure.unit)),
+        limits,
+        _p(a.p_value),
+    )
+    return Row(cells=cells, main=main, span=(a.low, a.difference, a.high))
+
+
+def _as_analysis(p: Primary) -> Analysis:
+    return Analysis(
+        name=p.method,
+        difference=p.difference,
+        low=p.low,
+        high=p.high,
+        level=p.level,
+        p_value=p.p_value,
+        reason=p.reason,
+    )
+
+
+def _p(p: float | None) -> Cell:
+    return Cell(text=form.p_value(p), title=words.p_title(p))
+
+
+def questions(f: Findings, c: Treatment) -> Table | None:
+    """Return table 3: what a p-value does not answer; None where nothing can be answered."""
+    rows = words.questions(f, c)
+    if not rows:
+        return None
+    return Table(
+        number=3,
+        of=c.treatment if len(f.comparisons) > 1 else "",
+        caption="Questions a single p-value does not answer",
+        columns=(("Question", False), ("Answer", False), ("Basis", False)),
+        rows=tuple(_row(Cell(text=question), rest) for question, *rest in rows),
+    )
+
+
+# -- secondary outcomes ----------------------------------------------------------------------
+
+
+def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
+    """Return table 4: interval and p adjusted by the same method; None where there are none."""
+    if not c.secondary:
+        return None
+    n = len(c.secondary)
+    return Table(
+        number=4,
+        of=c.treatment if len(f.comparisons) > 1 else "",
+        caption="Secondary outcomes",
+        note=(
+            f"{words.count(c.n_pairs, 'paired seed')}. Intervals and p-values are adjusted "
+            f"together for {words.count(n, 'outcome')} (Bonferroni), so they cannot disagree. "
+            "Temperature is fitted on validation data."
+        ),
+        columns=(
+            ("Outcome", False),
+            (f.design.baseline, True),
+            (c.treatment, True),
+            ("Difference", True),
+            (f"{form.level(c.secondary[0].level)} CI, adj.", True),
+            ("p, adj.", True),
+            ("Reading", False),
+        ),
+        rows=tuple(_secondary(s, judged=c.verdict.word != "none") for s in c.secondary),
+    )
+
+
+def _secondary(s: Secondary, *, judged: bool) -> Row:
+    limits = Cell(text=form.NONE, title=s.reason or "")
+    if judged and s.low is not None:
+        limits = Cell(text=form.interval(s.low, s.high, s.unit))
+    says = words.reading(s) if judged else "not judged"
+    mood = "neg" if "worse" in says else "pos" if "better" in says else ""
+    cells = (
+        Cell(text=s.label, note=_direction(s)),
+        Cell(text=form.value(s.baseline, s.unit)),
+        Cell(text=form.value(s.treatment, s.unit)),
+        Cell(text=form.difference(s.difference, s.unit)),
+        limits,
+        _p(s.p_adjusted) if judged else Cell(text=form.NONE),
+        Cell(text=says, mood=mood),
+    )
+    return Row(cells=cells)
+
+
+def _direction(s: Secondary) -> str:
+    side = {True: "higher is better", False: "lower is better", None: "no direction declared"}
+    return side[s.higher_is_better] + (", nats" if s.unit == "nats" else "")
