@@ -945,18 +945,20 @@ def ui(
 
     from bench.runner import ended_by_signals
     from bench.tracking import Store
-    from bench.ui import free_port, served
+    from bench.ui import free_port, links, served, views
 
     if not 0 <= port <= 65535:
         raise Usage(f"--port {port} is not a port (0 to 65535).", fix="bench ui --port 5000")
     free_port(port)
     place = Store(store)
     latest = place.benchmark()
+    place.share_views(latest, views(latest))
     if not quiet:
         print("starting MLflow …", file=sys.stderr, flush=True)
     with ended_by_signals(), served(place.uri, port) as address:
-        runs = f"{address}/#/experiments/{latest.experiment_id}/runs"
-        print(f"{latest.name}   {runs}?workflowType=machine_learning", flush=True)
+        print(latest.name)
+        for name, link in links(latest, address).items():
+            print(f"  {name:<10}{link}", flush=True)
         print("Ctrl-C ends it.", file=sys.stderr, flush=True)
         threading.Event().wait()
 

@@ -551,6 +551,17 @@ class Store:
             tags=[RunTag(k, v) for k, v in {**tags, "mlflow.note.content": note}.items()],
         )
 
+    def share_views(self, benchmark: Benchmark, views: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep states of the runs table where MLflow's own "share" button keeps them."""
+        try:
+            for key, state in views.items():
+                tag = f"mlflow.sharedViewState.{key}"
+                self.client.set_experiment_tag(benchmark.experiment_id, tag, json.dumps(state))
+        except MlflowException as error:
+            raise StoreTrouble(
+                f"the store {redacted(self.uri)} refused to be written.", facts=[_first_line(error)]
+            ) from error
+
 
 class Recorder:
     """Writes one benchmark from one background thread; nothing else writes while it lives."""

@@ -9,11 +9,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from analysis.errors import Refusal
+from analysis.metrics import METRICS
+
+if TYPE_CHECKING:
+    from bench.tracking import Benchmark
 
 HOST = "127.0.0.1"
 START_S = 120.0
+COLUMN = 100  # pixels
+MOST_TREATMENTS = 8  # with columns of their own; MLflow keeps 5,000 signs of a state
 
 
 class UiTrouble(Refusal):
@@ -21,6 +28,61 @@ class UiTrouble(Refusal):
 
     code = "ui"
     exit_status = 4
+
+
+def views(b: "Benchmark") -> dict[str, dict[str, Any]]:
+    """Return the states of MLflow's runs table that our links open, by the key in the link.
+
+    MLflow documents these states nowhere; of what it does not know it shows its plain table.
+    """
+    metric = b.plan.metric
+    scores = [f"test/{metric}", "test/ece"] if metric in METRICS else [metric]
+    treatments = ["", *(f"_{i}" for i in range(2, len(b.plan.arms)))][:MOST_TREATMENTS]
+    judged = [
+        f"{name}{end}" for end in treatments for name in ("diff_pp", "ci_low", "ci_high", "p")
+    ]
+    return {
+        f"bench-arms-{b.run_id[:8]}": {
+            "searchFilter": f"tags.`mlflow.parentRunId` = '{b.run_id}'",
+            "orderByKey": "attributes.start_time",
+            "orderByAsc": True,
+            "groupBy": {
+                "aggregateFunction": "average",
+                "groupByKeys": [{"mode": "param", "groupByData": "arm"}],
+            },
+            **_columns("params.`seed`", *(f"metrics.`{name}`" for name in scores)),
+        },
+        "bench-verdicts": {
+            "searchFilter": "tags.`bench.kind` = 'benchmark'",
+            "orderByKey": "metrics.`diff_pp`",
+            "orderByAsc": False,
+            **_columns(
+                "tags.`bench.verdict`",
+                *(f"metrics.`{name}`" for name in [*judged, "n_pairs"]),
+                "attributes.`Description`",
+            ),
+        },
+    }
+
+
+def _columns(*names: str) -> dict[str, Any]:
+    """Show these columns, in this order and narrow enough to be seen together."""
+    return {
+        "selectedColumns": names,
+        "columnOrder": names,
+        "columnWidths": dict.fromkeys(names, COLUMN),
+    }
+
+
+def links(b: "Benchmark", address: str) -> dict[str, str]:
+    """Return what to open first, by name: the runs grouped by arm, the results, the report."""
+    runs = f"{address}/#/experiments/{b.experiment_id}/runs"
+    mode = "workflowType=machine_learning"  # the bare address opens MLflow's GenAI pages
+    arms, verdicts = (f"{runs}?{mode}&viewStateShareKey={key}" for key in views(b))
+    found = {"by arm": arms, "verdicts": verdicts}
+    if b.verdict is not None:
+        found["report"] = f"{runs}/{b.run_id}/artifacts/report.html?{mode}"
+    return found
 
 
 def free_port(wanted: int) -> int:

@@ -1,9 +1,25 @@
-"""What all tests share: repeatable property tests, and no caches outside their own folder."""
+"""What all tests share: repeatable property tests, no caches of the user's, and a browser."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 settings.register_profile("bench", derandomize=True, deadline=None)
 settings.load_profile("bench")
@@ -23,3 +39,20 @@ def _cache(factory: pytest.TempPathFactory) -> str:
     base = factory.getbasetemp() / "cache"
     base.mkdir(exist_ok=True)
     return str(base)
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Return a headless Chromium: the one that CHROMIUM names, or the one on PATH.
+
+    Once a module, not once a session: while it runs, its event loop is this process's.
+    """
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        pytest.skip("no chromium on PATH and none in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=QUIET)
+        yield chromium
+        chromium.close()

@@ -428,9 +428,10 @@ def test_ui_answers_on_this_machine_only_and_leaves_nothing_behind(trained: dict
     with subprocess.Popen(command, **pipes) as process:
         try:
             assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.search(r"tiny +(http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs", line)
-            assert found is not None, line
+            lines = process.stdout.readline() + process.stdout.readline()
+            link = r"tiny\n  by arm +(http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs"
+            found = re.search(link, lines)
+            assert found is not None, lines
             with urllib.request.urlopen(f"{found[1]}/") as page:
                 assert page.status == 200 and b'<div id="root"' in page.read()
             api = f"{found[1]}/ajax-api/2.0/mlflow/experiments/get?experiment_id={found[2]}"
