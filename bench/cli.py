@@ -1,7 +1,6 @@
 """The command line: parse, call, print."""
 
 import difflib
-import errno
 import json
 import os
 import re
@@ -10,13 +9,14 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from analysis.errors import Refusal
+from analysis.errors import DiskFull, Refusal, is_disk_full
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -332,11 +332,12 @@ class _Session:
         """Start the workers at once where nothing can be finished yet: imports take seconds."""
         import contextlib
 
+        from bench.address import may_hold_runs
         from bench.discover import reference_of
 
         reference = reference_of(name)  # a name that does not exist starts no workers
         stack = contextlib.ExitStack()
-        if not _store_exists(self.uri):
+        if not may_hold_runs(self.uri):
             from bench.pool import Pool
 
             self.pool = stack.enter_context(Pool(places, retries=retries))
@@ -361,9 +362,13 @@ class _Session:
         from bench.discover import file_of
         from bench.progress import progress
         from bench.reporting import looker
-        from bench.tracking import Store, redacted
+        from bench.status import begins_anew
+        from bench.tracking import Store
 
-        self.store = Store(self.uri)
+        self.store = _opened(Store(self.uri), self.say)
+        if (news := begins_anew(self.store, plan)) and not fresh:
+            self.say(textwrap.fill(news, 80, subsequent_indent="  "))
+            notes = [*notes, news]
         options = runner.Options(
             slots=places,
             data_dir=folder,
@@ -372,7 +377,7 @@ class _Session:
             redo=redo,
             fresh=fresh,
         )
-        command = ["bench", *(redacted(word) for word in sys.argv[1:])]
+        command = ["bench", *sys.argv[1:]]
         facts = provenance.collect(command, file_of(found.reference), places)
         return runner.run(
             plan,
@@ -399,11 +404,11 @@ class _Session:
             raise
 
 
-def _store_exists(uri: str | None) -> bool:
-    """Tell, without importing MLflow, whether something may have been recorded already."""
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
-    match = re.fullmatch(r"sqlite:///(.+)", uri)
-    return match is None or Path(match[1]).exists()
+def _opened(store: "Store", say: Callable[[str], None]) -> "Store":
+    """Return a store, saying so if it lies elsewhere than when it was written last."""
+    if store.moved_from is not None:
+        say(f"The store was moved here from {store.moved_from}; its addresses were corrected.")
+    return store
 
 
 def _data_folder(data: Path | None) -> Path | None:
@@ -611,7 +616,7 @@ def report(
     from bench.tracking import Store
 
     words = _fail_words(fail_on)
-    place = Store(store)
+    place = _opened(Store(store), lambda text: print(text, file=sys.stderr))
     benchmark = place.benchmark(_experiment_name(name))
     findings = _report(place, benchmark, out=out, as_json=as_json, open_it=open_it)
     _fail_if(findings, words)
@@ -902,6 +907,74 @@ def _unit_and_factor(metric: str) -> tuple[Any, float]:
 
 
 @app.command(cls=Grouped, epilog=EXIT_CODES)
+def verify(
+    report: Annotated[Path, typer.Argument(metavar="report.html", show_default=False)],
+    rerun: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SEED",
+            rich_help_panel=DEVICES,
+            help="Train this seed's pair again and compare; records nothing.",
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=DEVICES,
+            help="Experiment or file to train (default: the report's).",
+        ),
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
+    ] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Recompute every number of a report from the data embedded in it.
+
+    \b
+      bench verify report.html               numbers and words against the data
+      bench verify report.html --rerun 3     and train seed 3 of both arms again
+
+    A changed digit, anywhere, ends it with exit code 5. results.json is read too.
+    """
+    from bench.verifying import Unverified, check, retrain
+
+    found = check(report)
+    f, again = found.findings, []
+    if rerun is not None:
+        from bench.devices import slots
+
+        places = slots(devices, per_device=1, workers=None)
+        again = retrain(f, rerun, experiment, folder=_data_folder(data), places=places)
+    if as_json:
+        facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
+        print(json.dumps({**facts, "note": found.note, "rerun": [asdict(run) for run in again]}))
+    elif not quiet:
+        print(f"{_shown(report.absolute())} says what its data say.")
+        print(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
+        if found.n_words is not None:
+            print(f"  page     {found.n_words:,} pieces of text written again: all equal")
+        if found.note:
+            print(f"  note     {found.note}")
+        for run in again:
+            print(f"  seed {rerun}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
+    if differ := [run for run in again if not run.same]:
+        raise Unverified(
+            f"seed {rerun} did not train to the values of the report.",
+            facts=[f"{r.arm}: {r.trouble or repr(r.again)}, stated {r.stated!r}." for r in differ]
+            + ["Another device or other versions may change the last bits; bits repeat on one."],
+        )
+
+
+@app.command(cls=Grouped, epilog=EXIT_CODES)
 def status(
     name: Name = None,
     store: StoreUri = None,
@@ -971,7 +1044,16 @@ def main() -> None:
     words = sys.argv[1:]
     if "--no-color" in words:
         os.environ["NO_COLOR"] = "1"
+    sys.excepthook = _bug
     sys.exit(_run(words))
+
+
+def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
+    """Show the traceback of a bug, without the passwords that it may quote."""
+    from bench.address import redacted
+
+    text = "".join(traceback.format_exception(kind, error, where))
+    print(redacted(text), end="", file=sys.stderr)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -1006,13 +1088,16 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
+    from bench.address import redacted
+
     if verbose:
-        traceback.print_exception(refusal)
+        print(redacted("".join(traceback.format_exception(refusal))), end="", file=sys.stderr)
     if refusal.fix is not None and refusal.fix.startswith("--"):
         refusal.fix = f"{_command(words)} {refusal.fix}"
     if "--json" in words:
-        print(json.dumps({"error": refusal.as_dict()}, indent=1))
-    print(refusal.render(), file=sys.stderr)
+        error = {k: v and redacted(str(v)) for k, v in refusal.as_dict().items()}
+        print(json.dumps({"error": error}, indent=1))
+    print(redacted(refusal.render()), file=sys.stderr)
     return refusal.exit_status
 
 
@@ -1025,21 +1110,17 @@ def _command(words: Sequence[str]) -> str:
 def _interrupted(words: Sequence[str], status: int) -> int:
     if words[:1] == ["ui"]:
         return 0
+    from bench.address import redacted
+
     code = "interrupted" if status == 130 else "terminated"
-    what, again = "everything that had finished is recorded.", shlex.join(["bench", *words])
+    what = "everything that had finished is recorded."
+    again = shlex.join(["bench", *map(redacted, words)])
     if "--json" in words:
         print(json.dumps({"error": {"code": code, "message": what, "fix": again}}, indent=1))
     print(f"\n{code}: {what}", file=sys.stderr)
     if words[:1] == ["run"]:
         print(f"  resume: {again}", file=sys.stderr)
     return status
-
-
-class DiskFull(Refusal):
-    """No space left."""
-
-    code = "disk"
-    exit_status = 4
 
 
 class FileTrouble(Refusal):
@@ -1051,7 +1132,7 @@ class FileTrouble(Refusal):
 
 def _file_trouble(error: OSError) -> Refusal | None:
     """Return the refusal for what only the machine's owner can mend, or None for a bug."""
-    if error.errno == errno.ENOSPC:
+    if is_disk_full(error):
         return DiskFull(
             f"no space left on the disk while writing {error.filename or 'the store'}.",
             facts=["No finished run was harmed."],

@@ -12,6 +12,7 @@ from bench import __version__
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
+    from analysis.recompute import Mismatch
     from analysis.report.verify import Verified
     from bench.devices import Slot
 
@@ -74,13 +75,16 @@ def check(path: Path) -> "Verified":
     if not found.holds:
         raise Unverified(
             f"{path} does not say what its data say.",
-            facts=[
-                f"{m.where}: states {m.stated!r}, should be {m.recomputed!r}."
-                for m in found.mismatches
-            ],
+            facts=_listed(found.mismatches),
             fix=f"bench report {found.findings.design.experiment}, which writes it anew",
         )
     return found
+
+
+def _listed(mismatches: "Sequence[Mismatch]") -> list[str]:
+    facts = [f"{m.where}: {m.stated!r}, should be {m.recomputed!r}." for m in mismatches[:5]]
+    more = len(mismatches) - len(facts)
+    return [*facts, f"and {more} or more others."] if more else facts
 
 
 def retrain(

@@ -6,6 +6,7 @@ and the page prints the digest of its data.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,20 +95,23 @@ def _compared(given: str, again: str) -> tuple[int, list[Mismatch]]:
     for stated, written in zip_longest(_pieces(given), _pieces(again)):
         n_words += 1
         if stated != written:
-            wrong.append(
-                Mismatch(
-                    "page",
-                    None if stated is None else _short(stated[1]),
-                    None if written is None else _short(written[1]),
-                )
-            )
+            texts = ["" if piece is None else piece[1] for piece in (stated, written)]
+            wrong.append(Mismatch("page", *_around_the_difference(*texts)))
             if len(wrong) == MOST_LISTED:
                 break
     return n_words, wrong or [Mismatch("page", "other bytes", "the same words")]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:119]}…"
+def _around_the_difference(stated: str, written: str) -> tuple[str, str]:
+    """Return what surrounds the first sign in which two texts differ."""
+    at = len(os.path.commonprefix([stated, written]))
+    start = max(0, at - 30)
+
+    def cut(text: str) -> str:
+        end = at + 30
+        return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+
+    return cut(stated), cut(written)
 
 
 def _pieces(html: str) -> Iterator[tuple[str, str]]:
