@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Drawn in the colours of the light theme, so that an exported file is right as it is; in the page
-# each becomes the CSS variable of its name.
+# Drawn in the colours of the light theme on white paper, so that an exported file is right as it
+# is; in the page each becomes the CSS variable of its name.
 COLOURS = {
-    "bg": "#fdfcfa",
+    "bg": "#ffffff",
     "ink": "#1b1e23",
     "muted": "#555c66",
     "rule": "#c9c6be",
@@ -43,13 +43,14 @@ VERDICT_COLOUR = {
 BACKGROUND, INK, MUTED, GRID = (COLOURS[name] for name in ("bg", "ink", "muted", "grid"))
 BASELINE, TREATMENT, BAND = COLOURS["a"], COLOURS["b"], COLOURS["band"]
 FURTHER = (COLOURS["equal"], COLOURS["better"], COLOURS["worse"], COLOURS["open"])
+FAMILY = ["sans-serif", "DejaVu Sans"]  # the second for signs that the first lacks
 
 _STYLE: Any = {
     **sns.axes_style("ticks"),
     "text.parse_math": False,  # a dollar sign in an arm's name is a dollar sign
     "svg.fonttype": "none",
     "svg.hashsalt": "bench",
-    "font.family": "sans-serif",
+    "font.family": FAMILY,
     "font.sans-serif": ["Inter", "DejaVu Sans"],
     "font.size": 8.4,
     "axes.edgecolor": COLOURS["rule"],
@@ -73,13 +74,36 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure: what it shows, in words and as SVG."""
+    """One figure: what it shows, in words and as SVG that follows the page's theme."""
 
     name: str
     title: str
     description: str
     caption: str
     svg: str
+    figure: Figure = field(repr=False, compare=False)
+
+    def png(self) -> bytes:
+        """Return it as a picture of 300 dots an inch, on white."""
+        return picture(self.figure)
+
+
+def picture(figure: Figure) -> bytes:
+    """Return a figure as PNG of 300 dots an inch, on white; nothing of the machine is in it."""
+    buffer = io.BytesIO()
+    with _drawn():
+        figure.savefig(
+            buffer, format="png", dpi=300, facecolor="white", metadata={"Software": None}
+        )
+    return buffer.getvalue()
+
+
+@contextmanager
+def _drawn() -> Iterator[None]:
+    """Set the house style, in which a sign that our font lacks is left to the reader's."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 @contextmanager
@@ -96,12 +120,11 @@ def finish(ax: "Axes", *, name: str, title: str, description: str, caption: str)
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("these axes belong to no figure")
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # A name's sign that our font lacks is drawn by the reader's browser.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+    with _drawn():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # a picture of it has the same layout, whenever it is drawn
     svg = _themed(buffer.getvalue(), name, title, description)
-    return Drawing(name, title, description, caption, svg)
+    return Drawing(name, title, description, caption, svg, figure)
 
 
 def _themed(svg: str, name: str, title: str, description: str) -> str:
@@ -140,3 +163,30 @@ def _themed_tag(tag: str, name: str, keep: set[str]) -> str:
     tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
     tag = re.sub(r"href=\"#([^\"]+)\"", rf'href="#{name}-\1"', tag)
     return re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)  # a hundredth of a point is enough
+
+
+def standalone(svg: str, accent: str = COLOURS["none"]) -> str:
+    """Return a figure of the page as a file of its own: light colours, white paper, our fonts.
+
+    Parameters
+    ----------
+    svg : as it stands in the page
+    accent : the verdict's colour, which the page sets around the figure
+    """
+    colours = {**COLOURS, "v": accent}
+    svg = re.sub(
+        r"<[^>]+>",
+        lambda tag: re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], tag[0]),
+        svg,
+    )
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    if box is None:
+        raise ValueError("a figure without a viewBox has no size")
+    root = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'width="{box[1]}" height="{box[2]}" '
+        "font-family=\"Inter, 'DejaVu Sans', Helvetica, Arial, sans-serif\" "
+    )
+    head = r"<svg ([^>]*>(?:<title.*?</title>)?(?:<desc.*?</desc>)?)"
+    paper = f'<rect width="100%" height="100%" fill="{BACKGROUND}"/>'
+    return re.sub(head, lambda found: f"{root}{found[1]}{paper}", svg, count=1, flags=re.S) + "\n"

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -23,7 +23,10 @@ def fitted(f: Findings) -> Findings:
     """
     d = f.design
     others = (s.metric for c in f.comparisons for s in c.secondary)
-    names = _unique(dict.fromkeys((d.metric, *d.arms, d.experiment, *others)))
+    names = apart(
+        (d.metric, *d.arms, d.experiment, *others),
+        lambda name: shortened(printable(name).strip(), NAME),
+    )
     changed = {old: new for old, new in names.items() if old != new}
     longest_first = sorted(changed, key=len, reverse=True)
 
@@ -36,14 +39,14 @@ def fitted(f: Findings) -> Findings:
                 text = text.replace(old[:1].upper() + old[1:], changed[old])
         return shortened(printable(text), TEXT)
 
-    return _mapped(f, fit)
+    return mapped(f, fit)
 
 
-def _unique(names: Mapping[str, None]) -> dict[str, str]:
+def apart(names: Iterable[str], show: Callable[[str], str]) -> dict[str, str]:
     """Return what each name is shown as; different names stay different."""
     shown: dict[str, str] = {}
-    for name in names:
-        text = shortened(printable(name).strip(), NAME) or "(no name)"
+    for name in dict.fromkeys(names):
+        text = show(name) or "(no name)"
         count, candidate = 1, text
         while candidate in shown.values():
             count += 1
@@ -71,7 +74,7 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _mapped(value: T, change: Callable[[str], str]) -> T:
+def mapped(value: T, change: Callable[[str], str]) -> T:
     """Return the value with every text inside it changed."""
     return _rebuilt(value, change)  # type: ignore[no-any-return]
 

@@ -2,21 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from analysis import format as form
-from analysis.figures import effect, planning, reliability, strip, training
-from analysis.figures.canvas import VERDICT_COLOUR, Drawing
+from analysis.figures import strip
+from analysis.figures.canvas import VERDICT_COLOUR
 from analysis.findings import Check, Findings, RunRow, Treatment
 from analysis.report import latex, markdown, tables, words
 from analysis.report.display import fitted, shortened
+from analysis.report.pictures import draw
 from analysis.study import summary_settings
 
 HERE = Path(__file__).parent
@@ -43,7 +43,8 @@ def render(f: Findings, *, version: str) -> str:
         data=data,
         digest=hashlib.sha256(data.encode()).hexdigest(),
         level=form.level,
-        drawings=_drawings(f),
+        drawings=draw(f),
+        ece=partial(_ece, f),
         kind=lambda c: VERDICT_COLOUR[c.verdict.word],
         strip=partial(strip.strip, f),
         varied=partial(_varied, f),
@@ -99,36 +100,6 @@ def _css() -> Any:
     from markupsafe import Markup
 
     return Markup((HERE / "style.css").read_text("utf-8"))
-
-
-def _drawings(f: Findings) -> SimpleNamespace:
-    return SimpleNamespace(
-        slopes={c.treatment: effect.slopes(f, c) for c in f.comparisons},
-        dots={c.treatment: effect.dots(f, c) for c in f.comparisons},
-        sensitivity={
-            c.treatment: _if(c.power.sd, planning.sensitivity, f, c) for c in f.comparisons
-        },
-        running={c.treatment: _if(_bounded(c), planning.as_they_came, f, c) for c in f.comparisons},
-        reliability=[
-            (reliability.reliability(f, r), f"{words.sentence(r.arm)}, ECE {_ece(f, r.arm)}")
-            for r in f.reliability
-        ],
-        curves=training.learning_curves(f) if f.curves else None,
-        gaps=training.differences_by_epoch(f) if f.gaps else None,
-    )
-
-
-def _if(
-    wanted: object,
-    draw: Callable[[Findings, Treatment], Drawing],
-    f: Findings,
-    c: Treatment,
-) -> Drawing | None:
-    return draw(f, c) if wanted else None
-
-
-def _bounded(c: Treatment) -> bool:
-    return any(low is not None and high is not None for _, _, low, high in c.anytime.path)
 
 
 def _ece(f: Findings, arm: str) -> str:
