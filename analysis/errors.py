@@ -3,6 +3,7 @@
 The ground floor of the house: everything may import this file, it imports nothing.
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -59,3 +60,21 @@ class BadPredictions(Refusal):
     """Predictions that are not log-probabilities with labels that fit them."""
 
     code = "predictions"
+
+
+class DiskFull(Refusal):
+    """No space left."""
+
+    code = "disk"
+    exit_status = 4
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or what caused it, is a lack of space on the disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", 0)):
+            return True
+        if any(words in str(error) for words in ("disk is full", "No space left on device")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

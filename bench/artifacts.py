@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +16,8 @@ import pandas as pd
 from analysis.errors import BadPredictions
 from analysis.metrics import METRICS, Predictions, confidence, correct, ece
 from analysis.table import Split
+from bench.address import redacted
+from bench.names import storable
 from bench.work import Failure, Result, Success
 
 PREDICTIONS, EPOCHS, OUTCOME = "predictions.npz", "epochs.parquet", "outcome.json"
@@ -31,10 +37,28 @@ def write(folder: Path, result: Result) -> dict[str, str]:
         _write_outcome(folder, result)
     digests = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     if result.log.strip():
-        (folder / LOG).write_text(result.log, "utf-8")
+        (folder / LOG).write_text(storable(redacted(result.log)), "utf-8")
     if isinstance(result, Failure):
-        (folder / TRACEBACK).write_text(result.traceback or result.what, "utf-8")
+        text = storable(redacted(result.traceback or result.what))
+        (folder / TRACEBACK).write_text(text, "utf-8")
     return digests
+
+
+def put(folder: Path, root: Path) -> None:
+    """Give a run the files of a folder, by a second name where the disk knows such a thing."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            target = root / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".{target.name}.part")
+            part.unlink(missing_ok=True)
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copy2(path, part)
+            os.replace(part, target)
+            with suppress(OSError):  # two names of one file replace nothing
+                part.unlink(missing_ok=True)
 
 
 def _write_outcome(folder: Path, result: Success) -> None:
@@ -55,35 +79,65 @@ def _write_outcome(folder: Path, result: Success) -> None:
         np.savez(folder / PREDICTIONS, allow_pickle=False, **arrays)
 
 
-def verified(
-    name: str, digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str, fix: str
-) -> Path | None:
-    """Return a recorded file after checking its bytes; None if the run never had one.
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a finished run left behind."""
+
+    outcome: Mapping[str, Any]  # scores, selected_epoch, facts
+    epochs: pd.DataFrame | None
+    predictions: Mapping[Split, Predictions]
+
+
+def load(digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str) -> Recorded:
+    """Read a finished run's files after checking their bytes; nothing in them is ever run.
 
     Parameters
     ----------
-    name : the file's name
     digests : what `write` returned when the run was recorded
     locate : gives the local path of an artifact, or raises FileNotFoundError
-    who, fix : words for the refusal
+    who : words for the refusal
+
+    Raises
+    ------
+    Damaged : one is missing, its SHA-256 differs, or it cannot be read
+    """
+
+    def get(name: str, kind: str, read: Callable[[Path], Any], otherwise: Any) -> Any:
+        if name not in digests:
+            return otherwise
+        path = verified(name, digests[name], locate, what=f"the stored {kind} of {who}")
+        try:
+            return read(path)
+        except Exception as error:  # every format fails in its own way
+            first = (str(error) or type(error).__name__).splitlines()[0][:200]
+            raise Damaged(f"the stored {kind} of {who} cannot be read.", facts=[first]) from error
+
+    return Recorded(
+        outcome=get(OUTCOME, "outcome", read_outcome, {}),
+        epochs=get(EPOCHS, "epochs", pd.read_parquet, None),
+        predictions=get(PREDICTIONS, "predictions", read_predictions, {}),
+    )
+
+
+def verified(
+    name: str, expected: str, locate: Callable[[str], Path], *, what: str, fix: str | None = None
+) -> Path:
+    """Return a recorded file after checking its bytes.
 
     Raises
     ------
     Damaged : it is missing, or its SHA-256 differs
     """
-    if name not in digests:
-        return None
-    kind = {PREDICTIONS: "predictions", EPOCHS: "epochs"}.get(name, "outcome")
     try:
         path = locate(name)
+        found = sha256(path)
     except FileNotFoundError:
-        raise Damaged(f"the stored {kind} of {who} are missing.", fix=fix) from None
-    found = sha256(path)
-    if found != digests[name]:
+        raise Damaged(f"{what} are missing.", fix=fix) from None
+    if found != expected:
         raise Damaged(
-            f"the stored {kind} of {who} are damaged.",
+            f"{what} are damaged.",
             facts=[
-                f"Expected sha256 {digests[name][:8]}…, found {found[:8]}…. "
+                f"Expected sha256 {expected[:8]}…, found {found[:8]}…. "
                 "The report would rest on data that changed."
             ],
             fix=fix,
@@ -103,8 +157,13 @@ def read_predictions(path: Path) -> dict[Split, Predictions]:
 
 def read_outcome(path: Path) -> dict[str, Any]:
     """Read scores, selected epoch and facts."""
-    plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return plain
+    plain = json.loads(path.read_text("utf-8"))
+    selected = plain["selected_epoch"]
+    return {
+        "scores": {str(name): float(value) for name, value in plain["scores"].items()},
+        "selected_epoch": None if selected is None else int(selected),
+        "facts": dict(plain["facts"]),
+    }
 
 
 def final_scores(result: Success) -> dict[str, float]:

@@ -1,12 +1,15 @@
 """Comparing: scores from a file or from another project's MLflow runs become findings."""
 
-import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from bench.address import redacted
+from bench.names import file_name
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -59,12 +62,14 @@ def compared(
             allow_missing=allow_missing,
         )
     facts = {
-        "command": " ".join(["bench", *command]),
+        "command": " ".join(["bench", *map(redacted, command)]),
         "data": {"name": source if source.startswith("mlflow:") else path.name},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
     }
-    return study(found.tables, found.design, provenance=facts, rng=np.random.default_rng(0))
+    name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
+    design = replace(found.design, experiment=name)
+    return study(found.tables, design, provenance=facts, rng=np.random.default_rng(0))
 
 
 def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
@@ -72,7 +77,6 @@ def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
     from bench.tracking import Store
 
     frame = Store(store).foreign_runs(experiment)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment) or "experiment"
-    path = folder / f"{name}.parquet"
+    path = folder / f"{file_name(experiment)}.parquet"
     frame.to_parquet(path, index=False)
     return path

@@ -1,61 +1,141 @@
-"""Files: reports on disk, written whole or not at all, under names that are safe."""
+"""Files: the report in every format, written whole or not at all."""
 
-import hashlib
+import difflib
+import errno
 import json
 import os
-import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.errors import Refusal
 from bench import __version__
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
+    from analysis.table import Tables
+
+Files = Mapping[str, bytes]  # names below the report's folder, and contents
+
+FORMATS = ("html", "json", "csv", "md", "tex", "svg", "png")
+REPORT = ("html", "json")  # what is written when nothing is said, and what MLflow is given
+OTHERWISE = {"markdown": "md", "latex": "tex", "pdf": "html", "excel": "csv", "xlsx": "csv"}
 
 
-@dataclass(frozen=True)
-class Written:
-    """Where a report went, and what is in it."""
+class BadFormat(Refusal):
+    """A format that nothing is written in."""
 
-    html: Path
-    json: Path
-    texts: dict[str, str]  # file name to content
+    code = "format"
+    exit_status = 2
 
 
-def write_report(findings: "Findings", folder: Path) -> Written:
-    """Write report.html and results.json."""
-    from analysis.report import page
+class Unwritable(Refusal):
+    """A folder that cannot be made or written."""
 
-    texts = {
-        "report.html": page.render(findings, version=__version__),
-        "results.json": json.dumps(
-            findings.as_dict(), allow_nan=False, indent=1, ensure_ascii=False
-        ),
-    }
-    for name, text in texts.items():
-        replace_text(folder / name, text)
-    return Written(folder / "report.html", folder / "results.json", texts)
+    code = "file"
+    exit_status = 4
 
 
-def replace_text(path: Path, text: str) -> None:
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the formats of a list such as html,csv, each once.
+
+    Raises
+    ------
+    BadFormat : one that is none, or an empty list
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in names or [text]:
+        if name not in FORMATS:
+            close = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.5)
+            near = OTHERWISE.get(name) or (close[0] if close else "html")
+            raise BadFormat(
+                f'--format "{name}" is no format.',
+                facts=[f"Formats: {', '.join(FORMATS)}, or several as html,csv."],
+                fix=f"--format {near}",
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def contents(
+    f: "Findings",
+    formats: tuple[str, ...],
+    *,
+    tables: "Tables | None" = None,
+    hide: Callable[[str], str] = str,
+) -> Files:
+    """Return every file of these formats; the same findings give the same bytes.
+
+    Parameters
+    ----------
+    f : what `study` found
+    formats : some of FORMATS
+    tables : everything recorded, which csv needs
+    hide : what the CSV shows of a name; the findings come as they are to be shown
+    """
+    from analysis.report import latex, markdown, page, sheets
+    from analysis.report.display import fitted
+    from analysis.report.pictures import pictures
+
+    files: dict[str, bytes] = {}
+    if "html" in formats:
+        files["report.html"] = page.render(f, version=__version__).encode()
+    if "json" in formats:
+        text = json.dumps(f.as_dict(), allow_nan=False, indent=1, ensure_ascii=False)
+        files["results.json"] = text.encode()
+    if "csv" in formats and tables is not None:
+        files |= sheets.sheets(f, tables, hide)
+    if "md" in formats:
+        trail = [(name, text) for name, text, _ in page.audit_trail(fitted(f))]
+        files["results.md"] = markdown.results(f, trail=trail).encode()
+    if "tex" in formats:
+        files["results.tex"] = latex.results(f, version=__version__).encode()
+    if "svg" in formats or "png" in formats:
+        for picture in pictures(fitted(f)):
+            if "svg" in formats:
+                files[f"figures/{picture.name}.svg"] = picture.svg.encode()
+            if "png" in formats:
+                files[f"figures/{picture.name}.png"] = picture.png()
+    return files
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder, and find out before an analysis rather than after it that it is no use.
+
+    Raises
+    ------
+    Unwritable : it cannot be made or written
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        reason = (error.strerror or type(error).__name__).lower()
+        raise Unwritable(
+            f"a report cannot be written to {folder}: {reason}.",
+            fix="--out DIR, a folder that you may write to",
+        ) from error
+
+
+def write_files(folder: Path, files: Files) -> list[Path]:
+    """Write files below a folder, each whole or not at all, and return where they are."""
+    for name, data in files.items():
+        replace_bytes(folder / name, data)
+    return [folder / name for name in files]
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def file_name(name: str) -> str:
-    """Return a folder name for any experiment name; different names stay different."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:60] or "unnamed"
-    if plain == name and not re.search(r"-[0-9a-f]{8}$", name):  # nor one of the names below
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

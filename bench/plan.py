@@ -190,6 +190,29 @@ def varied_settings(arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def what_changed(old: Plan, new: Plan) -> list[str]:
+    """Return in words why two plans of one experiment are not one benchmark."""
+    found = []
+    if old.source_digest != new.source_digest:
+        found.append("the experiment's source")
+    if digest(dict(old.data)) != digest(dict(new.data)):
+        found.append("the data")
+    if list(old.arms) != list(new.arms):
+        found.append(f"the arms ({', '.join(old.arms)}; now {', '.join(new.arms)})")
+    absent = object()
+    for arm in (arm for arm in new.arms if arm in old.arms):
+        for key in dict.fromkeys([*old.arms[arm], *new.arms[arm]]):
+            before, now = (plan.arms[arm].get(key, absent) for plan in (old, new))
+            text = f"{key} ({_shown(before, absent)}, now {_shown(now, absent)})"
+            if _shown(before, absent) != _shown(now, absent) and text not in found:
+                found.append(text)
+    return found or ["how its trials are trained together"]
+
+
+def _shown(value: Any, absent: object) -> str:
+    return "not set" if value is absent else json.dumps(value, ensure_ascii=False, default=str)
+
+
 def make_plan(
     found: Discovered,
     *,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.address import redacted
 from bench.devices import Slot, cores
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "mlflow", "joblib")
@@ -23,12 +24,12 @@ def collect(command: Sequence[str], source: Path | None, slots: Sequence[Slot]) 
 
     Parameters
     ----------
-    command : the command line as typed, already without secrets
+    command : the command line as typed; passwords in it are not recorded
     source : the experiment's file; its repository's state is recorded
     slots : where the trials of this session train
     """
     return {
-        "command": " ".join(command),
+        "command": " ".join(map(redacted, command)),
         "bench": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -1,29 +1,92 @@
 """Reporting: a recorded benchmark becomes findings, files and a note on its parent run."""
 
-import re
+import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 import numpy as np
 
-from bench.files import Written, file_name, write_report
+from bench.files import REPORT, Files, contents, require_writable, write_files
+from bench.names import file_name
+from bench.provenance import user
 from bench.runner import Look
 from bench.tracking import Benchmark, Store
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
     from analysis.format import Unit
+    from analysis.report.anonymous import Kind
+    from analysis.table import Tables
     from bench.plan import Plan
     from bench.planning import Pilot
 
 
-def find_out(store: Store, benchmark: Benchmark) -> "Findings":
-    """Load a benchmark and analyse it; the same records give the same findings."""
+@dataclass(frozen=True)
+class Reported:
+    """What was found, and the files that say it."""
+
+    findings: "Findings"
+    paths: list[Path]
+
+    @property
+    def html(self) -> Path | None:
+        """The page, where it was asked for."""
+        return next((path for path in self.paths if path.name == "report.html"), None)
+
+
+def report(
+    store: Store,
+    benchmark: Benchmark,
+    *,
+    out: Path | None = None,
+    formats: tuple[str, ...] = REPORT,
+    anonymous: bool = False,
+) -> Reported:
+    """Analyse a benchmark and write its report; page and JSON also go to the MLflow parent run.
+
+    Parameters
+    ----------
+    store, benchmark : what is recorded, and where
+    out : the folder to write to, by default the store's for this experiment
+    formats : some of bench.files.FORMATS
+    anonymous : hide who made it, and where; such a report goes to its folder alone
+    """
+    folder = out or store.folder / "reports" / file_name(benchmark.name)
+    if anonymous and out is None:
+        folder /= "anonymous"
+    require_writable(folder)
+    tables = store.tables(benchmark)
+    findings = _study(store, benchmark, tables)
+    if anonymous:
+        from analysis.report.anonymous import Veil
+        from analysis.report.anonymous import anonymous as hidden
+
+        veil = Veil(_identifying(store, benchmark))
+        findings = hidden(findings, veil)
+        files = contents(findings, formats, tables=tables, hide=veil)
+    else:
+        every = tuple(dict.fromkeys((*REPORT, *formats)))
+        files = contents(findings, every, tables=tables)
+    wanted = {name: data for name, data in files.items() if _format(name) in formats}
+    paths = write_files(folder, wanted)
+    if not anonymous:
+        _publish(store, benchmark, findings, files)
+    return Reported(findings, paths)
+
+
+def _format(name: str) -> str:
+    return name.removesuffix(".gz").rpartition(".")[2]
+
+
+def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
+    """Analyse a benchmark; the same records give the same findings."""
     from analysis.study import study
 
     return study(
-        store.tables(benchmark),
+        tables,
         benchmark.design(),
         provenance=provenance_of(store, benchmark),
         rng=np.random.default_rng(0),
@@ -94,21 +157,33 @@ def _earlier_looks(store: Store, benchmark: Benchmark) -> int:
     )
 
 
-def write(store: Store, benchmark: Benchmark, findings: "Findings", out: Path | None) -> Written:
-    """Write report.html and results.json, and put both on the MLflow parent run."""
-    folder = out or store.folder / "reports" / file_name(benchmark.name)
-    written = write_report(findings, folder)
+def _identifying(store: Store, benchmark: Benchmark) -> "dict[str, Kind]":
+    """Return what was recorded, or is known here, about who made it and where."""
+    known: dict[str, Kind] = {benchmark.run_id: "run"}
+    sessions = [*store.provenance(benchmark), {"user": user(), "host": socket.gethostname()}]
+    server = urlparse(store.uri).hostname
+    for session in [*sessions, {"host": server}]:
+        host = str(session.get("host") or "")
+        known |= {str(session.get("user") or ""): "user", str(session.get("commit") or ""): "commit"}
+        known |= {host: "host", host.partition(".")[0]: "host"}
+    folders = (store.folder, Path.cwd(), Path.home())
+    return {**known, **{str(folder): "path" for folder in folders if len(folder.parts) > 1}}
+
+
+def _publish(store: Store, benchmark: Benchmark, findings: "Findings", files: Files) -> None:
+    """Put a report on the parent run: its files, numbers to sort by, and a note."""
+    from analysis.report import markdown
+
     store.publish(
         benchmark,
-        files=written.texts,
+        files={name: files[name].decode() for name in files if _format(name) in REPORT},
         metrics=_metrics(findings),
         tags={
             "bench.verdict": ", ".join(c.verdict.word for c in findings.comparisons),
             "bench.plan": findings.design.hash,
         },
-        note=note(findings),
+        note=markdown.note(findings),
     )
-    return written
 
 
 def _metrics(f: "Findings") -> dict[str, float | None]:
@@ -125,27 +200,6 @@ def _metrics(f: "Findings") -> dict[str, float | None]:
         found |= {f"diff_pp{end}": diff, f"ci_low{end}": low, f"ci_high{end}": high}
         found |= {f"p{end}": c.primary.p_value, f"n_pairs{end}": float(c.n_pairs)}
     return found
-
-
-def note(f: "Findings") -> str:
-    """Return the parent run's description in Markdown; what a user typed is inert in it."""
-    from analysis.format import difference
-    from analysis.report import words
-
-    lines = [f"**{markdown(f.design.question)}**"]
-    for c in f.comparisons:
-        lines.append(f"{c.verdict.glyph} **{c.verdict.label}** {markdown(c.verdict.headline)}")
-        if c.verdict.word != "none":
-            estimate = difference(c.primary.difference, f.measure.unit)
-            numbers = words.headline_numbers(f, c)
-            lines.append(markdown("   ".join([estimate, *numbers])))
-    lines.append("The whole report is the artifact `report.html`.")
-    return "\n\n".join(lines)
-
-
-def markdown(text: str) -> str:
-    """Return text whose Markdown and HTML signs are only signs."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~$&-])", r"\\\1", " ".join(text.split()))
 
 
 def looker(plan: "Plan") -> Any:

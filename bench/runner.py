@@ -17,7 +17,8 @@ from bench.devices import Slot
 from bench.discover import Discovered
 from bench.plan import Plan, TrialKey
 from bench.pool import Pool
-from bench.tracking import Benchmark, Recorder, Store
+from bench.recorder import Recorder
+from bench.tracking import Benchmark, Store
 from bench.work import Failure, Job, Result, Success
 
 
@@ -129,16 +130,16 @@ def run(
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options.redo)
-        jobs = _jobs(plan, found, options, story.settled)
-        watcher.begin(plan, story.settled, sum(len(job.keys) for job in jobs))
+        left = jobs(plan, found, options, story.settled)
+        watcher.begin(plan, story.settled, sum(len(job.keys) for job in left))
         stack.callback(watcher.end)
-        if jobs:
-            pool = pool or Pool(options.slots[: len(jobs)], story.message, retries=options.retries)
+        if left:
+            pool = pool or Pool(options.slots[: len(left)], story.message, retries=options.retries)
             stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
             pool.listen(story.message)
             ending.patient = True
             for results in pool.run(
-                jobs, stop=lambda: story.enough, on_retry=story.retry, check=ending.check
+                left, stop=lambda: story.enough, on_retry=story.retry, check=ending.check
             ):
                 for result in results:
                     story.add(result)
@@ -157,7 +158,7 @@ def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
         )
 
 
-def _jobs(
+def jobs(
     plan: Plan, found: Discovered, options: Options, settled: Collection[TrialKey]
 ) -> list[Job]:
     """Number the packs by the plan, not by what is left: composition never depends on history."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from bench.plan import TrialKey
+from bench.plan import Plan, TrialKey, what_changed
 from bench.tracking import Benchmark, Store
 
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
@@ -133,6 +133,30 @@ def listing(store: Store) -> Listing:
 def one(store: Store, name: str) -> State:
     """Return the latest benchmark of one experiment."""
     return _state(store, store.benchmark(name))
+
+
+def begins_anew(store: Store, plan: Plan) -> str | None:
+    """Say why a plan begins a new benchmark although its experiment has one; None if it does not.
+
+    Returns
+    -------
+    one or two sentences, or None where the plan goes on with a benchmark or is the first
+    """
+    if store.find(plan.benchmark_id, plan.experiment) is not None:
+        return None
+    if store.find(plan.benchmark_id, plan.experiment, deleted=True) is not None:
+        return (
+            f"A benchmark of {plan.experiment} with this plan was deleted in MLflow, so this one "
+            "begins anew; restored there, it would be gone on with."
+        )
+    earlier = store.benchmarks(plan.experiment)
+    if not earlier:
+        return None
+    changed = "; ".join(what_changed(earlier[0].plan, plan))
+    return (
+        f"{plan.experiment} was benchmarked before with another plan, so this is a new benchmark. "
+        f"Different: {changed}."
+    )
 
 
 def _state(store: Store, benchmark: Benchmark) -> State:

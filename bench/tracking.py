@@ -3,60 +3,41 @@
 import json
 import logging
 import os
-import queue
-import re
 import shlex
-import socket
-import sqlite3
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import unquote, urlparse
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we try again ourselves
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from analysis.errors import Refusal
-from analysis.metrics import METRICS, Predictions
+from analysis.errors import DiskFull, Refusal, is_disk_full
+from analysis.metrics import Predictions
 from analysis.table import TRIAL_COLUMNS, Design, Split, Tables
-from bench import artifacts
+from bench import artifacts, database, pending
+from bench.address import StoreAway, StoreTrouble, address, database_of, redacted, state_folder
+from bench.artifacts import Damaged
 from bench.discover import unknown
+from bench.locks import Locked, Locks, now
+from bench.names import file_name, storable
+from bench.pending import RunStatus
 from bench.plan import Plan, TrialKey, varied_settings
-from bench.work import Result, Success
+from bench.recorder import Measured, Recorder, recover
 
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-logging.getLogger("alembic").setLevel(logging.WARNING)
-
-Attempt = tuple[TrialKey, int]  # a trial that is tried again gets a run of its own
-FLUSH_S = 1.0  # epochs of all runs are collected this long, then one call a run
-RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
-
-
-class StoreTrouble(Refusal):
-    """A store that cannot be opened, read or written."""
-
-    code = "store"
-    exit_status = 4
-
-
-class Locked(Refusal):
-    """A benchmark that another process is running."""
-
-    code = "benchmark-locked"
-    exit_status = 4
+for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class NothingRecorded(Refusal):
@@ -106,14 +87,61 @@ class Child:
         return str(self.run.info.status)
 
     @property
+    def deleted(self) -> bool:
+        """Whether somebody deleted it in MLflow, from where it can be restored."""
+        return bool(self.run.info.lifecycle_stage != "active")
+
+    @property
     def started(self) -> int:
         """Milliseconds since 1970."""
         return int(self.run.info.start_time)
 
 
-def now() -> str:
-    """Return this moment, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+class _Client:
+    """MLflow's client; what goes wrong in it comes out as a refusal."""
+
+    def __init__(self, uri: str, place: Path) -> None:
+        self._uri, self._place = uri, place
+        self._client = MlflowClient(tracking_uri=uri)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **named: Any) -> Any:
+            try:
+                return method(*args, **named)
+            except (MlflowException, OSError) as error:
+                raise _refusal(error, self._uri, self._place) from error
+
+        return call
+
+
+def _refusal(error: Exception, uri: str, place: Path) -> Refusal:
+    """Tell a store that is away for now from one that is full, and both from other trouble."""
+    said, shown = _first_line(error), redacted(uri)
+    nothing_free = "disk I/O error" in said and database.free_bytes(place) < 2**16
+    if is_disk_full(error) or nothing_free:
+        return DiskFull(
+            f"no space left for the store {shown}.",
+            facts=[f"{said}", "No finished run was harmed."],
+            fix="free some space, then the same command: it goes on where it stopped",
+        )
+    local = database_of(uri) is not None
+    if isinstance(error, MlflowException):
+        status = int(error.get_http_status_code())
+    else:  # of requests: a server that cannot be reached has no answer to ask for its status
+        status = getattr(getattr(error, "response", None), "status_code", 503)
+    if "database is locked" in said or (not local and (status >= 500 or status == 429)):
+        return StoreAway(
+            f"the store {shown} does not answer.",
+            facts=[said],
+            fix="the same command once more, when it does",
+        )
+    return StoreTrouble(
+        f"the store {shown} could not be used.",
+        facts=[said, "What was recorded in it is kept."],
+        fix="mend the store, then the same command: it goes on where it stopped",
+    )
 
 
 class Store:
@@ -130,54 +158,38 @@ class Store:
     """
 
     def __init__(self, uri: str | None = None) -> None:
-        uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
-        self.database = sqlite_path(uri)
-        self.uri = f"sqlite:///{self.database}" if self.database else uri
-        if self.database is None and not re.match(r"https?://|[a-z]+(\+[a-z0-9]+)?://", uri):
-            raise StoreTrouble(
-                f'"{uri}" is not a store.',
-                facts=["A store is sqlite:///FILE or the address of an MLflow server, http://…"],
-                fix="--store sqlite:///mlruns/mlflow.db",
-            )
+        self.uri = address(uri)
+        self.database = database_of(self.uri)
         self.folder = self.database.parent if self.database else Path("mlruns").absolute()
+        state = state_folder(self.uri)
+        self.locks = Locks(state / "locks")
+        self._pending = state / "pending"
+        self.moved_from: Path | None = None
         try:
-            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
-            self.client = self._open()
+            if self.database is not None:
+                lock = self.locks.folder / "store.lock"
+                self.moved_from = database.prepare(self.database, _make_tables, lock)
+            self.client = _Client(self.uri, self.folder)
+            self.client.search_experiments(max_results=1)
         except Refusal:
             raise
         except Exception as error:
+            if is_disk_full(error):
+                raise _refusal(error, self.uri, self.folder) from error
             raise StoreTrouble(
                 f"the store {redacted(self.uri)} cannot be opened.",
                 facts=[_first_line(error)],
                 fix="--store sqlite:///FILE, in a folder you may write to",
             ) from error
 
-    def _open(self) -> MlflowClient:
-        if self.database is None:
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-            client = MlflowClient(tracking_uri=self.uri)
-            client.search_experiments(max_results=1)
-            return client
-        if self.database.exists() and not _is_sqlite(self.database):
-            raise StoreTrouble(
-                f"{self.database} is not an SQLite database.",
-                facts=["It was left as it is."],
-                fix="--store sqlite:///another.db",
-            )
-        # Two processes that create the tables at once trip over each other.
-        with FileLock(self.folder / "locks" / "store.lock"):
-            fresh = not self.database.exists()
-            client = MlflowClient(tracking_uri=self.uri)
-            client.search_experiments(max_results=1)
-            if fresh:
-                with closing(sqlite3.connect(self.database)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-        return client
-
     # -- finding ---------------------------------------------------------------------------
 
     def benchmarks(self, name: str | None = None) -> list[Benchmark]:
-        """Return the recorded benchmarks, the one that was active last first."""
+        """Return the recorded benchmarks, the one that was active last first.
+
+        What a process that died had finished but not yet recorded is recorded now.
+        """
+        self._recover()
         experiments = self.client.search_experiments(max_results=1000)
         ids = [e.experiment_id for e in experiments if name is None or e.name == name]
         runs = self._search(ids, "tags.`bench.kind` = 'benchmark'")
@@ -204,51 +216,70 @@ class Store:
             f"nothing is recorded in {redacted(self.uri)} yet.", fix="bench run digits --seeds 20"
         )
 
-    def find(self, benchmark_id: str, name: str) -> Benchmark | None:
-        """Return the latest benchmark with this id."""
+    def find(self, benchmark_id: str, name: str, *, deleted: bool = False) -> Benchmark | None:
+        """Return the latest benchmark with this id, or of those deleted in MLflow."""
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             return None
         where = f"tags.`bench.kind` = 'benchmark' and tags.`bench.benchmark` = '{benchmark_id}'"
-        runs = self._search([experiment.experiment_id], where)
-        found = [self._benchmark(run) for run in runs]
-        return max(found, key=lambda b: b.started_at, default=None)
+        view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+        runs = self._search([experiment.experiment_id], where, view)
+        latest = max(runs, key=lambda run: run.info.start_time, default=None)
+        return None if latest is None else self._benchmark(latest)
 
-    def _search(self, experiment_ids: Sequence[str], where: str) -> list[Run]:
-        if not experiment_ids:
-            return []
+    def _search(
+        self, experiment_ids: Sequence[str], where: str, view: int = ViewType.ACTIVE_ONLY
+    ) -> list[Run]:
         runs: list[Run] = []
         token: str | None = None
-        while True:
-            page = self.client.search_runs(list(experiment_ids), where, page_token=token)
+        while experiment_ids:
+            page = self.client.search_runs(list(experiment_ids), where, view, page_token=token)
             runs += page
             token = page.token
             if not token:
-                return runs
+                break
+        return runs
 
     def _benchmark(self, run: Run) -> Benchmark:
         tags = run.data.tags
-        record = json.loads(self._read(run, f"plan/{int(tags['bench.plan_version']):04d}.json"))
-        return Benchmark(
-            run_id=run.info.run_id,
-            experiment_id=run.info.experiment_id,
-            name=record["plan"]["experiment"],
-            benchmark_id=tags["bench.benchmark"],
-            started_at=run.info.start_time / 1000,
-            active_at=float(tags.get("bench.active_at", 0)),
-            plan=Plan.from_dict(record["plan"]),
-            events=tuple(record["events"]),
-            verdict=tags.get("bench.verdict"),
-        )
+        try:
+            version = int(tags["bench.plan_version"])
+            record = json.loads(self._read(run, f"plan/{version:04d}.json"))
+            found = Benchmark(
+                run_id=run.info.run_id,
+                experiment_id=run.info.experiment_id,
+                name=record["plan"]["experiment"],
+                benchmark_id=tags["bench.benchmark"],
+                started_at=run.info.start_time / 1000,
+                active_at=float(tags.get("bench.active_at", 0)),
+                plan=Plan.from_dict(record["plan"]),
+                events=tuple(record["events"]),
+                verdict=tags.get("bench.verdict"),
+            )
+            found.design()  # which reads all of it
+            return found
+        except Refusal:
+            raise
+        except Exception as error:  # a file that is not ours can be wrong in any way
+            raise Damaged(
+                f"the stored plan of {run.info.run_name} cannot be read.",
+                facts=[_first_line(error), f"MLflow run {run.info.run_id}."],
+                fix="restore its plan/*.json and tags, or delete that run: bench ui",
+            ) from error
 
     def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
-        """Return every run of every trial, oldest first."""
+        """Return every run of every trial, oldest first; not those deleted in MLflow."""
+        everything = self._every_child(benchmark).items()
+        active = {key: [c for c in runs if not c.deleted] for key, runs in everything}
+        return {key: runs for key, runs in active.items() if runs}
+
+    def _every_child(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
         where = f"tags.`mlflow.parentRunId` = '{benchmark.run_id}'"
         found: dict[TrialKey, list[Child]] = defaultdict(list)
-        for run in self._search([benchmark.experiment_id], where):
+        for run in self._search([benchmark.experiment_id], where, ViewType.ALL):
             tags = run.data.tags
             if tags.get("bench.kind") == "trial":
-                key = TrialKey(tags["arm"], int(tags["seed"]))
+                key = _key(tags, run.info.run_id)
                 found[key].append(Child(key, run))
         for runs in found.values():
             runs.sort(key=lambda child: child.started)
@@ -259,24 +290,11 @@ class Store:
         current = {key: _current(runs) for key, runs in self.children(benchmark).items()}
         return {key: c.status.lower() for key, c in current.items() if c is not None}
 
+    # -- one process at a time -------------------------------------------------------------
+
     def holder(self, benchmark_id: str) -> dict[str, Any] | None:
         """Return who is running a benchmark on this machine, or None."""
-        path = self._lock_path(benchmark_id)
-        try:
-            with FileLock(path, timeout=0):
-                return None
-        except Timeout:
-            with suppress(OSError, ValueError):
-                held: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
-                return held
-            return {"pid": 0, "host": "this machine", "since": "?"}
-
-    def started_before(self, benchmark_id: str) -> bool:
-        """Tell cheaply whether this benchmark was ever run from here."""
-        return self._lock_path(benchmark_id).exists()
-
-    def _lock_path(self, benchmark_id: str) -> Path:
-        return self.folder / "locks" / f"{benchmark_id[:32]}.lock"
+        return self.locks.holder(benchmark_id)
 
     @contextmanager
     def lock(self, plan: Plan) -> Iterator[None]:
@@ -286,23 +304,26 @@ class Store:
         ------
         Locked : another process holds it; says which
         """
-        lock = FileLock(self._lock_path(plan.benchmark_id))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            held = self.holder(plan.benchmark_id) or {}
-            raise Locked(
-                "this benchmark is being run by another process "
-                f"(pid {held.get('pid')} on {held.get('host')}, since {held.get('since')}).",
-                facts=["Other benchmarks may use the same store."],
-                fix=f"bench status {plan.experiment}, and wait for it",
-            ) from None
-        try:
-            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-            self._lock_path(plan.benchmark_id).with_suffix(".json").write_text(json.dumps(holder))
+        with self.locks.hold(plan.benchmark_id, plan.experiment):
             yield
-        finally:
-            lock.release()
+
+    def pending_of(self, benchmark_id: str) -> Path:
+        """Return the folder of results that are safe on this disk but not yet in the store."""
+        return self._pending / benchmark_id[:32]
+
+    def _recover(self) -> None:
+        """Write what processes that died left in `pending`; who runs a benchmark does so itself."""
+        for place in sorted(self._pending.iterdir()) if self._pending.is_dir() else ():
+            if any(place.iterdir()):
+                with suppress(Locked), self.locks.hold(place.name, "it"):
+                    self._write_pending(place)
+
+    def _write_pending(self, place: Path) -> None:
+        by_parent: dict[str, list[pending.Entry]] = defaultdict(list)
+        for entry in pending.waiting(place):
+            by_parent[entry.parent].append(entry)
+        for run_id, entries in by_parent.items():
+            recover(self, self._benchmark(self.client.get_run(run_id)), entries)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -311,27 +332,33 @@ class Store:
 
         Raises
         ------
-        Damaged : a file is not what was recorded
+        Damaged : something is not what was recorded; names all such runs
         """
         rows, epochs, scores = [], [], []
         predictions: dict[tuple[str, int, Split], Predictions] = {}
-        for key, runs in self.children(benchmark).items():
-            child = _current(runs)
-            if child is None:
+        damaged: dict[TrialKey, Damaged] = {}
+        for key, runs in self._every_child(benchmark).items():
+            active = [child for child in runs if not child.deleted]
+            child = _current(active)
+            try:
+                _require_kept(key, runs, child)
+                if child is None:
+                    continue
+                found = self._recorded(child, benchmark)
+            except Damaged as damage:
+                damaged[key] = damage
                 continue
-            files = self._files(child, benchmark.name)
-            outcome = artifacts.read_outcome(files[artifacts.OUTCOME]) if files else {}
-            rows.append(_trial_row(child, outcome, attempts=len(runs)))
-            if artifacts.EPOCHS in files:
-                table = pd.read_parquet(files[artifacts.EPOCHS])
-                epochs.append(table.assign(arm=key.arm, seed=key.seed))
-            if artifacts.PREDICTIONS in files:
-                for split, item in artifacts.read_predictions(files[artifacts.PREDICTIONS]).items():
-                    predictions[key.arm, key.seed, split] = item
+            rows.append(_trial_row(child, found.outcome, attempts=len(active)))
+            if found.epochs is not None:
+                epochs.append(found.epochs.assign(arm=key.arm, seed=key.seed))
+            for split, item in found.predictions.items():
+                predictions[key.arm, key.seed, split] = item
             scores += [
                 {"arm": key.arm, "seed": key.seed, "score": name, "value": value}
-                for name, value in outcome.get("scores", {}).items()
+                for name, value in found.outcome.get("scores", {}).items()
             ]
+        if damaged:
+            raise _all_damaged(damaged, benchmark.name)
         return Tables(
             trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *_EXTRA_COLUMNS]),
             epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
@@ -339,23 +366,20 @@ class Store:
             predictions=predictions,
         )
 
-    def _files(self, child: Child, name: str) -> dict[str, Path]:
-        """Return the verified files of a finished run."""
-        if child.status != "FINISHED":
-            return {}
-        key = child.key
-        digests = json.loads(child.run.data.tags.get("bench.sha256", "{}"))
-        found = {
-            file: artifacts.verified(
-                file,
-                digests,
-                lambda artifact: self._local(child.run, artifact),
-                who=f"seed {key.seed:02d}, {key.arm},",
-                fix=f"restore the file, or bench run {name} --redo {key.seed}:{key.arm}",
+    def _recorded(self, child: Child, benchmark: Benchmark) -> artifacts.Recorded:
+        """Return the files of a run, after checking that nothing was changed since it ended."""
+        if child.status not in ("FINISHED", "FAILED"):
+            return artifacts.Recorded({}, None, {})
+        tags, key = child.run.data.tags, child.key
+        if tags.get(pending.SEAL) != pending.seal(benchmark.plan.trial_digest(key), tags):
+            raise Damaged(
+                f"the record of {_who(key)} was changed after its training.",
+                facts=[f"MLflow run {child.run.info.run_id}: its tags do not fit their seal."],
             )
-            for file in (artifacts.OUTCOME, artifacts.EPOCHS, artifacts.PREDICTIONS)
-        }
-        return {file: path for file, path in found.items() if path is not None}
+        if child.status == "FAILED":
+            return artifacts.Recorded({}, None, {})
+        digests = json.loads(tags[pending.DIGESTS])
+        return artifacts.load(digests, lambda name: self._local(child.run, name), who=_who(key))
 
     def foreign_runs(self, experiment: str) -> pd.DataFrame:
         """Return another project's finished runs: params.*, tags.* and metrics.*, a row each.
@@ -385,23 +409,40 @@ class Store:
     def provenance(self, benchmark: Benchmark) -> list[dict[str, Any]]:
         """Return what was recorded about code, versions and machine, one entry a session."""
         run = self.client.get_run(benchmark.run_id)
-        count = int(run.data.tags.get("bench.sessions", 0))
-        return [json.loads(self._read(run, f"provenance/{i + 1:04d}.json")) for i in range(count)]
+        try:
+            count = int(run.data.tags.get("bench.sessions", 0))
+            texts = [self._read(run, f"provenance/{i + 1:04d}.json") for i in range(count)]
+            return [dict(json.loads(text)) for text in texts]
+        except (TypeError, ValueError) as error:
+            raise Damaged(
+                f"the stored provenance of {benchmark.name} cannot be read.",
+                facts=[_first_line(error)],
+                fix="restore its provenance/*.json and tags",
+            ) from error
 
     def _read(self, run: Run, artifact: str) -> str:
-        return self._local(run, artifact).read_text("utf-8")
+        """Return one of the parent run's own texts, after checking its bytes."""
+        expected = run.data.tags.get(_digest_tag(artifact), "")
+        what = f"the stored {Path(artifact).parent} files of {run.info.run_name}"
+        fix = f"restore {artifact} of MLflow run {run.info.run_id}"
+        path = artifacts.verified(
+            artifact, expected, lambda name: self._local(run, name), what=what, fix=fix
+        )
+        return path.read_text("utf-8")
 
     def _local(self, run: Run, artifact: str) -> Path:
         """Return a local file with an artifact's bytes; a server's is downloaded."""
-        root = _file_path(run.info.artifact_uri)
+        root = database.file_path(run.info.artifact_uri)
         if root is not None:
             path = root / artifact
-            if not path.exists():
+            if not path.is_file():
                 raise FileNotFoundError(path)
             return path
         try:
             return Path(self.client.download_artifacts(run.info.run_id, artifact))
-        except (MlflowException, OSError) as error:
+        except StoreAway:
+            raise
+        except Refusal as error:
             raise FileNotFoundError(artifact) from error
 
     # -- writing ---------------------------------------------------------------------------
@@ -413,20 +454,15 @@ class Store:
         provenance: Mapping[str, Any],
         source: Mapping[str, str],
         fresh: bool = False,
-    ) -> "Recorder":
+    ) -> Recorder:
         """Open a plan's benchmark for writing, or go on with it. Call it under `lock`."""
-        try:
-            found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
-            benchmark = (
-                self._update(found, plan) if found else self._create(plan, source, provenance)
-            )
-            self._mark_orphans(benchmark)
-            self._add_provenance(benchmark, provenance)
-        except MlflowException as error:
-            raise StoreTrouble(
-                f"the store {redacted(self.uri)} refused to be written.", facts=[_first_line(error)]
-            ) from error
-        return Recorder(self, benchmark, provenance)
+        self._write_pending(self.pending_of(plan.benchmark_id))
+        found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
+        benchmark = self._update(found, plan) if found else self._create(plan, source, provenance)
+        self.end_orphans(benchmark)
+        self._add_provenance(benchmark, provenance)
+        finished, diverged = self._settled(benchmark)
+        return Recorder(self, benchmark, provenance, finished, diverged)
 
     def _create(
         self, plan: Plan, source: Mapping[str, str], provenance: Mapping[str, Any]
@@ -435,8 +471,8 @@ class Store:
         if experiment is None:
             location = None
             if self.database:
-                folder = f"{_safe(plan.experiment)}-{plan.benchmark_id[:7]}"
-                location = (self.folder / "artifacts" / folder).as_uri()
+                folder = database.artifact_folder(self.database, plan.experiment, plan.benchmark_id)
+                location = folder.as_uri()
             experiment_id = self.client.create_experiment(plan.experiment, location)
         elif experiment.lifecycle_stage != "active":
             self.client.restore_experiment(experiment.experiment_id)
@@ -444,32 +480,30 @@ class Store:
         else:
             experiment_id = experiment.experiment_id
         tags = {
-            "bench.kind": "benchmark",
             "bench.benchmark": plan.benchmark_id,
             "bench.plan": plan.hash,
             "bench.active_at": str(time.time()),
-            "mlflow.note.content": plan.question,
+            "mlflow.note.content": storable(plan.question),
             **_source_tags(provenance),
         }
         run_name = f"{plan.experiment} {plan.benchmark_id[:7]}"
         run = self.client.create_run(experiment_id, tags=tags, run_name=run_name)
-        run_id = run.info.run_id
-        self._put(run_id, {f"source/{_safe(name)}": text for name, text in source.items()})
+        self._put(run, {f"source/{file_name(name)}": text for name, text in source.items()})
         params = {
             "arms": ", ".join(plan.arms),
             "metric": plan.metric,
             "margin": plan.margin,
             "claim": plan.claim,
         }
-        self.client.log_batch(run_id, params=_params(params))
-        self.client.log_inputs(run_id, [_dataset(plan)])
+        self.client.log_batch(run.info.run_id, params=_params(params))
+        self.client.log_inputs(run.info.run_id, [_dataset(plan)])
         event = {"at": now(), "event": "frozen", "pairs_finished": 0, **_judged(plan)}
         return self._freeze(run, plan, (event,), version=1)
 
     def _update(self, found: Benchmark, plan: Plan) -> Benchmark:
         """Go on with a benchmark: its seeds may grow, its analysis may change; both are noted."""
         pairs = len(_complete_seeds(found.plan, self.finished(found)))
-        merged = replace(plan, batches=found.plan.batches).with_seeds(plan.seeds)
+        merged = plan.in_batches(found.plan.batches).with_seeds(plan.seeds)
         events = list(found.events)
         if merged.seeds != found.plan.seeds:
             events.append({"at": now(), "event": "seeds added", "pairs_finished": pairs})
@@ -491,47 +525,132 @@ class Store:
         """Write the plan as a new version; older ones stay."""
         record = {"plan": plan.as_dict(), "events": events}
         text = json.dumps(record, indent=1, default=str)  # as the digests read the data's facts
-        self._put(run.info.run_id, {f"plan/{version:04d}.json": text})
-        self.client.set_tag(run.info.run_id, "bench.plan", plan.hash)
-        self.client.set_tag(run.info.run_id, "bench.plan_version", str(version))
+        tags = {
+            "bench.kind": "benchmark",  # from here on it can be found
+            "bench.plan": plan.hash,
+            "bench.plan_version": str(version),
+        }
+        self._put(run, {f"plan/{version:04d}.json": text}, tags=tags)
         stored = self._benchmark(self.client.get_run(run.info.run_id))
         return replace(stored, plan=plan)  # JSON knows no tuples; trainings get what was typed
 
     def finished(self, benchmark: Benchmark) -> dict[TrialKey, Child]:
         """Return the trials that need no training."""
-        current = {key: _current(runs) for key, runs in self.children(benchmark).items()}
-        return {k: c for k, c in current.items() if c is not None and c.status == "FINISHED"}
+        return self._settled(benchmark)[0]
 
     def diverged(self, benchmark: Benchmark) -> set[TrialKey]:
         """Return the trials whose latest word is a loss that became NaN."""
-        current = {key: _current(runs) for key, runs in self.children(benchmark).items()}
-        return {
-            key
-            for key, child in current.items()
-            if child is not None and child.run.data.tags.get("bench.failure") == "nan"
-        }
+        return self._settled(benchmark)[1]
 
-    def _mark_orphans(self, benchmark: Benchmark) -> None:
+    def _settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
+        found = {key: _current(runs) for key, runs in self.children(benchmark).items()}
+        current = {key: child for key, child in found.items() if child is not None}
+        return (
+            {key: child for key, child in current.items() if child.status == "FINISHED"},
+            {k for k, c in current.items() if c.run.data.tags.get("bench.failure") == "nan"},
+        )
+
+    def end_orphans(self, benchmark: Benchmark) -> None:
         """End the runs of a process that died: under the lock nobody else can be training."""
-        for runs in self.children(benchmark).values():
-            for child in runs:
-                if child.status == "RUNNING":
-                    self.client.set_terminated(child.run.info.run_id, "KILLED")
+        parent = f"tags.`mlflow.parentRunId` = '{benchmark.run_id}'"
+        where = f"{parent} and attributes.status = 'RUNNING'"
+        for run in self._search([benchmark.experiment_id], where):
+            self.end(run.info.run_id, "KILLED")
 
     def _add_provenance(self, benchmark: Benchmark, provenance: Mapping[str, Any]) -> None:
-        tags = self.client.get_run(benchmark.run_id).data.tags
-        session = int(tags.get("bench.sessions", 0)) + 1
+        run = self.client.get_run(benchmark.run_id)
+        session = int(run.data.tags.get("bench.sessions", 0)) + 1
         text = json.dumps(dict(provenance), indent=1, default=str)
-        self._put(benchmark.run_id, {f"provenance/{session:04d}.json": text})
-        self.client.set_tag(benchmark.run_id, "bench.sessions", str(session))
+        files = {f"provenance/{session:04d}.json": text}
+        self._put(run, files, tags={"bench.sessions": str(session)})
 
-    def _put(self, run_id: str, files: Mapping[str, str]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, text in files.items():
-                path = Path(folder) / name
+    def _put(
+        self, run: Run, files: Mapping[str, str], tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Write texts of the parent run, their digests, and then the tags that point to them."""
+        digests = {}
+        with tempfile.TemporaryDirectory() as name:
+            for artifact, text in files.items():
+                path = Path(name) / artifact
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, "utf-8")
-            self.client.log_artifacts(run_id, folder)
+                path.write_text(storable(text), "utf-8")
+                digests[_digest_tag(artifact)] = artifacts.sha256(path)
+            self._put_files(run, Path(name))
+        self.log(run.info.run_id, tags={**digests, **(tags or {})})
+
+    def _put_files(self, run: Run, folder: Path) -> None:
+        root = database.file_path(run.info.artifact_uri)
+        if root is None:
+            self.client.log_artifacts(run.info.run_id, str(folder))
+            return
+        try:
+            artifacts.put(folder, root)
+        except OSError as error:
+            raise _refusal(error, self.uri, self.folder) from error
+
+    # What the recorder writes; each of these may be called again after it failed.
+
+    def start(self, benchmark: Benchmark, key: TrialKey, provenance: Mapping[str, Any]) -> Run:
+        """Create the run of a trial and return it."""
+        tags = {
+            "bench.kind": "trial",
+            "bench.benchmark": benchmark.benchmark_id,
+            "bench.trial": benchmark.plan.trial_digest(key),
+            "mlflow.parentRunId": benchmark.run_id,
+            "arm": key.arm,
+            "seed": str(key.seed),
+            **_source_tags(provenance),
+        }
+        return self.client.create_run(benchmark.experiment_id, tags=tags, run_name=key.run_name)
+
+    def describe(self, run: Run, plan: Plan, key: TrialKey) -> None:
+        """Say what a run trains: arm, seed, settings, data."""
+        params = {"arm": key.arm, "seed": key.seed, **plan.arms[key.arm]}
+        self._batches(run.info.run_id, [], _params(params), {})
+        self.client.log_inputs(run.info.run_id, [_dataset(plan)])
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Measured] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write metrics and tags of a run."""
+        self._batches(run_id, [Metric(*item) for item in metrics], [], tags or {})
+
+    def _batches(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Sequence[Param],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Write through `log_batch`, which takes 1,000 metrics and 100 params at a time."""
+        for i in range(max(-(-len(metrics) // 800), -(-len(params) // 90), 1)):
+            self.client.log_batch(
+                run_id,
+                metrics=metrics[800 * i : 800 * (i + 1)],
+                params=params[90 * i : 90 * (i + 1)],
+                tags=[RunTag(k, storable(v)) for k, v in tags.items()] if i == 0 else (),
+            )
+
+    def put(self, run: Run, folder: Path) -> None:
+        """Give a run the files of a folder."""
+        self._put_files(run, folder)
+
+    def end(self, run_id: str, status: RunStatus) -> None:
+        """Set the status of a run: the last thing that is written of it."""
+        self.client.set_terminated(run_id, status)
+
+    def supersede(self, old: Child) -> None:
+        """Keep the run that --redo replaced, marked, once the new one is safe."""
+        self.client.set_tag(old.run.info.run_id, "bench.superseded", "true")
+
+    def settle(self) -> None:
+        """Let the database's file alone hold everything, for whoever copies it."""
+        if self.database is not None:
+            database.checkpoint(self.database)
 
     def publish(
         self,
@@ -543,194 +662,22 @@ class Store:
         note: str,
     ) -> None:
         """Put a report on the parent run, so that the runs table sorts by result."""
-        self._put(benchmark.run_id, files)
         stamp = int(time.time() * 1000)
-        self.client.log_batch(
-            benchmark.run_id,
-            metrics=[Metric(k, v, stamp, 0) for k, v in metrics.items() if v is not None],
-            tags=[RunTag(k, v) for k, v in {**tags, "mlflow.note.content": note}.items()],
-        )
+        run_id = benchmark.run_id
+        self._put(self.client.get_run(run_id), files)
+        numbers = [(k, v, stamp, 0) for k, v in metrics.items() if v is not None]
+        self.log(run_id, numbers, tags={**tags, "mlflow.note.content": note})
+        self.settle()
 
     def share_views(self, benchmark: Benchmark, views: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep states of the runs table where MLflow's own "share" button keeps them."""
-        try:
-            for key, state in views.items():
-                tag = f"mlflow.sharedViewState.{key}"
-                self.client.set_experiment_tag(benchmark.experiment_id, tag, json.dumps(state))
-        except MlflowException as error:
-            raise StoreTrouble(
-                f"the store {redacted(self.uri)} refused to be written.", facts=[_first_line(error)]
-            ) from error
+        for key, state in views.items():
+            tag = f"mlflow.sharedViewState.{key}"
+            self.client.set_experiment_tag(benchmark.experiment_id, tag, json.dumps(state))
 
 
-class Recorder:
-    """Writes one benchmark from one background thread; nothing else writes while it lives."""
-
-    def __init__(self, store: Store, benchmark: Benchmark, provenance: Mapping[str, Any]) -> None:
-        self.store = store
-        self.benchmark = benchmark
-        self.finished = store.finished(benchmark)
-        self.diverged = store.diverged(benchmark)
-        self._client = store.client
-        self._commit = str(provenance.get("commit") or "")
-        self._source_tags = _source_tags(provenance)
-        self._queue: queue.Queue[dict[str, Any] | Result | None] = queue.Queue()
-        self._runs: dict[Attempt, str] = {}  # in training
-        self._ended: set[Attempt] = set()  # a late message must not bring a run back to life
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._write, name="mlflow-writer", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close("FINISHED" if kind is None else "KILLED")
-
-    def known_values(self, metric: str) -> dict[TrialKey, float]:
-        """Return the recorded values of the plan's metric, for the progress display."""
-        logged = metric if metric not in METRICS else f"test/{metric}"
-        return {
-            key: child.run.data.metrics[logged]
-            for key, child in self.finished.items()
-            if logged in child.run.data.metrics
-        }
-
-    def deliver(self, message: dict[str, Any]) -> None:
-        """Take a worker's message (its next epoch); returns at once."""
-        if message["type"] == "epoch":
-            self._queue.put(message)
-
-    def record(self, result: Result) -> None:
-        """Take a finished or failed trial; returns at once."""
-        self._queue.put(result)
-
-    def check(self) -> None:
-        """Raise what went wrong while writing, if anything did."""
-        if self._error is not None:
-            raise StoreTrouble(
-                f"the store {redacted(self.store.uri)} could not be written.",
-                facts=[_first_line(self._error), "Finished runs that were recorded are kept."],
-                fix="mend the store, then the same command: it goes on where it stopped",
-            ) from self._error
-
-    def close(self, status: RunStatus = "FINISHED") -> None:
-        """Write everything that was taken, then end the parent run."""
-        self._queue.put(None)
-        self._thread.join()
-        with suppress(MlflowException):
-            for run_id in self._runs.values():  # in training when we were stopped
-                self._client.set_terminated(run_id, "KILLED")
-            self._client.set_terminated(self.benchmark.run_id, status)
-        if status == "FINISHED":
-            self.check()
-
-    def _write(self) -> None:
-        """Collect for a second, write, repeat: live in the UI, at a few calls a second."""
-        open_end = True
-        while open_end:
-            items = [self._queue.get()]
-            deadline = time.monotonic() + FLUSH_S
-            while items[-1] is not None and (left := deadline - time.monotonic()) > 0:
-                with suppress(queue.Empty):
-                    items.append(self._queue.get(timeout=left))
-            open_end = items[-1] is not None
-            if self._error is None:
-                try:
-                    self._flush([item for item in items if item is not None])
-                except Exception as error:  # shown by the main thread's next `check`
-                    self._error = error
-
-    def _flush(self, items: Iterable[dict[str, Any] | Result]) -> None:
-        rows: dict[Attempt, list[dict[str, float]]] = defaultdict(list)
-        for item in items:
-            if isinstance(item, dict):
-                attempt = TrialKey(item["arm"], item["seed"]), int(item["attempt"])
-                rows[attempt].append(item["row"])
-                continue
-            rows.pop((item.key, item.attempt), None)  # the whole history comes with the result
-            self._finish(item)
-        for attempt, epochs in rows.items():
-            if attempt not in self._ended:
-                self._batch(self._run(attempt), metrics=_metrics(epochs))
-
-    def _run(self, attempt: Attempt) -> str:
-        """Return the run of a trial in training, creating it on its first sign of life."""
-        key = attempt[0]
-        if attempt not in self._runs:
-            plan = self.benchmark.plan
-            tags = {
-                "bench.kind": "trial",
-                "bench.benchmark": plan.benchmark_id,
-                "bench.trial": plan.trial_digest(key),
-                "mlflow.parentRunId": self.benchmark.run_id,
-                "arm": key.arm,
-                "seed": str(key.seed),
-                **self._source_tags,
-            }
-            run = self._client.create_run(
-                self.benchmark.experiment_id, tags=tags, run_name=key.run_name
-            )
-            self._runs[attempt] = run.info.run_id
-            params = {"arm": key.arm, "seed": key.seed, **plan.arms[key.arm]}
-            self._batch(run.info.run_id, params=_params(params))
-            self._client.log_inputs(run.info.run_id, [_dataset(plan)])
-        return self._runs[attempt]
-
-    def _finish(self, result: Result) -> None:
-        """Write history, artifacts, tags and, last of all, the status."""
-        attempt = result.key, result.attempt
-        run_id = self._run(attempt)
-        tags = {
-            "bench.device": result.device,
-            "bench.threads": str(result.threads),
-            "bench.duration_s": repr(result.duration_s),
-            "bench.environment": json.dumps(
-                {**result.environment, "commit": self._commit}, sort_keys=True
-            ),
-        }
-        metrics = _metrics(result.epochs)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            tags["bench.sha256"] = json.dumps(artifacts.write(folder, result))
-            if isinstance(result, Success):
-                stamp = int((result.started_at + result.duration_s) * 1000)
-                scores = artifacts.final_scores(result)
-                metrics += [Metric(name, value, stamp, 0) for name, value in scores.items()]
-            else:
-                tags |= {"bench.failure": result.code, "bench.reason": result.what[:4000]}
-            if any(folder.iterdir()):
-                self._client.log_artifacts(run_id, name)
-        self._batch(run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items()])
-        status: RunStatus = "FINISHED" if isinstance(result, Success) else "FAILED"
-        self._client.set_terminated(run_id, status)
-        self._ended.add(attempt)
-        del self._runs[attempt]
-        if isinstance(result, Success):
-            self._supersede(result.key)
-
-    def _supersede(self, key: TrialKey) -> None:
-        """Keep the run that --redo replaced, marked, once the new one is safe."""
-        old = self.finished.get(key)
-        if old is not None:
-            self._client.set_tag(old.run.info.run_id, "bench.superseded", "true")
-
-    def _batch(
-        self,
-        run_id: str,
-        *,
-        metrics: Sequence[Metric] = (),
-        params: Sequence[Param] = (),
-        tags: Sequence[RunTag] = (),
-    ) -> None:
-        """Write through `log_batch`, which takes 1,000 metrics and 100 params at a time."""
-        for i in range(max(-(-len(metrics) // 800), -(-len(params) // 90), 1)):
-            self._client.log_batch(
-                run_id,
-                metrics=metrics[800 * i : 800 * (i + 1)],
-                params=params[90 * i : 90 * (i + 1)],
-                tags=tags if i == 0 else (),
-            )
+def _make_tables(uri: str) -> None:
+    MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
 # -- what a run holds ------------------------------------------------------------------------
@@ -746,6 +693,21 @@ _EXTRA_COLUMNS = (
 )
 
 
+def _key(tags: Mapping[str, str], run_id: str) -> TrialKey:
+    try:
+        return TrialKey(tags["arm"], int(tags["seed"]))
+    except (KeyError, ValueError) as error:
+        raise Damaged(
+            f"MLflow run {run_id} no longer says which arm and seed it is.",
+            facts=["Its tags arm and seed were changed."],
+            fix="restore them, or delete that run: bench ui",
+        ) from error
+
+
+def _who(key: TrialKey) -> str:
+    return f"seed {key.seed:02d}, {key.arm},"
+
+
 def _current(runs: Sequence[Child]) -> Child | None:
     """Choose the run that stands for a trial: the latest finished, else the latest failed."""
     for wanted in ("FINISHED", "FAILED", "RUNNING"):
@@ -757,6 +719,23 @@ def _current(runs: Sequence[Child]) -> Child | None:
         if found:
             return found[-1]
     return None
+
+
+def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -> None:
+    """Refuse to go on without a finished run that was deleted, unless another stands for it."""
+    if current is None and any(child.status == "FINISHED" for child in runs if child.deleted):
+        raise Damaged(f"the run of {_who(key)} was deleted in MLflow.")
+
+
+def _all_damaged(damaged: Mapping[TrialKey, Damaged], name: str) -> Damaged:
+    """Return one refusal for all damaged runs, with the command that mends them."""
+    first, *others = damaged.values()
+    repeats = [word for key in damaged for word in ("--redo", f"{key.seed}:{key.arm}")]
+    return Damaged(
+        first.what,
+        facts=[*first.facts, *(f"And {other.what}" for other in others)],
+        fix=f"restore it, or {shlex.join(['bench', 'run', name, *repeats])}",
+    )
 
 
 def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> dict[str, Any]:
@@ -783,17 +762,16 @@ def _no_epochs() -> pd.DataFrame:
     return pd.DataFrame({"arm": [], "seed": [], "epoch": []})
 
 
-def _metrics(epochs: Iterable[Mapping[str, float]]) -> list[Metric]:
-    return [
-        Metric(name, value, int(row["time"] * 1000), int(row["epoch"]))
-        for row in epochs
-        for name, value in row.items()
-        if name not in ("epoch", "time")
-    ]
+def _digest_tag(artifact: str) -> str:
+    return f"bench.sha256/{artifact}"
 
 
 def _params(values: Mapping[str, Any]) -> list[Param]:
-    return [Param(str(k)[:250], str(v)[:5000]) for k, v in values.items() if v is not None]
+    return [
+        Param(str(k)[:250], storable(redacted(str(v)))[:5000])
+        for k, v in values.items()
+        if v is not None
+    ]
 
 
 def _dataset(plan: Plan) -> DatasetInput:
@@ -825,39 +803,6 @@ def _source_tags(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def _complete_seeds(plan: Plan, finished: Mapping[TrialKey, Any]) -> list[int]:
     return [s for s in plan.seeds if all(TrialKey(arm, s) in finished for arm in plan.arms)]
-
-
-# -- small things ----------------------------------------------------------------------------
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the file of an SQLite URI, absolute, or None for other stores."""
-    match = re.fullmatch(r"sqlite:///(.+)", uri)
-    return Path(match[1]).expanduser().absolute() if match else None
-
-
-def redacted(uri: str) -> str:
-    """Return a URI without the password it may hold."""
-    return re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:…@", uri)
-
-
-def _is_sqlite(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return handle.read(16) in (b"SQLite format 3\x00", b"")
-
-
-def _file_path(uri: str) -> Path | None:
-    parsed = urlparse(uri)
-    if parsed.scheme == "file":
-        path = unquote(parsed.path)
-        return Path(path.lstrip("/") if re.match(r"/[A-Za-z]:", path) else path)
-    return Path(uri) if parsed.scheme == "" else None
-
-
-def _safe(name: str) -> str:
-    """Turn any name into a file name."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80]
-    return plain or "unnamed"
 
 
 def _first_line(error: BaseException) -> str:

@@ -83,38 +83,11 @@ def test_no_secret_of_the_environment_is_recorded(
     assert "s3cret" not in text  # the diff too is only a digest
 
 
-def test_the_command_line_redacts_before_it_is_recorded(monkeypatch: pytest.MonkeyPatch):
-    from bench import cli
-
-    recorded: list[list[str]] = []
-
-    class Stop(Exception):
-        pass
-
-    def note(command: list[str], *rest: object) -> None:
-        recorded.append(command)
-        raise Stop
-
-    monkeypatch.setattr(provenance, "collect", note)
-    monkeypatch.setattr("bench.tracking.Store", lambda uri: None)
-    monkeypatch.setattr("bench.discover.file_of", lambda reference: Path("a.py"))
-    monkeypatch.setattr("sys.argv", ["bench", "run", "--store", "postgresql://me:s3cret@host/db"])
-    session = cli._Session("postgresql://me:s3cret@host/db", quiet=True)
-    found = type("F", (), {"reference": "a.py"})()
-    with pytest.raises(Stop):
-        session.train(
-            found,
-            None,  # type: ignore[arg-type]
-            [],
-            folder=None,
-            retries=1,
-            timeout_s=None,
-            redo=frozenset(),
-            fresh=False,
-            blind=False,
-            notes=[],
-        )
-    assert recorded == [["bench", "run", "--store", "postgresql://me:…@host/db"]]
+def test_a_password_that_was_typed_is_not_recorded(repository: Path):
+    command = ["bench", "run", "--store", "postgresql://me:s3cret@host/db"]
+    facts = collect(command, repository / "a.py", cpu_slots(1))
+    assert facts["command"] == "bench run --store postgresql://me:***@host/db"
+    assert "s3cret" not in json.dumps(facts)
 
 
 def test_a_user_without_a_name_is_no_obstacle(monkeypatch: pytest.MonkeyPatch):

@@ -12,50 +12,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bench.discover import Discovered
-from bench.files import file_name, replace_text
+from bench.files import replace_text
 from bench.plan import Plan
 from bench.reporting import looker, markdown
 from bench.runner import Look
-
-HOSTILE = [
-    "../../etc/passwd", "/etc/passwd", "..", ".", "", " ", "a/b", "a\\b", "a b", "a-b", "A-B",
-    "con", "nul\x00", "ü", "ö", "x" * 300, "x" * 301, "-rf", "~", "$(rm -rf /)", "<script>",
-    "a\nb", "a\tb", "😀", "😁", "a-b-c8687a08", ".hidden", "a.", "a..", "%2e%2e",
-]  # fmt: skip
-
-
-# -- names -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_file_name_stays_in_its_folder(name: str, tmp_path: Path):
-    safe = file_name(name)
-    assert 0 < len(safe) <= 80 and safe.isascii() and not safe.startswith((".", "-"))
-    assert (tmp_path / safe).parent == tmp_path
-    (tmp_path / safe).mkdir()
-
-
-@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=90)))
-def test_a_file_name_has_only_safe_signs(name: str):
-    assert set(file_name(name)) <= set(
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-    )
-
-
-@given(st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=8)), max_size=40))
-def test_different_names_stay_different(names: list[str]):
-    assert len({file_name(name) for name in names}) == len(set(names))
-
-
-@given(st.text(max_size=30))
-def test_nobody_can_choose_the_name_that_another_name_is_given(name: str):
-    given_name = file_name(name)
-    assert given_name == name or file_name(given_name) != given_name
-
-
-def test_an_ordinary_name_is_left_alone():
-    assert file_name("label-smoothing_2.0") == "label-smoothing_2.0"
-
 
 # -- files -----------------------------------------------------------------------------------
 

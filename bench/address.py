@@ -1,0 +1,83 @@
+"""Address: which store is meant, where does it keep things here, and how is it shown safely?"""
+
+import os
+import re
+from pathlib import Path
+
+from analysis.errors import Refusal
+from bench.names import file_name
+
+DEFAULT = "sqlite:///mlruns/mlflow.db"
+SECRET = re.compile(r"(PASSW(OR)?D|PASSPHRASE|TOKEN|SECRET|API_?KEY|ACCESS_?KEY|CREDENTIALS?)$")
+
+
+class StoreTrouble(Refusal):
+    """A store that cannot be opened, read or written."""
+
+    code = "store"
+    exit_status = 4
+
+
+class StoreAway(StoreTrouble):
+    """A store that does not answer now and may later: a locked file, a server that is down."""
+
+
+def address(typed: str | None = None) -> str:
+    """Return the store's address: typed, else $MLFLOW_TRACKING_URI, else below this folder.
+
+    Raises
+    ------
+    StoreTrouble : neither an SQLite address nor a server's
+    """
+    uri = typed or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    database = database_of(uri)
+    if database is not None:
+        return f"sqlite:///{database}"
+    if not re.match(r"https?://|[a-z]+(\+[a-z0-9]+)?://", uri) or "\0" in uri:
+        raise StoreTrouble(
+            f'"{redacted(uri)}" is not a store.',
+            facts=["A store is sqlite:///FILE or the address of an MLflow server, http://…"],
+            fix=f"--store {DEFAULT}",
+        )
+    return uri
+
+
+def database_of(uri: str) -> Path | None:
+    """Return the file of an SQLite address, absolute, or None for other stores."""
+    match = re.fullmatch(r"sqlite:///([^\0]+)", uri)
+    return Path(match[1]).expanduser().absolute() if match else None
+
+
+def state_folder(uri: str) -> Path:
+    """Return where locks and results on their way are kept: beside the database.
+
+    A server's are in the user's cache, the same for every folder that bench is started in.
+    """
+    database = database_of(uri)
+    if database is not None:
+        return database.parent
+    from experiments.cache import cache_dir
+
+    return Path(cache_dir()) / "stores" / file_name(redacted(uri))
+
+
+def may_hold_runs(typed: str | None) -> bool:
+    """Tell at once, without MLflow, whether something may have been recorded there already."""
+    database = database_of(address(typed))
+    return database is None or database.exists()
+
+
+def redacted(text: str) -> str:
+    """Return a text without the passwords of its addresses and the secrets of the environment."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and SECRET.search(name.upper()):
+            text = text.replace(value, "***")
+    # user:password@, but not host:5000/path@2; then https://token@; then ?token=
+    text = re.sub(r"(://[^:/@\s]*):(?!\d+(?:[/?#\s]|$))\S*@", r"\1:***@", text)
+    text = re.sub(r"(https?://)[^:/@\s*]+@", r"\1***@", text)
+    return re.sub(
+        r"([?&][^=&\s]*(?:passw(?:or)?d|pwd|token|secret|key|sig(?:nature)?)=)[^&\s\"']+",
+        r"\1***",
+        text,
+        flags=re.IGNORECASE,
+    )

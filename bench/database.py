@@ -1,0 +1,125 @@
+"""Database: is this SQLite file a store of ours, is it whole, and does it know where it lies?"""
+
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock
+
+from bench.address import StoreTrouble
+from bench.names import file_name
+
+BUSY_S = 20.0  # as long as MLflow itself waits for another writer
+OURS = re.compile(r".+-[0-9a-f]{7}")  # the artifacts of one experiment, named by `artifact_folder`
+
+
+def prepare(database: Path, make_tables: Callable[[str], object], lock: Path) -> Path | None:
+    """Make a database that is not there yet, or see that this one can be used.
+
+    Parameters
+    ----------
+    database : the file
+    make_tables : lets MLflow make its tables in the database with this address
+    lock : a file beside it: of two processes that make one database, one waits
+
+    Returns
+    -------
+    the folder from which the store was moved here, or None
+
+    Raises
+    ------
+    StoreTrouble : no SQLite database, or another program's; it is left as it is
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        if database.exists() and database.stat().st_size:
+            _require_ours(database)
+            return _settle(database)
+        _make(database, make_tables)
+    return None
+
+
+def _make(database: Path, make_tables: Callable[[str], object]) -> None:
+    """Let it appear whole: one that was killed half-made could never be opened again."""
+    part = database.with_name(f".{database.name}.part")
+    part.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        made = Path(folder) / "mlflow.db"
+        make_tables(f"sqlite:///{made}")
+        with closing(sqlite3.connect(made)) as old, closing(sqlite3.connect(part)) as new:
+            old.backup(new)
+            new.execute("PRAGMA journal_mode=WAL")
+    os.replace(part, database)
+
+
+def _require_ours(database: Path) -> None:
+    with database.open("rb") as handle:
+        if handle.read(16) != b"SQLite format 3\x00":
+            raise _refused(f"{database} is not an SQLite database.")
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection:
+        tables = {row[0] for row in connection.execute("select name from sqlite_master")}
+    if tables and not {"experiments", "runs", "alembic_version"} <= tables:
+        some = ", ".join(sorted(map(str, tables))[:3])
+        raise _refused(f"{database} is another program's database (it holds {some}).")
+
+
+def _refused(what: str) -> StoreTrouble:
+    return StoreTrouble(what, facts=["It was left as it is."], fix="--store sqlite:///another.db")
+
+
+def artifact_folder(database: Path, experiment: str, benchmark_id: str) -> Path:
+    """Return where the files of a new experiment's runs go: beside the database."""
+    return database.parent / "artifacts" / f"{file_name(experiment)}-{benchmark_id[:7]}"
+
+
+def _settle(database: Path) -> Path | None:
+    """Correct the addresses of the artifacts, which MLflow stores in full, after a move."""
+    moved_from = None
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection, connection:
+        rows = connection.execute("select experiment_id, artifact_location from experiments")
+        for experiment, location in rows.fetchall():
+            old = file_path(location or "")
+            if old is None or old.parent.name != "artifacts" or not OURS.fullmatch(old.name):
+                continue
+            new = database.parent / "artifacts" / old.name
+            if old == new or not new.is_dir() or (old.exists() and old.samefile(new)):
+                continue
+            moved_from = old.parent.parent
+            connection.execute(
+                "update experiments set artifact_location = ? where experiment_id = ?",
+                (new.as_uri(), experiment),
+            )
+            connection.execute(
+                "update runs set artifact_uri = ? || substr(artifact_uri, ?)"
+                " where experiment_id = ? and substr(artifact_uri, 1, ?) = ?",
+                (new.as_uri(), len(location) + 1, experiment, len(location), location),
+            )
+    return moved_from
+
+
+def checkpoint(database: Path) -> None:
+    """Bring what SQLite keeps beside the file into it, so that the file alone is the store."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database, timeout=1)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def file_path(uri: str) -> Path | None:
+    """Return the folder of a file: address or plain path, or None for a server's."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        path = unquote(parsed.path)
+        return Path(path.lstrip("/") if re.match(r"/[A-Za-z]:", path) else path)
+    return Path(uri) if parsed.scheme == "" and uri else None
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the space that is left where a folder is, or will be."""
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    return shutil.disk_usage(there).free

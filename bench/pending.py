@@ -1,0 +1,170 @@
+"""Pending: which finished trials are safe on this disk, but not yet in the store?
+
+A result is kept here, whole and synced, before anybody is told that its run is over. Then a locked
+database, a server that is down or a killed process costs nothing: the next session under the
+benchmark's lock writes what is still here.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import artifacts
+from bench.address import redacted
+from bench.names import file_name, storable
+from bench.plan import TrialKey, digest
+from bench.work import Epochs, Result, Success
+
+Status = Literal["FINISHED", "FAILED"]
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+ENTRY, FILES, PART = "entry.json", "files", ".part-"
+DIGESTS, SEAL = "bench.sha256", "bench.seal"
+SEALED = (  # the tags that a report rests on
+    "bench.device",
+    "bench.threads",
+    "bench.duration_s",
+    "bench.environment",
+    "bench.failure",
+    "bench.reason",
+    DIGESTS,
+)
+MOST_REASON = 4000  # characters; an MLflow tag takes 8,000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One trial that is over, as the store will hold it."""
+
+    folder: Path
+    parent: str  # the benchmark's run
+    trial: str  # the trial's identity
+    key: TrialKey
+    attempt: int
+    status: Status
+    tags: Mapping[str, str]
+    scores: Mapping[str, float]
+    epochs: Epochs
+    ended_at: float
+
+    @property
+    def name(self) -> str:
+        """Unique: a run that carries it is this entry, written."""
+        return self.folder.name
+
+    @property
+    def files(self) -> Path:
+        """The folder of the run's artifacts."""
+        return self.folder / FILES
+
+    def forget(self) -> None:
+        """Remove it, once it is in the store."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -> Entry:
+    """Write a result whole or not at all, and only return when the disk has it.
+
+    Parameters
+    ----------
+    place : the benchmark's own folder of pending results
+    parent : the benchmark's run
+    trial : the trial's identity, Plan.trial_digest
+    commit : what the experiment's repository was at, for the run's environment
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=place, prefix=PART))
+    try:
+        (part / FILES).mkdir()
+        tags = _tags(result, artifacts.write(part / FILES, result), commit)
+        name = f"{time.time_ns():020d}-{result.key.seed}-{file_name(result.key.arm)}"
+        entry = Entry(
+            folder=place / name,
+            parent=parent,
+            trial=trial,
+            key=result.key,
+            attempt=result.attempt,
+            status="FINISHED" if isinstance(result, Success) else "FAILED",
+            tags=tags | {SEAL: seal(trial, tags)},
+            scores=artifacts.final_scores(result) if isinstance(result, Success) else {},
+            epochs=result.epochs,
+            ended_at=result.started_at + result.duration_s,
+        )
+        plain = {k: v for k, v in asdict(entry).items() if k != "folder"}
+        (part / ENTRY).write_text(json.dumps(plain), "utf-8")
+        for path in (*(part / FILES).iterdir(), part / ENTRY, part / FILES, part):
+            _sync(path)
+        os.replace(part, entry.folder)
+        _sync(place)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return entry
+
+
+def _tags(result: Result, digests: Mapping[str, str], commit: str) -> dict[str, str]:
+    environment = {**result.environment, "commit": commit}
+    tags = {
+        "bench.device": result.device,
+        "bench.threads": str(result.threads),
+        "bench.duration_s": repr(result.duration_s),
+        "bench.environment": json.dumps(environment, sort_keys=True),
+        DIGESTS: json.dumps(digests, sort_keys=True),
+    }
+    if not isinstance(result, Success):
+        reason = storable(redacted(result.what))[:MOST_REASON]
+        tags |= {"bench.failure": result.code, "bench.reason": reason}
+    return tags
+
+
+def seal(trial: str, tags: Mapping[str, str]) -> str:
+    """Return the digest of what a report rests on, so that an edit in the MLflow UI shows.
+
+    Parameters
+    ----------
+    trial : the trial's identity: a run whose arm or seed was changed has another one
+    tags : of the run; those that are not SEALED may change
+    """
+    return digest([trial, {name: tags[name] for name in SEALED if name in tags}])
+
+
+def waiting(place: Path) -> Iterator[Entry]:
+    """Yield what a session left behind, oldest first; call it under the benchmark's lock.
+
+    What the disk did not take whole before a loss of power is removed: it is trained again.
+    """
+    for folder in sorted(place.iterdir()) if place.is_dir() else ():
+        entry = None if folder.name.startswith(PART) else _read(folder)
+        if entry is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            yield entry
+
+
+def _read(folder: Path) -> Entry | None:
+    try:
+        plain: dict[str, Any] = json.loads((folder / ENTRY).read_text("utf-8"))
+        entry = Entry(folder=folder, key=TrialKey(**plain.pop("key")), **plain)
+        digests: dict[str, str] = json.loads(entry.tags[DIGESTS])
+        whole = entry.tags[SEAL] == seal(entry.trial, entry.tags) and all(
+            artifacts.sha256(entry.files / name) == sha for name, sha in digests.items()
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return entry if whole else None
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, has reached the disk."""
+    if os.name != "posix" and path.is_dir():  # other systems do not open folders
+        return
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
