@@ -482,10 +482,10 @@ class Findings:
                     "curves",
                     "gaps",
                     "classes",
-                    "run_calibration",
-                    "run_bins",
                 )
             },
+            "run_calibration": _columns(self.run_calibration),
+            "run_bins": _columns(self.run_bins),
             "pairs": plain(self.runs),
             "checks": plain(self.checks),
             "provenance": plain(dict(self.provenance)),
@@ -506,7 +506,7 @@ class Findings:
             raise DamagedReport(f"it holds no data of the schema {SCHEMA!r}.")
         try:
             return TypeAdapter(cls).validate_python(_flat(data))
-        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        except (ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
             facts = [] if not isinstance(error, ValidationError) else _first_error(error.errors())
             raise DamagedReport("its embedded data are not whole.", facts=facts) from None
 
@@ -522,7 +522,19 @@ def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
         **{key: data[key] for key in data if key not in ("plan", "experiment", "question")},
         "design": design,
         "runs": data["pairs"],
+        "run_calibration": _rows(data["run_calibration"]),
+        "run_bins": _rows(data["run_bins"]),
     }
+
+
+def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return rows of one kind as columns: hundreds of runs need not repeat every name."""
+    parts = [plain(row) for row in rows]
+    return {name: [part[name] for part in parts] for name in parts[0]} if parts else {}
+
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _first_error(errors: Sequence[Mapping[str, Any]]) -> list[str]:
