@@ -167,9 +167,13 @@ def test_the_same_findings_give_the_same_bytes(known):
     assert page.render(f, version="1") == page.render(f, version="1")
 
 
-def test_twenty_seeds_times_twenty_epochs_stay_small(simulate):
-    f = simulate(n_seeds=20, n_epochs=20, n_test=1000).findings()
-    assert len(page.render(f, version="0.1.0").encode()) < 400 * 1024
+@pytest.mark.parametrize(
+    ("seeds", "epochs", "page_kb", "json_kb"), [(20, 20, 400, 600), (200, 200, 2000, 600)]
+)
+def test_the_files_stay_small(simulate, seeds, epochs, page_kb, json_kb):
+    f = simulate(n_seeds=seeds, n_epochs=epochs, n_test=300).findings()
+    assert len(page.render(f, version="0.1.0").encode()) < page_kb * 1024
+    assert len(json.dumps(f.as_dict(), separators=(",", ":"))) < json_kb * 1024
 
 
 # -- no sentence contradicts a number ---------------------------------------------------------
