@@ -1,6 +1,6 @@
-"""Speed: how long do the analysis and `bench compare` take, and how much memory?
+"""Speed: how long do the analysis, `bench compare` and `bench report` take, and how much memory?
 
-``python tests/benchmarks/analysis_speed.py`` measures three cases, each three times in a process
+``python tests/benchmarks/analysis_speed.py`` measures four cases, each three times in a process
 of its own, and writes medians to `analysis_speed.md` beside this file. Nothing is asserted: times
 depend on the machine and on who else uses it.
 """
@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 REPEATS = 3
 MB = 1e6
+# As on a user's machine: Python keeps the bytecode of what it imported the first time.
+USUAL = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ CASES = [
     Case("study-20", "`study()`: 20 seeds × 2 arms × 10,000 images × 10 classes", 3.0, 1000.0),
     Case("study-200", "`study()`: 200 seeds × 2 arms × 10,000 images × 10 classes", 30.0),
     Case("compare", "`bench compare`: 1,000 pairs × 10 metrics, from the shell", 3.0),
+    Case(
+        "report",
+        "`bench report`: 20 seeds × 2 arms × 10,000 images × 10 classes, from the shell",
+        8.0,
+        1000.0,
+    ),
 ]
 
 
@@ -162,31 +170,79 @@ def write_scores(path: Path, *, pairs: int = 1000, metrics: int = 10) -> None:
 
 def measure_compare() -> Measured:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scores.csv"
-        write_scores(path)
-        bench = Path(sys.executable).with_name("bench")
-        words = [str(bench), "compare", str(path), "--arm", "arm", "--pair", "seed"]
+        write_scores(Path(folder) / "scores.csv")
+        words = ["compare", "scores.csv", "--arm", "arm", "--pair", "seed"]
         words += ["--baseline", "base", "--treatment", "new"]
         for i in range(10):
             words += ["--metric", f"metric_{i}"]
-        # As on a user's machine: Python keeps the bytecode of what it imported the first time.
-        usual = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        started = time.perf_counter()
-        child = subprocess.Popen(
-            words,
-            cwd=folder,
-            env=usual,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        output = child.stdout.read() if child.stdout else ""
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started
-        if child.returncode != 0:
-            raise SystemExit(f"bench compare ended with {child.returncode}:\n{output}")
-        return Measured(seconds, usage.ru_maxrss * 1024 / MB)
+        return measure_command(words, Path(folder))
+
+
+def measure_command(words: list[str], folder: Path) -> Measured:
+    """Time one `bench` command from the shell, start of Python included."""
+    bench = Path(sys.executable).with_name("bench")
+    started = time.perf_counter()
+    child = subprocess.Popen(
+        [str(bench), *words],
+        cwd=folder,
+        env=USUAL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output = child.stdout.read() if child.stdout else ""
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if child.returncode != 0:
+        raise SystemExit(f"bench {words[0]} ended with {child.returncode}:\n{output}")
+    return Measured(seconds, usage.ru_maxrss * 1024 / MB)
+
+
+# -- bench report, from the shell ---------------------------------------------------------------
+
+GUESSING = '''"""An experiment that trains nothing and predicts as a trained network would."""
+import numpy as np
+from bench import Experiment, Outcome, Predictions, Trial
+
+LABELS = {split: np.arange(size) % 10 for split, size in (("test", 10_000), ("validation", 1000))}
+
+
+def predictions(trial: Trial, split: str, draw: np.random.Generator) -> Predictions:
+    labels = LABELS[split]
+    hard = np.random.default_rng(1).normal(size=labels.size)
+    logits = draw.normal(size=(labels.size, 10))
+    logits[np.arange(labels.size), labels] += 3 + hard + trial.settings["gain"]
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return Predictions(log_p.astype(np.float32), labels)
+
+
+def train(trial: Trial) -> Outcome:
+    draw = trial.rng("init")
+    for epoch in range(20):
+        trial.log(epoch, {"train/loss": 1 / (epoch + 1), "val/accuracy": 0.8 + epoch / 1000})
+    return Outcome(test=predictions(trial, "test", draw),
+                   test_last=predictions(trial, "test", draw),
+                   validation=predictions(trial, "validation", draw), selected_epoch=19)
+
+
+EXPERIMENT = Experiment(
+    name="guessing",
+    question="Does the gain raise test accuracy?",
+    arms={"base": {"gain": 0.0}, "new": {"gain": 0.05}},
+    train=train,
+    margin=0.003,
+    claim=0.003,
+)
+'''
+
+
+def measure_report() -> Measured:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "guessing.py").write_text(GUESSING)
+        measure_command(["run", "guessing.py", "--seeds", "20", "--no-report", "-q"], folder)
+        return measure_command(["report", "guessing"], folder)
 
 
 # -- all of it -------------------------------------------------------------------------------------
@@ -195,6 +251,8 @@ def measure_compare() -> Measured:
 def repetition(case: Case) -> Measured:
     if case.name == "compare":
         return measure_compare()
+    if case.name == "report":
+        return measure_report()
     n_seeds = case.name.removeprefix("study-")
     done = subprocess.run(
         [sys.executable, __file__, "--child", n_seeds],
@@ -233,7 +291,7 @@ def page(found: dict[str, list[Measured]], load: tuple[float, float]) -> str:
         "",
         "Time of `study()` is without loading; its memory is the process's, with imports (numpy, "
         "scipy, pandas), the test predictions and 1,000 validation images a run. `bench compare` "
-        "is timed from the shell, start of Python included.",
+        "and `bench report` are timed from the shell, start of Python included.",
     ]
     return "\n".join(lines) + "\n"
 
