@@ -16,7 +16,6 @@ import pandas as pd
 from analysis.errors import BadPredictions
 from analysis.metrics import METRICS, Predictions, confidence, correct, ece
 from analysis.table import Split
-from bench.address import redacted
 from bench.names import storable
 from bench.work import Failure, Result, Success
 
@@ -37,9 +36,9 @@ def write(folder: Path, result: Result) -> dict[str, str]:
         _write_outcome(folder, result)
     digests = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     if result.log.strip():
-        (folder / LOG).write_text(storable(redacted(result.log)), "utf-8")
+        (folder / LOG).write_text(storable(result.log), "utf-8")
     if isinstance(result, Failure):
-        text = storable(redacted(result.traceback or result.what))
+        text = storable(result.traceback or result.what)
         (folder / TRACEBACK).write_text(text, "utf-8")
     return digests
 

@@ -397,7 +397,7 @@ class _Session:
             raise RuntimeError("a report was asked for before anything was recorded")
         try:
             silent = as_json and failures  # stdout is one object, and that is the error
-            return _report(self.store, benchmark, out=None, as_json=as_json, silent=silent)
+            return _report(self.store, benchmark, as_json=as_json, silent=silent)
         except BadTables:
             if failures:  # nothing to compare yet; the failures themselves are shown instead
                 return None
@@ -596,6 +596,23 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="(default: mlruns/reports/NAME)"),
     ] = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="LIST",
+            rich_help_panel=OUTPUT,
+            help="html, json, csv, md, tex, svg, png, or several of them.",
+        ),
+    ] = "html,json",
+    anonymous: Annotated[
+        bool,
+        typer.Option(
+            "--anonymous",
+            rich_help_panel=OUTPUT,
+            help="Hide users, hosts, paths and addresses, for double-blind review.",
+        ),
+    ] = False,
     open_it: Annotated[
         bool, typer.Option("--open", rich_help_panel=OUTPUT, help="Open it in the browser.")
     ] = False,
@@ -609,16 +626,32 @@ def report(
     """Rebuild the report of a recorded benchmark; trains nothing.
 
     \b
-      bench report                the latest benchmark
-      bench report digits         the latest one of an experiment
-      bench report --json         results.json on stdout
+      bench report                          the latest benchmark
+      bench report digits                   the latest one of an experiment
+      bench report --format csv --out DIR   every value, for your own analysis
+      bench report --format md,tex,png      tables and figures for a paper
+      bench report --json                   results.json on stdout
     """
+    from bench.files import parse_formats
     from bench.tracking import Store
 
-    words = _fail_words(fail_on)
+    words, wanted = _fail_words(fail_on), parse_formats(formats)
+    if open_it and "html" not in wanted:
+        raise Usage(
+            f"--open opens report.html, which --format {formats} does not write.",
+            fix=f"--format html,{','.join(wanted)} --open",
+        )
     place = _opened(Store(store), lambda text: print(text, file=sys.stderr))
     benchmark = place.benchmark(_experiment_name(name))
-    findings = _report(place, benchmark, out=out, as_json=as_json, open_it=open_it)
+    findings = _report(
+        place,
+        benchmark,
+        out=out,
+        formats=wanted,
+        anonymous=anonymous,
+        as_json=as_json,
+        open_it=open_it,
+    )
     _fail_if(findings, words)
 
 
@@ -626,26 +659,39 @@ def _report(
     store: "Store",
     benchmark: "Benchmark",
     *,
-    out: Path | None,
     as_json: bool,
-    open_it: bool = False,
     silent: bool = False,
+    open_it: bool = False,
+    out: Path | None = None,
+    formats: Sequence[str] | None = None,
+    anonymous: bool = False,
 ) -> "Findings":
-    from bench.reporting import find_out, write
+    """Write a report, and print what was found; without the page, where the files are."""
+    from bench.reporting import report
 
-    findings = find_out(store, benchmark)
-    written = write(store, benchmark, findings, out)
+    done = report(store, benchmark, out=out, formats=formats, anonymous=anonymous)
     if as_json and not silent:
-        print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
+        facts = {**done.findings.as_dict(), "files": [str(path) for path in done.paths]}
+        print(json.dumps(facts, allow_nan=False, indent=1))
     elif not silent:
-        from analysis.report.terminal import summary
+        if done.html is not None:
+            from analysis.report.terminal import summary
 
-        print(summary(findings, report=_shown(written.html), unicode=_unicode()))
-    if open_it:
-        import webbrowser
+            print(summary(done.findings, report=_shown(done.html), unicode=_unicode()))
+        named = () if done.html is None else ("report.html", "results.json")
+        for path in done.paths:
+            if path.name not in named:
+                print(_shown(path))
+    if open_it and done.html is not None:
+        _open(done.html)
+    return done.findings
 
-        webbrowser.open(written.html.as_uri())
-    return findings
+
+def _open(path: Path) -> None:
+    import webbrowser
+
+    if not webbrowser.open(path.absolute().as_uri()):
+        print(f"no browser could be opened; the report is {_shown(path)}", file=sys.stderr)
 
 
 def _shown(path: Path) -> str:
@@ -804,9 +850,9 @@ def compare(
         shown = None if out is None else _shown(out / "report.html")
         print(summary(findings, report=shown, unicode=_unicode()), flush=True)
     if out is not None:
-        from bench.files import write_report
+        from bench.files import REPORT, contents, write_files
 
-        write_report(findings, out)
+        write_files(out, contents(findings, REPORT))
     _fail_if(findings, words)
 
 
@@ -1089,6 +1135,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     from bench.address import redacted
+    from bench.names import printable
 
     if verbose:
         print(redacted("".join(traceback.format_exception(refusal))), end="", file=sys.stderr)
@@ -1097,7 +1144,7 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     if "--json" in words:
         error = {k: v and redacted(str(v)) for k, v in refusal.as_dict().items()}
         print(json.dumps({"error": error}, indent=1))
-    print(redacted(refusal.render()), file=sys.stderr)
+    print(printable(redacted(refusal.render())), file=sys.stderr)
     return refusal.exit_status
 
 

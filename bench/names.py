@@ -26,3 +26,8 @@ def file_name(name: str) -> str:
 def storable(text: str) -> str:
     """Return a text that every file and database takes: no half characters, no NUL."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows and does not obey: no escape sequences."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import artifacts
-from bench.address import redacted
 from bench.names import file_name, storable
 from bench.plan import TrialKey, digest
 from bench.work import Epochs, Result, Success
@@ -117,7 +116,7 @@ def _tags(result: Result, digests: Mapping[str, str], commit: str) -> dict[str, 
         DIGESTS: json.dumps(digests, sort_keys=True),
     }
     if not isinstance(result, Success):
-        reason = storable(redacted(result.what))[:MOST_REASON]
+        reason = storable(result.what)[:MOST_REASON]
         tags |= {"bench.failure": result.code, "bench.reason": reason}
     return tags
 

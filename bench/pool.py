@@ -22,7 +22,7 @@ from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
 from bench.devices import Slot
 from bench.plan import TrialKey
-from bench.work import Failure, Job, Result, read_tail, run_pack, start, warm
+from bench.work import Failure, Job, Result, read_tail, run_pack, start, too_slow, warm
 
 Message = dict[str, Any]
 
@@ -39,6 +39,7 @@ class Mailbox:
         self.deliver = deliver
         self._pack_of: dict[int, int] = {}  # worker pid to the pack it is training
         self._closed: list[int] = []  # worker pids in the order in which their lines broke
+        self.stuck: set[int] = set()  # workers that ended themselves: --timeout, and no way to stop
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -70,6 +71,8 @@ class Mailbox:
             if message["type"] == "start":
                 pid = int(message["pid"])
                 self._pack_of[pid] = int(message["pack"])
+            elif message["type"] == "stuck":
+                self.stuck.add(pid)
             self.deliver(message)
 
     def first_to_die(self) -> tuple[int, int] | None:
@@ -87,6 +90,7 @@ class Mailbox:
         """Start afresh with new workers."""
         self._pack_of.clear()
         self._closed.clear()
+        self.stuck.clear()
 
     def close(self) -> None:
         """Stop listening."""
@@ -248,14 +252,15 @@ class Pool:
         suspect = self._mailbox.first_to_die()
         guilty = [job for job in lost if suspect is None or job.pack == suspect[1]]
         log = read_tail(self._scratch / f"worker-{suspect[0]}.log") if suspect else ""
+        was_stuck = suspect is not None and suspect[0] in self._mailbox.stuck
         self._end_workers()
         self._mailbox.forget()
         self._executor = self._start()
         waiting.extendleft(sorted(lost, key=lambda job: -job.pack))
         for job in guilty:
             attempts[job.pack] += 1
-            failures = [_crashed(key, log, job.attempt) for key in job.keys]
-            if attempts[job.pack] <= self._retries:
+            failures = [_crashed(job, key, log, was_stuck=was_stuck) for key in job.keys]
+            if attempts[job.pack] <= self._retries and not was_stuck:
                 for failure in failures:
                     on_retry(failure)
             else:
@@ -290,15 +295,21 @@ class Pool:
         )
 
 
-def _crashed(key: TrialKey, log: str, attempt: int) -> Failure:
+def _crashed(job: Job, key: TrialKey, log: str, *, was_stuck: bool) -> Failure:
+    if was_stuck:
+        what, code = too_slow(job), "timeout"
+        fact = "It did not stop when it was asked to, so its process was ended."
+    else:
+        what, code = "the worker process died.", "crash"
+        fact = "Killed from outside (out of memory, a time limit) or crashed in compiled code."
     return Failure(
         key=key,
-        code="crash",
-        what="the worker process died.",
-        facts=("Killed from outside (out of memory, a time limit) or crashed in compiled code.",),
+        code=code,
+        what=what,
+        facts=(fact,),
         log=log,
-        attempt=attempt,
-        retryable=True,
+        attempt=job.attempt,
+        retryable=not was_stuck,
     )
 
 

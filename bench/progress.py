@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from analysis.format import Unit, duration, interval, number, suffix, value
 from analysis.metrics import METRICS
+from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.runner import Look
 from bench.work import Failure, Result
@@ -82,6 +83,9 @@ class Progress:
 
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
+
+    def notice(self, text: str) -> None:
+        """Something that the person who waits should know."""
 
     def end(self) -> None:
         """Nothing more will happen."""
@@ -161,6 +165,10 @@ class Plain(Progress):
         where = f"seed={failure.key.seed} arm={failure.key.arm}"
         self._line(f"run retried {where} error[{failure.code}] {_one_line(failure.what)}")
 
+    def notice(self, text: str) -> None:
+        """Something that the person who waits should know."""
+        self._line(text)
+
     def end(self) -> None:
         """Nothing more will happen."""
         self._closed.set()
@@ -191,17 +199,21 @@ class Live(Progress):
         """A trial is over."""
         super().result(result, value)
         if isinstance(result, Failure):
-            self._permanent(result, "failed")
+            self._failure(result, "failed")
 
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
-        self._permanent(failure, "is tried again")
+        self._failure(failure, "is tried again")
 
-    def _permanent(self, failure: Failure, what: str) -> None:
+    def _failure(self, failure: Failure, what: str) -> None:
+        whose = f"seed {failure.key.seed:02d}, {failure.key.arm}"
+        self.notice(f"{whose}, {what}: {_one_line(failure.what)}")
+
+    def notice(self, text: str) -> None:
+        """Something that the person who waits should know: it stays above the table."""
         from rich.text import Text
 
-        line = f"seed {failure.key.seed:02d}, {failure.key.arm}, {what}: {_one_line(failure.what)}"
-        self._console.print(Text(line, style="yellow"))
+        self._console.print(Text(text, style="yellow"))
 
     def end(self) -> None:
         """Nothing more will happen."""
@@ -303,7 +315,7 @@ def _metric_value(metric: str, x: float | None, unit: Unit) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return printable(" ".join(text.split()))[:200]
 
 
 def progress(*, quiet: bool, workers: int, blind: bool, stream: TextIO | None = None) -> Progress:

@@ -3,15 +3,16 @@
 import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
+from bench.address import redacted
 from bench.contract import Outcome
 from bench.devices import Slot
 from bench.discover import Discovered
@@ -43,6 +44,7 @@ class Look:
     stop: bool = False
 
 
+R = TypeVar("R", bound=Result)
 LookAt = Callable[[Sequence[Mapping[str, float]]], Look | None]
 
 
@@ -63,6 +65,9 @@ class Watcher(Protocol):
 
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
+
+    def notice(self, text: str) -> None:
+        """Something that the person who waits should know."""
 
     def end(self) -> None:
         """Nothing more will happen."""
@@ -138,12 +143,17 @@ def run(
             stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
             pool.listen(story.message)
             ending.patient = True
+
+            def check() -> None:
+                ending.check()
+                recorder.check()
+                story.tell_if_away()
+
             for results in pool.run(
-                left, stop=lambda: story.enough, on_retry=story.retry, check=ending.check
+                left, stop=lambda: story.enough, on_retry=story.retry, check=check
             ):
                 for result in results:
                     story.add(result)
-                recorder.check()
     lost = tuple(key for key in plan.trials() if key in recorder.diverged - options.redo)
     return Ran(recorder.benchmark, story.trained, tuple(story.failures), story.enough, lost)
 
@@ -195,6 +205,7 @@ class _Story:
         self.failures: list[Failure] = []
         self.trained = 0
         self.enough = False
+        self.told = False  # that the store is away
         self.values: dict[int, dict[str, float]] = {}
         for key, value in recorder.known_values(plan.metric).items():
             if key in self.settled:
@@ -205,14 +216,26 @@ class _Story:
         if message["type"] == "epoch":
             self.watcher.epoch(message)
 
+    def tell_if_away(self) -> None:
+        """Say once that the store is away, and once that it is back."""
+        away = self.recorder.away
+        if away is not None and not self.told:
+            kept = "finished runs are kept on this disk until it does"
+            self.watcher.notice(f"the store does not answer; {kept}. {away}")
+        elif away is None and self.told:
+            self.watcher.notice("the store answers again.")
+        self.told = away is not None
+
     def retry(self, failure: Failure) -> None:
         if failure.key not in self.settled:
+            failure = _without_secrets(failure)
             self.recorder.record(failure)
             self.watcher.retry(failure)
 
     def add(self, result: Result) -> None:
         if result.key in self.settled:  # trained again only because its pack was incomplete
             return
+        result = _without_secrets(result)
         self.recorder.record(result)
         if isinstance(result, Failure):
             self.failures.append(result)
@@ -233,6 +256,16 @@ class _Story:
             now = self.look(complete)
             self.enough = self.enough or (now is not None and now.stop)
             self.watcher.pair(seed, mine, now)
+
+
+def _without_secrets(result: R) -> R:
+    """Return a result whose texts, which a training wrote, hold no password of ours."""
+    texts: dict[str, Any] = {"log": redacted(result.log)}
+    if isinstance(result, Failure):
+        texts["what"] = redacted(result.what)
+        texts["facts"] = tuple(map(redacted, result.facts))
+        texts["traceback"] = redacted(result.traceback)
+    return replace(result, **texts)
 
 
 def value_of(outcome: Outcome, metric: str) -> float | None:

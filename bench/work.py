@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,8 @@ def start(
     """Take a free device, open the line to the parent, and live no longer than it does."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if os.name == "posix":
+        signal.signal(signal.SIGUSR2, _stop_if_late)
     connection = Client(address, authkey=authkey)
     log_path = Path(scratch) / f"worker-{os.getpid()}.log"
     _redirect_output(log_path)
@@ -154,16 +157,30 @@ def _watch(parent: int) -> None:
         time.sleep(0.5)
         if os.name == "posix" and os.getppid() != parent:
             os._exit(1)
-        deadline = _worker.deadline if _worker else None
-        if deadline is None:
+        worker = _worker
+        if worker is None or worker.deadline is None or main is None:
             continue
-        if time.monotonic() > deadline + GRACE_S:
+        if time.monotonic() > worker.deadline + GRACE_S:
+            _send(worker, {"type": "stuck", "pid": os.getpid()})
             os._exit(1)  # stuck in compiled code: only the end of the process stops it
-        if time.monotonic() > deadline and main is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(main), ctypes.py_object(TooSlow)
-            )
+        if time.monotonic() > worker.deadline:
+            _interrupt(main)
             time.sleep(1.0)
+
+
+def _interrupt(main: int) -> None:
+    """Raise TooSlow in the main thread; a signal reaches it in a sleep or a read too."""
+    if os.name == "posix":
+        signal.pthread_kill(main, signal.SIGUSR2)
+    else:
+        late = ctypes.py_object(TooSlow)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main), late)
+
+
+def _stop_if_late(number: int, frame: FrameType | None) -> None:
+    deadline = _worker.deadline if _worker else None
+    if deadline is not None and time.monotonic() > deadline:
+        raise TooSlow
 
 
 @lru_cache(maxsize=8)
@@ -262,9 +279,7 @@ class _Run:
         what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
         facts = error.facts if isinstance(error, Refusal) else ()
         if isinstance(error, TooSlow):
-            what = (
-                f"the training took longer than --timeout {(self.job.timeout_s or 0) / 60:g} min."
-            )
+            what = too_slow(self.job)
         return Failure(
             key=key,
             code=code,
@@ -297,6 +312,11 @@ class _Run:
             "attempt": self.job.attempt,
             "log": read_tail(self.worker.log_path, self.log_start),
         }
+
+
+def too_slow(job: Job) -> str:
+    """Say that a training used up its time."""
+    return f"the training took longer than --timeout {(job.timeout_s or 0) / 60:g} min."
 
 
 def read_tail(path: Path, start: int = 0) -> str:

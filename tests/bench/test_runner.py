@@ -52,6 +52,7 @@ class Recorder:
     recorded: list[Result] = field(default_factory=list)
     delivered: list[dict[str, Any]] = field(default_factory=list)
     closed: str | None = None
+    away: str | None = None
     trouble: Exception | None = None
 
     def __enter__(self) -> "Recorder":
@@ -162,6 +163,9 @@ class Watcher:
 
     def retry(self, failure: Failure) -> None:
         self.seen.append(("retry", failure.key))
+
+    def notice(self, text: str) -> None:
+        self.seen.append(("notice", text))
 
     def end(self) -> None:
         self.seen.append(("end",))
@@ -334,7 +338,8 @@ def test_failures_are_counted_recorded_and_stop_nothing(mine: Bench):
 def test_a_failure_that_is_tried_again_is_recorded_and_shown(mine: Bench):
     again = Failure(key=TrialKey("weak", 0), code="memory", what="MemoryError", retryable=True)
     ran = mine.run(retried=[again])
-    assert again in mine.recorded and ran.failures == ()
+    first = mine.recorded[0]
+    assert isinstance(first, Failure) and first.retryable and ran.failures == ()
     assert mine.watcher.of("retry") == [("retry", again.key)]
 
 
@@ -343,7 +348,8 @@ def test_an_innocent_companion_of_a_failed_pack_is_not_recorded_as_failed(mine: 
     mine.store.finished = {TrialKey("weak", 0): 0.1}
     again = Failure(key=TrialKey("weak", 0), code="crash", what="died", retryable=True)
     mine.run(retried=[again])
-    assert again not in mine.recorded and mine.watcher.of("retry") == []
+    assert all(isinstance(r, Success) for r in mine.recorded)
+    assert len(mine.recorded) == 5 and mine.watcher.of("retry") == []
 
 
 def test_a_store_that_fails_ends_the_run_and_its_workers(mine: Bench):
@@ -351,7 +357,7 @@ def test_a_store_that_fails_ends_the_run_and_its_workers(mine: Bench):
     with pytest.raises(RuntimeError, match="disk full"):
         mine.run()
     assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
-    assert mine.pool.closed >= 1 and len(mine.pool.jobs) == 1
+    assert mine.pool.closed >= 1 and mine.pool.jobs == []
     assert mine.watcher.of("end") == [("end",)]
 
 
@@ -437,3 +443,39 @@ def test_a_signal_while_nobody_checks_acts_at_once():
     with pytest.raises(runner.Terminated):
         runner.Ending()(signal.SIGTERM, None)
     runner.Ending().check()  # nobody asked: nothing happens
+
+
+# -- a store that is away, and secrets --------------------------------------------------------
+
+
+def test_that_the_store_is_away_and_back_is_said_once_each(mine: Bench):
+    reasons = iter([None, "no route", "no route", None, None, None])
+
+    def answer(key: TrialKey) -> Result:
+        assert mine.store.recorder is not None
+        mine.store.recorder.away = next(reasons)
+        return success(key)
+
+    mine.run(answer)
+    assert [text for _, text in mine.watcher.of("notice")] == [
+        "the store does not answer; finished runs are kept on this disk until it does. no route",
+        "the store answers again.",
+    ]
+
+
+def test_no_secret_that_a_training_writes_is_recorded_or_shown(
+    mine: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    said = "401 for hf_0123456789 at https://me:s3cret@host/x"
+
+    def answer(key: TrialKey) -> Result:
+        if key.arm == "weak":
+            return success(key, log=said)
+        how: dict[str, Any] = {"what": said, "facts": (said,), "traceback": said, "log": said}
+        return Failure(key=key, code="training", **how)
+
+    ran = mine.run(answer)
+    for result in [*mine.recorded, *ran.failures]:
+        assert "0123456789" not in repr(result) and "s3cret" not in repr(result)
+        assert "401 for *** at https://me:***@host/x" in result.log

@@ -1,6 +1,7 @@
 """Work and pool: real workers on tiny experiments, and everything that can go wrong in one."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from multiprocessing import AuthenticationError
+from multiprocessing import AuthenticationError, Pipe
 from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any, ClassVar
@@ -344,6 +345,45 @@ for epoch in itertools.count():
     assert isinstance(results[OFF], Success)
 
 
+def test_a_training_that_hangs_in_a_sleep_is_stopped_there(
+    run: Run, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+if trial.arm == "on":
+    time.sleep(600)
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    failure = run(found, timeout_s=0.3)[ON]
+    assert isinstance(failure, Failure) and failure.code == "timeout"
+    assert "time.sleep(600)" in failure.traceback and failure.duration_s < 5
+
+
+def test_a_training_that_cannot_be_stopped_has_timed_out_and_is_not_tried_again(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+import bench.work
+bench.work.GRACE_S = 0.2
+while trial.arm == "on":
+    try:
+        time.sleep(600)
+    except BaseException:
+        pass
+return Outcome(scores={"return": 1.0})
+"""
+    )
+    results = run(found, timeout_s=0.3)
+    failure = results[ON]
+    assert isinstance(failure, Failure) and isinstance(results[OFF], Success)
+    assert (failure.code, failure.retryable, failure.attempt) == ("timeout", False, 1)
+    assert failure.what == "the training took longer than --timeout 0.005 min."
+    assert failure.facts == ("It did not stop when it was asked to, so its process was ended.",)
+    assert heard.retries == []
+
+
 def test_a_training_that_swallows_every_exception_is_ended_with_its_process(
     scored: Callable[..., Discovered], monkeypatch: pytest.MonkeyPatch
 ):
@@ -356,12 +396,14 @@ def test_a_training_that_swallows_every_exception_is_ended_with_its_process(
         exits.append(status)
         raise Ended
 
-    worker = work._Worker(cpu_slots(1)[0], None, Path(), None, deadline=time.monotonic() - 99)  # type: ignore[arg-type]
+    here, there = Pipe()
+    worker = work._Worker(cpu_slots(1)[0], there, Path(), None, deadline=time.monotonic() - 99)
     monkeypatch.setattr(work, "_worker", worker)
     monkeypatch.setattr(work.os, "_exit", leave)
     with pytest.raises(Ended):
         work._watch(os.getppid())
     assert exits == [1]
+    assert json.loads(here.recv_bytes()) == {"type": "stuck", "pid": os.getpid()}
 
 
 # -- what goes wrong with a worker -----------------------------------------------------------
