@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     for name in names or [text]:
         if name not in FORMATS:
-            close = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.5)
-            near = OTHERWISE.get(name) or (close[0] if close else "html")
+            close = difflib.get_close_matches(name, (*FORMATS, *OTHERWISE), n=1, cutoff=0.5)
+            near = OTHERWISE.get(close[0], close[0]) if close else "html"
             raise BadFormat(
                 f'--format "{name}" is no format.',
                 facts=[f"Formats: {', '.join(FORMATS)}, or several as html,csv."],
@@ -59,7 +59,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 def contents(
     f: "Findings",
-    formats: tuple[str, ...],
+    formats: Sequence[str],
     *,
     tables: "Tables | None" = None,
     hide: Callable[[str], str] = str,
@@ -86,7 +86,7 @@ def contents(
     if "csv" in formats and tables is not None:
         files |= sheets.sheets(f, tables, hide)
     if "md" in formats:
-        trail = [(name, text) for name, text, _ in page.audit_trail(fitted(f))]
+        trail = [line[:2] for line in page.audit_trail(fitted(f)) if line[0] != "Settings"]
         files["results.md"] = markdown.results(f, trail=trail).encode()
     if "tex" in formats:
         files["results.tex"] = latex.results(f, version=__version__).encode()

@@ -11,7 +11,6 @@ import numpy as np
 
 from bench.files import REPORT, Files, contents, require_writable, write_files
 from bench.names import file_name
-from bench.provenance import user
 from bench.runner import Look
 from bench.tracking import Benchmark, Store
 
@@ -42,7 +41,7 @@ def report(
     benchmark: Benchmark,
     *,
     out: Path | None = None,
-    formats: tuple[str, ...] = REPORT,
+    formats: Sequence[str] | None = None,
     anonymous: bool = False,
 ) -> Reported:
     """Analyse a benchmark and write its report; page and JSON also go to the MLflow parent run.
@@ -51,9 +50,10 @@ def report(
     ----------
     store, benchmark : what is recorded, and where
     out : the folder to write to, by default the store's for this experiment
-    formats : some of bench.files.FORMATS
+    formats : some of bench.files.FORMATS, by default page and JSON
     anonymous : hide who made it, and where; such a report goes to its folder alone
     """
+    formats = formats or REPORT
     folder = out or store.folder / "reports" / file_name(benchmark.name)
     if anonymous and out is None:
         folder /= "anonymous"
@@ -160,11 +160,14 @@ def _earlier_looks(store: Store, benchmark: Benchmark) -> int:
 def _identifying(store: Store, benchmark: Benchmark) -> "dict[str, Kind]":
     """Return what was recorded, or is known here, about who made it and where."""
     known: dict[str, Kind] = {benchmark.run_id: "run"}
-    sessions = [*store.provenance(benchmark), {"user": user(), "host": socket.gethostname()}]
-    server = urlparse(store.uri).hostname
-    for session in [*sessions, {"host": server}]:
+    here = {"user": Path.home().name, "host": socket.gethostname()}
+    server = {"host": urlparse(store.uri).hostname}
+    for session in (*store.provenance(benchmark), here, server):
         host = str(session.get("host") or "")
-        known |= {str(session.get("user") or ""): "user", str(session.get("commit") or ""): "commit"}
+        known |= {
+            str(session.get("user") or ""): "user",
+            str(session.get("commit") or ""): "commit",
+        }
         known |= {host: "host", host.partition(".")[0]: "host"}
     folders = (store.folder, Path.cwd(), Path.home())
     return {**known, **{str(folder): "path" for folder in folders if len(folder.parts) > 1}}

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 from analysis.findings import Check, Findings, Treatment
 from analysis.report import words
-from analysis.report.display import fitted
-from analysis.report.tables import Cell, Row, Table, every
+from analysis.report.display import fitted, shortened
+from analysis.report.tables import Cell, Row, Table, every, varied
+
+MOST_NOTE = 3000  # signs after which a note names no further treatment; MLflow takes 5,000
+MOST_QUESTION = 200
 
 # What a Markdown reader would act on: marks, links, tags, entities, addresses, and what makes a
 # heading or a list of a line. Brackets around numbers and "p < 0.001" are left readable.
@@ -41,24 +44,25 @@ def _replaced(found: re.Match[str]) -> str:
             return sign
 
 
-def results(f: Findings, *, provenance: Sequence[tuple[str, str]]) -> str:
+def results(f: Findings, *, trail: Sequence[tuple[str, str]]) -> str:
     """Return results.md: verdict, numbers, checks, tables, the paragraph, where it comes from.
 
     Parameters
     ----------
     f : what `study` found
-    provenance : name and text of each line of the audit trail
+    trail : name and text of each line of the audit trail
     """
     f = fitted(f)
     blocks = [f"# {inert(words.question(f))}", inert(words.compared(f))]
     for c in f.comparisons:
+        blocks += [f"## {inert(c.treatment)}"] if len(f.comparisons) > 1 else []
         blocks += _answer(f, c)
     blocks += ["## Read before quoting", inert(words.checks_lede(f))]
     failed = [_check(check) for check in f.checks if check.state == "failed"]
     blocks += ["\n".join(failed)] if failed else []
     blocks += ["## Tables", *(table(t) for t in every(f)), "## Results paragraph"]
     blocks += [f"> {inert(words.paragraph(f, c))}" for c in f.comparisons]
-    lines = [f"- **{inert(name)}:** {inert(text)}" for name, text in provenance]
+    lines = [f"- **{inert(name)}:** {inert(text)}" for name, text in trail]
     blocks += ["## Where it comes from", "\n".join(lines)] if lines else []
     return "\n\n".join(blocks) + "\n"
 
@@ -66,8 +70,11 @@ def results(f: Findings, *, provenance: Sequence[tuple[str, str]]) -> str:
 def note(f: Findings) -> str:
     """Return the few lines that describe the parent run in MLflow."""
     f = fitted(f)
-    blocks = [f"**{inert(f.design.question)}**"]
-    for c in f.comparisons:
+    blocks = [f"**{inert(shortened(f.design.question, MOST_QUESTION))}**"]
+    for i, c in enumerate(f.comparisons):
+        if sum(map(len, blocks)) > MOST_NOTE:
+            blocks.append(f"{words.count(len(f.comparisons) - i, 'more treatment')} in the report.")
+            break
         blocks.append(headline(c))
         if c.verdict.word != "none":
             blocks.append(inert(_numbers(f, c)))
@@ -92,12 +99,13 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
         "How often it wins": words.wins_fact(f, c),
         "The cost": words.cost_fact(f, c),
         "Trust checks": words.trust_fact(f),
+        "What differs": ("", "; ".join(f"{key}: {old} → {new}" for key, old, new in varied(f, c))),
         "How far it reaches": ("", words.reach(f, c)),
     }
     lines = []
     for name, (head, tail) in facts.items():
         text = f"{head.rstrip('.')}. {tail}" if head else tail
-        lines.append(f"- **{name}:** {inert(text)}")
+        lines += [f"- **{name}:** {inert(text)}"] if text else []
     return [
         headline(c),
         inert(_numbers(f, c)),

@@ -13,16 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from analysis import format as form
 from analysis.figures import strip
 from analysis.figures.canvas import VERDICT_COLOUR
-from analysis.findings import Check, Findings, RunRow, Treatment
+from analysis.findings import Check, Findings, RunRow
 from analysis.report import latex, markdown, tables, words
 from analysis.report.display import fitted, shortened
 from analysis.report.pictures import draw
-from analysis.study import summary_settings
 
 HERE = Path(__file__).parent
 MOST_ROWS = 24  # of the running estimate
 MOST_TEXT = 4000  # characters of one line of the audit trail
-MOST_VALUE = 60  # characters of a setting's value, where it is shown as changed
 
 
 def render(f: Findings, *, version: str) -> str:
@@ -47,7 +45,7 @@ def render(f: Findings, *, version: str) -> str:
         ece=partial(_ece, f),
         kind=lambda c: VERDICT_COLOUR[c.verdict.word],
         strip=partial(strip.strip, f),
-        varied=partial(_varied, f),
+        varied=partial(tables.varied, f),
         notes=[str(note) for note in f.provenance.get("notes") or ()],
         severity=_severity,
         tables=tables,
@@ -61,7 +59,7 @@ def render(f: Findings, *, version: str) -> str:
         ),
         forest_row=lambda axis, row: strip.forest_row(axis, f, *row.span, main=row.main),
         thinned=_thinned,
-        provenance=_provenance(f),
+        provenance=audit_trail(f),
         run_note=_run_note,
         number=lambda x: form.number(x, unit),
         estimate=partial(words.estimate, f),
@@ -107,21 +105,6 @@ def _ece(f: Findings, arm: str) -> str:
     return form.value(row.ece, "fraction")
 
 
-def _varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
-    """Return the settings in which this treatment differs from the baseline."""
-    arms = f.design.arms
-    at = arms.index(c.treatment)
-    return [
-        (
-            shortened(key, MOST_VALUE),
-            shortened(values[0], MOST_VALUE),
-            shortened(values[at], MOST_VALUE),
-        )
-        for key, values in summary_settings(f.design)
-        if values[0] != values[at]
-    ]
-
-
 def _severity(check: Check) -> tuple[str, str]:
     if check.state == "passed":
         return "ok", "✓ Passed"
@@ -146,8 +129,8 @@ def _run_note(run: RunRow) -> str:
     return f"{run.status}: {run.note}" if run.note else run.status
 
 
-def _provenance(f: Findings) -> list[tuple[str, str, bool]]:
-    """Return the audit trail's lines: name, text, whether it is code."""
+def audit_trail(f: Findings) -> list[tuple[str, str, bool]]:
+    """Return what a reader needs to repeat or to doubt the result: name, text, whether code."""
     d, p, c = f.design, f.provenance, f.comparisons[0]
     done = sum(run.status == "finished" for run in f.runs)
     failed = sum(run.status == "failed" for run in f.runs)

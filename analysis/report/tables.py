@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from analysis import format as form
 from analysis.findings import Analysis, Findings, Primary, Secondary, Treatment
 from analysis.report import words
+from analysis.report.display import shortened
+from analysis.study import summary_settings
+
+MOST_VALUE = 60  # characters of a setting's value, where it is shown as changed
 
 Span = tuple[float | None, float | None, float | None]
 
@@ -47,6 +51,21 @@ def every(f: Findings) -> list[Table]:
     for c in f.comparisons:
         found += [t for t in (analyses(f, c), questions(f, c), secondary_outcomes(f, c)) if t]
     return found
+
+
+def varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
+    """Return the settings in which this treatment differs from the baseline."""
+    arms = f.design.arms
+    at = arms.index(c.treatment)
+    return [
+        (
+            shortened(key, MOST_VALUE),
+            shortened(values[0], MOST_VALUE),
+            shortened(values[at], MOST_VALUE),
+        )
+        for key, values in summary_settings(f.design)
+        if values[0] != values[at]
+    ]
 
 
 def primary_outcome(f: Findings) -> Table:

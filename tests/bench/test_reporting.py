@@ -1,20 +1,16 @@
 """Reporting: what a user typed stays text, and files are written whole or not at all."""
 
-import html
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from bench.discover import Discovered
-from bench.files import replace_text
+from bench.files import BadFormat, Unwritable, parse_formats, replace_bytes, require_writable
 from bench.plan import Plan
-from bench.reporting import looker, markdown
+from bench.reporting import looker
 from bench.runner import Look
 
 # -- files -----------------------------------------------------------------------------------
@@ -22,8 +18,8 @@ from bench.runner import Look
 
 def test_a_file_is_replaced_whole(tmp_path: Path):
     path = tmp_path / "new" / "report.html"
-    replace_text(path, "first")
-    replace_text(path, "zweite Größe")
+    replace_bytes(path, b"first")
+    replace_bytes(path, "zweite Größe".encode())
     assert path.read_text("utf-8") == "zweite Größe"
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     assert path.stat().st_mode & 0o777 == 0o644
@@ -33,31 +29,57 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "report.html"
-    replace_text(path, "old")
+    replace_bytes(path, b"old")
 
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UnicodeEncodeError):
-        replace_text(path, "half \udcff")
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        replace_text(path, "new")
+        replace_bytes(path, b"new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-# -- Markdown --------------------------------------------------------------------------------
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_analysis(tmp_path: Path):
+    require_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(Unwritable) as caught:
+            require_writable(folder)
+        assert caught.value.exit_status == 4
+        assert str(folder) in caught.value.what and "--out DIR" in str(caught.value.fix)
+    assert (tmp_path / "file").read_text() == "mine"
 
-MARKED = ["**bold**", "_a_", "`code`", "[x](javascript:alert(1))", "<script>alert(1)</script>",
-          "![i](http://x)", "# title", "- item", "+ item", "> quote", "a | b", "~~no~~", "&lt;",
-          "\\*", "***", "<!-- x -->", "$x$", "!", "* item"]  # fmt: skip
+
+# -- formats ---------------------------------------------------------------------------------
 
 
-@given(st.one_of(st.sampled_from(MARKED), st.text(max_size=60).filter(str.strip)))
-def test_what_a_user_typed_is_inert_in_a_note(text: str):
-    # As `note` uses it: inside a line of its own.
-    shown = MarkdownIt("commonmark").render(f"x {markdown(text)} x").strip()
-    assert html.unescape(shown) == f"<p>x {' '.join(text.split())} x</p>".replace("\0", "\ufffd")
+def test_formats_are_a_list_in_any_case_each_once():
+    assert parse_formats(" HTML,csv , csv,") == ("html", "csv")
+    assert parse_formats("png") == ("png",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        ("htm", "html"),
+        ("markdown", "md"),
+        ("LaTeX", "tex"),
+        ("pdff", "html"),
+        ("cvs", "csv"),
+        ("", "html"),
+        (",", "html"),
+        ("zzz", "html"),
+        ("html,jsonl", "json"),
+    ],
+)
+def test_an_unknown_format_names_the_nearest(typed: str, near: str):
+    with pytest.raises(BadFormat) as caught:
+        parse_formats(typed)
+    assert caught.value.render().startswith("error[format]: --format ")
+    assert caught.value.fix == f"--format {near}" and caught.value.exit_status == 2
+    assert "html, json, csv, md, tex, svg, png" in caught.value.facts[0]
 
 
 # -- the running interval --------------------------------------------------------------------
