@@ -1,9 +1,15 @@
-"""What all tests share: repeatable property tests, no caches of the user's, and a browser."""
+"""What all tests share: a small experiment, a command line, stores, and a browser."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -39,6 +45,136 @@ def _cache(factory: pytest.TempPathFactory) -> str:
     base = factory.getbasetemp() / "cache"
     base.mkdir(exist_ok=True)
     return str(base)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let MLflow's own models use what SQLAlchemy deprecates; it is not ours to mend."""
+    ignored = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
+    config.addinivalue_line("filterwarnings", ignored)
+
+
+# Two arms, 40 test images, a few epochs; `body` runs at the start of every training.
+TINY = '''"""A fast experiment."""
+import os, random, sys, time
+import numpy as np
+from bench import Experiment, Outcome, Predictions, Trial
+
+LABELS = np.arange(40) % 2
+
+
+def train(trial: Trial) -> Outcome:
+    {body}
+    noise = trial.rng("init").normal(size=40)
+    for epoch in range(trial.settings["epochs"]):
+        time.sleep(trial.settings["nap"])
+        trial.log(epoch, {{"train/loss": 1.0 / (epoch + 1), "val/accuracy": 0.5 + 0.01 * epoch}})
+    z = (2 * LABELS - 1) * trial.settings["strength"] + noise
+    log_p = np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=1)
+    return Outcome(test=Predictions(log_p, LABELS), facts={{"pid": os.getpid()}})
+
+
+EXPERIMENT = Experiment(
+    name={name!r},
+    question="Does more strength raise test accuracy?",
+    arms={{"weak": {{"strength": 0.5}}, "strong": {{"strength": 1.0}}}},
+    settings={{"epochs": 3, "nap": 0.0}},
+    train=train,
+    margin=0.02,
+    {extra}
+)
+'''
+
+
+@pytest.fixture(scope="session")
+def tiny_text() -> Callable[..., str]:
+    """Return what makes the source of a small experiment."""
+
+    def text(body: str = "pass", *, name: str = "tiny", extra: str = "") -> str:
+        return TINY.format(body=body.replace("\n", "\n    "), name=name, extra=extra)
+
+    return text
+
+
+@pytest.fixture(scope="session")
+def write_tiny(tiny_text: Callable[..., str]) -> Callable[..., Path]:
+    """Return what writes a small experiment into a folder; file names are used once a session."""
+    count = iter(range(10**6))
+
+    def write(folder: Path, body: str = "pass", *, name: str = "tiny", extra: str = "") -> Path:
+        path = folder / f"tiny_{next(count)}.py"
+        path.write_text(tiny_text(body, name=name, extra=extra))
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _modules_stay_apart() -> Any:
+    """Forget what `discover` put into sys.path and sys.modules."""
+    paths, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = paths
+    for name in set(sys.modules) - modules:
+        if name.startswith(("tiny_", "mine_")):
+            del sys.modules[name]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind: its exit status, stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON object on stdout."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def bench(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Return what runs a command line in this process, imports and all being paid already."""
+    from bench.cli import _run
+
+    def run(*words: object) -> Said:
+        typed = [str(word) for word in words]
+        monkeypatch.setattr(sys, "argv", ["bench", *typed])
+        capfd.readouterr()
+        status = _run(typed)
+        return Said(status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty MLflow database: making one takes seconds, copying it nothing."""
+    from bench.tracking import Store
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def copy_store(empty_database: Path) -> Callable[[Path], str]:
+    """Return what puts an empty store into a folder and gives its address."""
+
+    def copy(folder: Path) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / "mlflow.db"
+        with (
+            closing(sqlite3.connect(empty_database)) as old,
+            closing(sqlite3.connect(target)) as new,
+        ):
+            old.backup(new)
+        return f"sqlite:///{target}"
+
+    return copy
 
 
 @pytest.fixture(scope="module")
