@@ -131,6 +131,8 @@ class VarianceFinding:
     ms_seeds: float
     ms_examples: float
     ms_residual: float
+    width_with_twice_seeds: float  # of the interval, as a share of what it is
+    width_with_twice_examples: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +174,16 @@ class Secondary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedLook:
+    """One look of a group-sequential plan: its interval is as wide as the boundary asks."""
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnytimeFinding:
     """The anytime-valid interval at the last pair, and its path in plan order."""
 
@@ -180,6 +192,7 @@ class AnytimeFinding:
     e_value: float | None
     p_value: float | None
     looks: tuple[int, ...]
+    planned: tuple[PlannedLook, ...]  # of a group-sequential plan, those reached so far
     path: tuple[tuple[int, float, float | None, float | None], ...]  # n, mean, low, high
 
 
@@ -339,6 +352,19 @@ class RunBins:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """The spread that one source of randomness brings, the others pinned."""
+
+    source: str  # a stream's name; "all": nothing pinned
+    arm: str
+    treatment: str | None  # of the paired difference; None: of the arm's own values
+    n: int
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassRow:
     """Accuracy within one class of the test set; exploratory."""
 
@@ -429,6 +455,7 @@ class Findings:
     run_calibration: tuple[RunCalibration, ...] = ()
     run_bins: tuple[RunBins, ...] = ()
     classes: tuple[ClassRow, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
 
@@ -482,6 +509,7 @@ class Findings:
                     "curves",
                     "gaps",
                     "classes",
+                    "sources",
                 )
             },
             "run_calibration": _columns(self.run_calibration),

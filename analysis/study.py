@@ -32,6 +32,7 @@ from analysis.robustness import (
     other_words,
     worst_word,
 )
+from analysis.sources import ALL, source_rows
 from analysis.table import BadTables, Design, Tables, records
 from analysis.treatment import blocked, compare, metric_label
 
@@ -43,6 +44,7 @@ def study(
     design: Design,
     *,
     provenance: Mapping[str, Any] | None = None,
+    families: Mapping[str, Tables] | None = None,
     rng: np.random.Generator,
 ) -> Findings:
     """Analyse one benchmark.
@@ -52,6 +54,7 @@ def study(
     tables : everything recorded
     design : what was decided before the results, with its history
     provenance : what is known about code, data and machine; printed, and read by some checks
+    families : source of randomness to the runs in which it alone varied
     rng : for the noise floor, the resampling analyses and the calibration intervals
 
     Raises
@@ -98,6 +101,7 @@ def study(
         n_test=next((p.n_examples for p in pairs.values() if p.n_examples is not None), None),
         run_calibration=rows,
         run_bins=bins,
+        sources=source_rows({**families, ALL: tables}, design) if families else (),
         classes=class_rows(tables, design, pairs, facts.get("data") or {}),
         provenance=facts,
     )

@@ -4,6 +4,7 @@ The pairs are all that is read here: those of the tables, or those that `recompu
 report. Whatever a report prints of them can so be computed again without the predictions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ from analysis.findings import (
     ClaimFinding,
     EffectFinding,
     EquivalenceFinding,
+    PlannedLook,
     PowerFinding,
     Primary,
     Secondary,
@@ -52,9 +54,10 @@ from analysis.primary import (
     levels,
     primary,
     variance_floor,
+    verdict_interval,
 )
 from analysis.result import Comparison
-from analysis.sequential import anytime
+from analysis.sequential import anytime, planned_looks
 from analysis.table import Design
 from analysis.verdict import FEWEST_PAIRS, NO_SPREAD, Verdict, decide, headline
 
@@ -99,7 +102,7 @@ def compare(
         claim=claim(main, verdict),
         secondary=secondary,
         anytime=running,
-        sufficient=_sufficient(pairs, [n for n, *_ in running.path], *sums),
+        sufficient=_sufficient(pairs, _steps(running), *sums),
     )
 
 
@@ -313,7 +316,21 @@ def _variance(pairs: Paired) -> VarianceFinding | None:
         ms_seeds=found.ms_seeds,
         ms_examples=found.ms_examples,
         ms_residual=found.ms_residual,
+        width_with_twice_seeds=_narrowed(found, seeds=2),
+        width_with_twice_examples=_narrowed(found, examples=2),
     )
+
+
+def _narrowed(found: TwoWay, *, seeds: int = 1, examples: int = 1) -> float:
+    """Return the standard error with more seeds or examples, as a share of what it is now."""
+    n, width = found.n, found.n_examples
+    now, then = (
+        found.variance_seeds / (n * more)
+        + found.variance_examples / (width * wider)
+        + found.variance_residual / (n * more * width * wider)
+        for more, wider in ((1, 1), (seeds, examples))
+    )
+    return math.sqrt(then / now) if now > 0 else 1.0
 
 
 def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
@@ -322,7 +339,9 @@ def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
     try:
         now = _anytime_comparison(pairs, design, level)
     except UnusableRuns:
-        return AnytimeFinding(low=None, high=None, e_value=None, p_value=None, looks=looks, path=())
+        return AnytimeFinding(
+            low=None, high=None, e_value=None, p_value=None, looks=looks, planned=(), path=()
+        )
     path = []
     step_size = max(1, pairs.n // MOST_STEPS)  # a thousand seeds need no thousand points
     for n in sorted(range(pairs.n, 1, -step_size)):
@@ -338,8 +357,28 @@ def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
         e_value=evidence,
         p_value=now.p_value,
         looks=looks,
+        planned=_planned(pairs, design),
         path=tuple(path),
     )
+
+
+def _planned(pairs: Paired, design: Design) -> tuple[PlannedLook, ...]:
+    """Return the intervals of the planned looks reached so far; none but of a group plan."""
+    if design.stop != "group" or design.seeds_added_after_look:
+        return ()
+    level, _ = levels(design)
+    found = []
+    for n in sorted({look for look in planned_looks(len(design.seeds)) if look <= pairs.n}):
+        try:
+            at = verdict_interval(pairs.first(n), design, level=level)
+        except UnusableRuns:
+            continue
+        found.append(PlannedLook(n=n, mean=at.difference, low=at.low, high=at.high))
+    return tuple(found)
+
+
+def _steps(running: AnytimeFinding) -> list[int]:
+    return sorted({*(n for n, *_ in running.path), *(look.n for look in running.planned)})
 
 
 def _sufficient(

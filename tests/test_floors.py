@@ -81,6 +81,7 @@ COMPUTES = {
     "analysis.primary": 2,
     "analysis.protocol": 2,
     "analysis.robustness": 2,
+    "analysis.sources": 2,
     "analysis.treatment": 2,
     "analysis.recompute": 3,
     "analysis.study": 3,

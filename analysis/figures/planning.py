@@ -94,6 +94,12 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
         shown = [0.0, *mean[late], *low[late], *high[late]]
         if f.design.margin is not None:
             shown += [f.design.margin * factor, -f.design.margin * factor]
+        for look in c.anytime.planned:
+            if look.low is not None and look.high is not None:
+                ends = [look.low * factor, look.high * factor]
+                ax.plot([look.n, look.n], ends, color=INK, lw=1.2)
+                ax.plot([look.n, look.n], ends, "_", color=INK, ms=7)
+                shown += ends
         judged = c.verdict.word != "none"
         if judged and p.low is not None and p.high is not None and p.difference is not None:
             shown += [p.low * factor, p.high * factor]
@@ -117,6 +123,11 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
             caption=(
                 f"Line: running mean in plan order. Band: {level(p.level)} anytime-valid interval, "
                 "which stays honest however often one looks."
+                + (
+                    " Thin: the intervals of the planned looks, as wide as their boundary asks."
+                    if c.anytime.planned
+                    else ""
+                )
                 + (" Right: the verdict’s interval." if judged else "")
             ),
         )

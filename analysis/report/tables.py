@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from analysis import format as form
+from analysis import sources
 from analysis.findings import Analysis, Findings, Primary, Secondary, Treatment
 from analysis.report import words
 from analysis.report.display import shortened
@@ -260,3 +261,63 @@ def _secondary(s: Secondary, *, judged: bool) -> Row:
 def _direction(s: Secondary) -> str:
     side = {True: "higher is better", False: "lower is better", None: "no direction declared"}
     return side[s.higher_is_better] + (", nats" if s.unit == "nats" else "")
+
+
+# -- exploratory --------------------------------------------------------------------------------
+
+
+def classes(f: Findings, c: Treatment) -> Table | None:
+    """Return table 5: accuracy within each class of the test set."""
+    found = [row for row in f.classes if row.treatment == c.treatment]
+    if not found:
+        return None
+    rows = []
+    for k in found:
+        texts = (
+            f"{k.n_examples:,}",
+            form.value(k.baseline, "fraction"),
+            form.value(k.treated, "fraction"),
+            form.difference(k.difference, "fraction"),
+        )
+        p = Cell(text=form.p_value(k.p_adjusted), title=words.p_title(k.p_adjusted))
+        row = _row(Cell(text=k.label), texts)
+        rows.append(replace(row, cells=(*row.cells, p)))
+    names = ("Test examples", f.design.baseline, c.treatment, "Difference", "p, adj.")
+    return Table(
+        number=5,
+        of=c.treatment if len(f.comparisons) > 1 else "",
+        caption="Accuracy within each class",
+        note=words.classes_note(f, c),
+        columns=(("Class", False), *((name, True) for name in names)),
+        rows=tuple(rows),
+    )
+
+
+def spread_by_source(f: Findings) -> Table | None:
+    """Return table 7: what each source of randomness brings; None where none varied alone."""
+    if not f.sources:
+        return None
+    unit = f.measure.unit
+    rows = []
+    for r in f.sources:
+        of = f"{r.treatment} \u2212 {r.arm}" if r.treatment else r.arm
+        limits = form.NONE
+        if r.low is not None and r.high is not None:
+            limits = f"{form.spread(r.low, unit)} to {form.spread(r.high, unit)}"
+        name = Cell(text=r.source, note=sources.question(r.source))
+        row = _row(name, (of, str(r.n), form.spread(r.sd, unit), limits))
+        rows.append(replace(row, main=r.source == sources.ALL))
+    return Table(
+        number=7,
+        caption="Spread by source of randomness",
+        note="SD over seeds with 95% limits (chi-square, for normal values). One source varies, "
+        "the others are pinned to one seed; the last rows vary all.",
+        columns=(
+            ("What varies", False),
+            ("Of", False),
+            ("Seeds", True),
+            ("SD", True),
+            ("95% limits", True),
+        ),
+        rows=tuple(rows),
+    )

@@ -19,6 +19,7 @@ from analysis.format import (
     suffix,
     value,
 )
+from analysis.sources import ALL
 from analysis.verdict import FEWEST_PAIRS
 
 METHOD = {
@@ -461,6 +462,32 @@ def calibration_lede(f: Findings, c: Treatment) -> str:
     gap = value(abs(row.gap), "fraction").rstrip("%")
     name = sentence(c.treatment)
     return f"{head}. {name} is {lean} by {gap} pp on average (confidence minus accuracy)."
+
+
+def what_narrows(f: Findings, c: Treatment) -> str:
+    """Return what twice the seeds or twice the test images would do to the interval."""
+    v = c.variance
+    if v is None or _scope(f, c) == "seeds":
+        return ""
+    seeds, examples = v.width_with_twice_seeds, v.width_with_twice_examples
+    more = "seeds" if seeds < examples else "test examples"
+    return (
+        f"Twice the seeds would narrow the interval to about {seeds:.0%} of its width, twice the "
+        f"test examples to {examples:.0%}: more {more} help more."
+    )
+
+
+def sources_lede(f: Findings) -> str:
+    """Return which source of randomness spreads the paired difference most."""
+    rows = [r for r in f.sources if r.treatment == f.design.treatments[0] and r.sd is not None]
+    alone = [r for r in rows if r.source != ALL]
+    if not alone:
+        return ""
+    top = max(alone, key=lambda r: r.sd or 0.0)
+    return (
+        f"Of the sources that varied alone, {top.source} spreads the paired difference most: "
+        f"SD {spread(top.sd, f.measure.unit)} over {count(top.n, 'seed')}."
+    )
 
 
 def classes_note(f: Findings, c: Treatment) -> str:
