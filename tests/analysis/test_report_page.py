@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from analysis.format import decimals, scale
-from analysis.report import page
+from analysis.report import page, words
 from analysis.report.display import NAME, fitted, printable
 
 FORBIDDEN = ("significant", "trend", "marginal", "sota")
@@ -90,7 +90,7 @@ def agrees(shown, x, unit):
 def section(html, c, f):
     """Return the text of one treatment's verdict block."""
     start = html.index('<section class="verdict"')
-    blocks = re.split(r'(?=<div class="(?:better|worse|equal|open|none)(?: multi)?">)',
+    blocks = re.split(r'(?=<div class="(?:better|worse|equal|open|none)(?: multi)?"(?: id="t\d+")?>)',
                       html[start : html.index('<section id="checks">')])  # fmt: skip
     return Reader(blocks[1 + f.design.treatments.index(c.treatment)]).text
 
@@ -361,6 +361,17 @@ def test_counts_agree_with_their_nouns(rendered, page_case):
     )
     assert wrong == []
     assert not re.search(r"\.\.|,,|(?<!train)\(\)", read.text)
+
+
+def test_several_treatments_open_with_one_overview(rendered):
+    f, html, _ = rendered("three_treatments")
+    start = html.index('<section class="verdict"')
+    shown = Reader(html[start : html.index('<div class="', html.index("</table>", start))]).text
+    assert "Of 3 treatments, 1 is better, 1 is worse and 1 is inconclusive." in shown
+    for i, c in enumerate(f.comparisons, 1):
+        assert c.treatment in shown and c.verdict.label in shown
+        assert words.limits(f, c.primary.low, c.primary.high) in shown
+        assert f'href="#t{i}"' in html and f'id="t{i}"' in html
 
 
 def test_several_treatments_say_their_level_everywhere(rendered):
