@@ -90,8 +90,8 @@ def agrees(shown, x, unit):
 def section(html, c, f):
     """Return the text of one treatment's verdict block."""
     start = html.index('<section class="verdict"')
-    blocks = re.split(r'(?=<div class="(?:better|worse|equal|open|none)(?: multi)?"(?: id="t\d+")?>)',
-                      html[start : html.index('<section id="checks">')])  # fmt: skip
+    opening = r'(?=<div class="(?:better|worse|equal|open|none)(?: multi)?"(?: id="t\d+")?>)'
+    blocks = re.split(opening, html[start : html.index('<section id="checks">')])
     return Reader(blocks[1 + f.design.treatments.index(c.treatment)]).text
 
 
