@@ -240,6 +240,14 @@ def run(
             help="Repeat one run; the old one is kept and marked.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            rich_help_panel=DEVICES,
+            help="Say what is left to train and what it costs; record nothing.",
+        ),
+    ] = False,
     blind: Annotated[
         bool,
         typer.Option(
@@ -261,6 +269,7 @@ def run(
       bench run                                  digits, or cifar10 where it can
       bench run digits --seeds 20                20 pairs on every core
       bench run cifar10 --claim 0.30             check a claimed +0.30 pp
+      bench run cifar10 --dry-run                what it costs and can detect first
       bench run my_experiment.py --seeds 0-9     an experiment of your own
 
     The same command again goes on where it stopped, and trains nothing twice.
@@ -295,6 +304,8 @@ def run(
         )
         repeated = _keys(redo or (), plan)
         session.say(_first_line(plan, note, len(places)))
+        if dry_run:
+            return session.rehearse(found, plan, places, folder=folder, as_json=as_json)
         ran = session.train(
             found,
             plan,
@@ -389,6 +400,33 @@ class _Session:
             look=looker(plan),
             pool=self.pool,
         )
+
+    def rehearse(
+        self,
+        found: "Discovered",
+        plan: "Plan",
+        places: Sequence[Any],
+        *,
+        folder: Path | None,
+        as_json: bool,
+    ) -> None:
+        """Say what the plan costs; nothing is recorded."""
+        from bench.address import may_hold_runs
+        from bench.rehearsal import rehearse
+        from bench.runner import Options
+        from bench.tracking import Store
+
+        finished, durations = [], []
+        if may_hold_runs(self.uri):
+            store = Store(self.uri)
+            benchmark = store.find(plan.benchmark_id, plan.experiment)
+            if benchmark is not None:
+                finished = list(store.finished(benchmark))
+                trials = store.tables(benchmark).trials
+                durations = [s for s in trials.duration_s if s == s and s is not None]
+        options = Options(slots=places, data_dir=folder)
+        cost = rehearse(plan, found, options, finished=finished, durations=durations)
+        print(json.dumps(cost.as_dict()) if as_json else cost.text())
 
     def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
         from analysis.table import BadTables

@@ -51,6 +51,7 @@ TRAINS = {
     "bench.files": 4,
     "bench.planning": 4,
     "bench.reporting": 4,
+    "bench.rehearsal": 4,
     "bench.verifying": 4,
 }
 

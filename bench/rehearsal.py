@@ -1,0 +1,157 @@
+"""Rehearsal: what will a plan cost? One epoch is trained and thrown away; nothing is recorded."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import Refusal
+from analysis.format import duration
+from bench.plan import Plan, TrialKey
+
+if TYPE_CHECKING:
+    from bench.discover import Discovered
+    from bench.runner import Options
+
+EPOCHS_TIMED = 2  # after the first, which pays for loading and warming up
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is left to train, and how long that takes."""
+
+    runs: int  # left to train
+    planned: int
+    epoch_s: float | None  # one epoch of one run; None where runs log no epochs
+    run_s: float
+    source: str  # where the times come from
+    workers: int
+    devices: tuple[str, ...]
+
+    @property
+    def device_s(self) -> float:
+        """Time on devices, one run after the other."""
+        return self.runs * self.run_s
+
+    @property
+    def wall_s(self) -> float:
+        """Time on the clock: whole rounds of all workers."""
+        return -(-self.runs // self.workers) * self.run_s
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values, times in seconds."""
+        return {
+            "runs_left": self.runs,
+            "runs_planned": self.planned,
+            "epoch_s": self.epoch_s,
+            "run_s": self.run_s,
+            "device_s": self.device_s,
+            "wall_s": self.wall_s,
+            "source": self.source,
+            "workers": self.workers,
+            "devices": list(self.devices),
+        }
+
+    def text(self) -> str:
+        """Return the cost for a terminal."""
+        spent = f"{duration(self.device_s)} of training"
+        if any(device.startswith(("cuda", "mps")) for device in self.devices):
+            spent = f"{self.device_s / 3600:.2g} GPU-hours"
+        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        lines = [("runs", f"{self.runs} of {self.planned} to train")]
+        if self.epoch_s is not None:
+            lines.append(("an epoch", f"{_seconds(self.epoch_s)}"))
+        lines += [
+            ("a run", f"{_seconds(self.run_s)} at most"),
+            ("in all", f"{spent}: about {duration(self.wall_s)} on {workers}"),
+            ("from", self.source),
+        ]
+        return "\n".join(f"  {name:<10}{text}" for name, text in lines)
+
+
+def _seconds(s: float) -> str:
+    return duration(s) if s >= 10 else f"{s:.2g} s"
+
+
+class Unrehearsed(Refusal):
+    """A first trial that fails."""
+
+    code = "dry-run"
+    exit_status = 3
+
+
+class _Enough(Exception):
+    """The epochs that were asked for are timed."""
+
+
+def rehearse(
+    plan: Plan,
+    found: "Discovered",
+    options: "Options",
+    *,
+    finished: Sequence[TrialKey] = (),
+    durations: Sequence[float] = (),
+) -> Cost:
+    """Return what is left to train and what it costs.
+
+    Parameters
+    ----------
+    finished : trials that need no training
+    durations : seconds that finished runs of this benchmark took; without any the first trial's
+        first epochs are trained here and thrown away
+    """
+    planned = len(plan.trials())
+    left = sum(len(pack) for pack in plan.packs_left(finished))
+    if durations:
+        epoch_s, run_s = None, statistics.median(durations)
+        source = f"the median of {len(durations)} recorded runs"
+    else:
+        epoch_s, run_s, source = _timed(plan, found, options)
+    return Cost(
+        runs=left,
+        planned=planned,
+        epoch_s=epoch_s,
+        run_s=run_s,
+        source=source,
+        workers=min(len(options.slots), max(1, left)),
+        devices=tuple(dict.fromkeys(slot.device for slot in options.slots)),
+    )
+
+
+def _timed(plan: Plan, found: "Discovered", options: "Options") -> tuple[float | None, float, str]:
+    from bench.pool import Pool
+    from bench.runner import jobs
+    from bench.work import Failure
+
+    [first, *_] = jobs(plan, found, options, ())
+    epochs = plan.arms[plan.baseline].get("epochs")
+    known = epochs if isinstance(epochs, int) and epochs > 0 else None
+    seen: list[float] = []
+
+    def deliver(message: dict[str, Any]) -> None:
+        if message["type"] == "epoch":
+            seen.append(time.perf_counter())
+
+    def check() -> None:
+        if known is not None and len(seen) > EPOCHS_TIMED * len(first.keys):
+            raise _Enough
+
+    place = options.slots[0]
+    what = f"seed {first.keys[0].seed}, {first.keys[0].arm}, on {place.device}; it is not kept"
+    with Pool([place], deliver, retries=0) as pool:
+        try:
+            results = [r for rs in pool.run([first], check=check) for r in rs]
+        except _Enough:
+            gaps = [b - a for a, b in zip(seen, seen[1:], strict=False)]
+            epoch_s = statistics.fmean(gaps)  # of the pack's runs in turn: each counts once
+            return epoch_s, epoch_s * (known or 1), f"{len(gaps)} epochs timed now: {what}"
+    for result in results:
+        if isinstance(result, Failure):
+            raise Unrehearsed(
+                f"seed {result.key.seed}, {result.key.arm}, failed: {result.what}",
+                facts=result.facts,
+                fix="mend the experiment; nothing was recorded",
+            )
+    run_s = statistics.fmean(r.duration_s for r in results)
+    return (run_s / known if known else None), run_s, f"one run trained now: {what}"
