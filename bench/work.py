@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -116,12 +117,23 @@ def start(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if os.name == "posix":
         signal.signal(signal.SIGUSR2, _stop_if_late)
-    connection = Client(address, authkey=authkey)
+    connection = _line_to(parent, address, authkey)
     log_path = Path(scratch) / f"worker-{os.getpid()}.log"
     _redirect_output(log_path)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     slot, lease = _take_slot(slots, lease_dir)
     _worker = _Worker(slot, connection, log_path, lease)
+
+
+def _line_to(parent: int, address: str, authkey: bytes) -> Connection:
+    """Connect to the parent, or end without a word where it has just been killed."""
+    try:
+        return Client(address, authkey=authkey)
+    except (OSError, EOFError):
+        time.sleep(0.2)  # a process that dies closes its files before it is gone
+        if os.name == "posix" and os.getppid() != parent:
+            os._exit(1)
+        raise
 
 
 def _take_slot(slots: Sequence[Slot], lease_dir: str | None) -> tuple[Slot, FileLock | None]:
@@ -155,9 +167,11 @@ def _watch(parent: int) -> None:
     main = threading.main_thread().ident
     while True:
         time.sleep(0.5)
-        if os.name == "posix" and os.getppid() != parent:
-            os._exit(1)
         worker = _worker
+        if os.name == "posix" and os.getppid() != parent:
+            if worker is not None:
+                shutil.rmtree(worker.log_path.parent, ignore_errors=True)
+            os._exit(1)
         if worker is None or worker.deadline is None or main is None:
             continue
         if time.monotonic() > worker.deadline + GRACE_S:

@@ -1,0 +1,351 @@
+"""Faults: what injects them, the commands they are injected into, and the table of what survived."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LONG = os.environ.get("BENCH_CAMPAIGN") == "long"
+VOLATILE = {"provenance", "frozen_at", "duration_s", "attempts", "note", "looks"}
+TRAINED = """
+time.sleep(float(os.environ.get("NAP", "0")))
+with open(os.environ["TRAINED"], "a") as log:
+    print(trial.arm, trial.seed, file=log)
+"""
+
+
+# -- the table -------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """One kind of fault."""
+
+    injected: int = 0
+    survived: int = 0
+    lost: int = 0  # finished runs that were lost or recorded twice
+
+
+TABLE: dict[str, Row] = {}
+
+
+class Tally:
+    """Counts what is injected, and what of it survived."""
+
+    def row(self, fault: str) -> Row:
+        return TABLE.setdefault(fault, Row())
+
+    @contextmanager
+    def __call__(self, fault: str) -> Iterator[None]:
+        """Count one fault; it has survived when the block ends without an error."""
+        self.row(fault).injected += 1
+        yield
+        self.row(fault).survived += 1
+
+    def lost(self, fault: str, runs: int) -> None:
+        self.row(fault).lost += runs
+        assert runs == 0, f"{runs} finished runs lost or doubled by: {fault}"
+
+
+@pytest.fixture(scope="session")
+def fault() -> Tally:
+    """Return what counts a fault around the block in which it happens."""
+    return Tally()
+
+
+@pytest.fixture(scope="session")
+def times() -> Callable[[int, int], int]:
+    """Return what chooses between the short version, in `make test`, and the campaign's."""
+    return lambda short, long: long if LONG else short
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table."""
+    if not TABLE:
+        return
+    width = max(map(len, TABLE))
+    terminalreporter.section("faults")
+    terminalreporter.line(f"{'fault':<{width}}  injected  survived  runs lost")
+    total = Row()
+    for name, row in TABLE.items():
+        line = f"{name:<{width}}  {row.injected:>8}  {row.survived:>8}  {row.lost:>9}"
+        terminalreporter.line(line)
+        total.injected += row.injected
+        total.survived += row.survived
+        total.lost += row.lost
+    line = f"{'all':<{width}}  {total.injected:>8}  {total.survived:>8}  {total.lost:>9}"
+    terminalreporter.line(line)
+
+
+# -- commands in processes of their own --------------------------------------------------------
+
+
+@dataclass
+class Command:
+    """A command line that runs, or has run."""
+
+    pid: int
+    out_path: Path
+    err_path: Path
+    done: threading.Event = field(default_factory=threading.Event)
+    status: int | None = None
+
+    @property
+    def out(self) -> str:
+        return self.out_path.read_text("utf-8")
+
+    @property
+    def err(self) -> str:
+        return self.err_path.read_text("utf-8")
+
+    def wait(self, timeout: float = 120.0) -> int:
+        assert self.done.wait(timeout), f"still running after {timeout} s:\n{self.err}"
+        assert self.status is not None
+        return self.status
+
+    def until(self, text: str, timeout: float = 60.0) -> str:
+        """Wait for a text on stderr."""
+        deadline = time.monotonic() + timeout
+        while text not in self.err:
+            over = self.done.is_set() or time.monotonic() > deadline
+            assert not over or text in self.err, f"{text!r} never came:\n{self.err}"
+            time.sleep(0.01)
+        return self.err
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if not self.done.is_set():
+            os.kill(self.pid, number)
+
+    def kill_group(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
+
+    def family(self) -> list[int]:
+        """Return the processes of its session that are alive: its workers, and itself."""
+        return [pid for pid in _pids() if _session(pid) == self.pid]
+
+    def leaves_nobody_behind(self, timeout: float = 10.0) -> None:
+        """Wait until no process of it is left: an orphan would train on."""
+        deadline = time.monotonic() + timeout
+        while left := self.family():
+            assert time.monotonic() < deadline, f"orphans: {[_named(pid) for pid in left]}"
+            time.sleep(0.02)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _session(pid: int) -> int | None:
+    """Return a living process's session."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[3])
+
+
+def _named(pid: int) -> str:
+    try:
+        return f"{pid} {Path(f'/proc/{pid}/cmdline').read_text()[:80]}"
+    except OSError:
+        return str(pid)
+
+
+class Zygote:
+    """Forks commands from a process that has imported everything."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.commands = folder, dict[int, Command]()
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._started: list[int] = []
+        self._news = threading.Condition()
+        self._count = 0
+        assert "ready" in json.loads(self._line())
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def _read(self) -> None:
+        while line := self._line():
+            news = json.loads(line)
+            with self._news:
+                if "started" in news:
+                    self._started.append(news["started"])
+                else:
+                    self._news.wait_for(lambda: news["ended"] in self.commands, timeout=10)  # noqa: B023
+                    command = self.commands[news["ended"]]
+                    command.status = news["status"]
+                    command.done.set()
+                self._news.notify_all()
+
+    def start(self, *words: object, folder: Path | None = None, **environment: object) -> Command:
+        assert self.process.stdin is not None
+        self._count += 1
+        out, err = (self.folder / f"{self._count}.{name}" for name in ("out", "err"))
+        request = {
+            "words": [str(word) for word in words],
+            "folder": str(folder or self.folder),
+            "environment": {
+                name: os.environ[name] for name in ("BENCH_CACHE",) if name in os.environ
+            }
+            | {name: str(value) for name, value in environment.items()},
+            "out": str(out),
+            "err": str(err),
+        }
+        err.touch()
+        with self._news:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            assert self._news.wait_for(lambda: bool(self._started), timeout=20)
+            command = Command(self._started.pop(), out, err)
+            self.commands[command.pid] = command
+            self._news.notify_all()
+        return command
+
+    def close(self) -> None:
+        for command in self.commands.values():
+            for pid in command.family():
+                os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Return what starts command lines fast, each in a process of its own."""
+    if sys.platform != "linux":
+        pytest.skip("forks, and looks at /proc")
+    made = Zygote(tmp_path_factory.mktemp("commands"))
+    yield made
+    made.close()
+
+
+# -- what they train, and what must be equal afterwards ----------------------------------------
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., Path]) -> Path:
+    """Return an experiment that notes every training in $TRAINED when it has ended."""
+    return write_tiny(tmp_path_factory.mktemp("experiment"), TRAINED)
+
+
+def quoted(value: Any) -> Any:
+    """Return results.json without times, places and checks, which name both."""
+    if isinstance(value, dict):
+        return {k: quoted(v) for k, v in value.items() if k not in VOLATILE | {"checks"}}
+    return [quoted(item) for item in value] if isinstance(value, list) else value
+
+
+@dataclass
+class Bench:
+    """One store in a folder of its own, and the command that is run on it again and again."""
+
+    zygote: Zygote
+    folder: Path
+    experiment: Path
+    uri: str
+
+    def start(self, *words: object, seeds: int = 6, **environment: object) -> Command:
+        words = ("run", self.experiment, "--seeds", seeds, "--workers", 2, *words)
+        return self.command(*words, **environment)
+
+    def command(self, *words: object, **environment: object) -> Command:
+        environment = {"TRAINED": self.folder / "trained.txt", "NAP": 0, **environment}
+        words = (*words, "--store", self.uri)
+        return self.zygote.start(*words, folder=self.folder, **environment)
+
+    def run(self, *words: object, **how: Any) -> Command:
+        command = self.start(*words, **how)
+        command.wait()
+        return command
+
+    def told(self, commands: list[Command]) -> Counter[str]:
+        """Count how often each run was said to be done."""
+        lines = [line for command in commands for line in command.err.splitlines()]
+        return Counter(
+            " ".join(line.split()[3:5]) for line in lines if line.split()[1:3] == ["run", "done"]
+        )
+
+    def trained(self) -> int:
+        path = self.folder / "trained.txt"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def results(self) -> Any:
+        text = (self.folder / "reports" / "tiny" / "results.json").read_text("utf-8")
+        return json.loads(text)
+
+    def numbers(self) -> Any:
+        return quoted(self.results())
+
+    def finished(self) -> Counter[str]:
+        """Count the finished runs of every trial that count."""
+        from bench.tracking import Store
+
+        store = Store(self.uri)
+        found = store.children(store.benchmark("tiny"))
+        return Counter(
+            {
+                f"seed={key.seed} arm={key.arm}": n
+                for key, runs in found.items()
+                if (n := sum(child.status == "FINISHED" for child in runs))
+            }
+        )
+
+
+@pytest.fixture
+def on(
+    zygote: Zygote,
+    experiment: Path,
+    copy_store: Callable[[Path], str],
+    tmp_path: Path,
+) -> Callable[..., Bench]:
+    """Return what makes an empty store to run the experiment, or another, on."""
+
+    def make(name: str = "store", other: Path | None = None) -> Bench:
+        folder = tmp_path / name
+        return Bench(zygote, folder, other or experiment, copy_store(folder))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    zygote: Zygote,
+    experiment: Path,
+    copy_store: Callable[[Path], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """Return the numbers of twelve runs that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    bench = Bench(zygote, folder, experiment, copy_store(folder))
+    command = bench.run()
+    assert command.status == 0, command.err
+    return bench.numbers()
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Return the random moments: the same ones in every run of the tests."""
+    return random.Random(6)

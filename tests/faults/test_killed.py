@@ -1,0 +1,117 @@
+"""Killed: whatever dies and whenever, no finished run is lost or doubled, and nobody trains on."""
+
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and looks at /proc")
+
+NAP = 0.12  # of one training: a run of twelve takes a second, its start another
+SPAN = 3.0  # the moments lie in the first so many seconds of a command
+
+
+def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name: str) -> None:
+    """Let the same command complete, and compare with what nothing happened to."""
+    last = bench.run(NAP=NAP)
+    assert last.status == 0, last.err
+    commands.append(last)
+    finished, told = bench.finished(), bench.told(commands)
+    lost = [run for run in told if run not in finished]
+    doubled = [run for run, n in (finished | told).items() if n > 1]
+    fault.lost(name, len(lost) + len(doubled))
+    assert sorted(finished.values()) == [1] * 12
+    assert bench.numbers() == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "long"),
+    [
+        ("kill -9 of the parent", 20, 200),
+        ("kill -9 of the process group", 4, 40),
+        ("SIGTERM", 4, 40),
+        ("Ctrl-C once", 4, 40),
+        ("Ctrl-C twice", 4, 40),
+    ],
+)
+def test_a_command_that_is_stopped_at_any_moment_loses_nothing(
+    name: str,
+    short: int,
+    long: int,
+    on: Callable[..., Any],
+    undisturbed: Any,
+    chance: random.Random,
+    fault: Any,
+    times: Callable[[int, int], int],
+):
+    left, round_ = times(short, long), 0
+    while left:
+        bench, commands = on(f"store-{round_}"), []
+        while left and (not commands or bench.trained() < 12):
+            left -= 1
+            with fault(name):
+                command = bench.start(NAP=NAP)
+                commands.append(command)
+                time.sleep(SPAN * chance.random())
+                stop(name, command)
+                command.wait(30)
+                command.leaves_nobody_behind()
+                assert "Traceback" not in command.err
+        end_well(bench, commands, undisturbed, fault, name)
+        round_ += 1
+
+
+def stop(name: str, command: Any) -> None:
+    if command.done.is_set():
+        return
+    if name == "kill -9 of the process group":
+        command.kill_group()
+    elif name == "kill -9 of the parent":
+        command.kill()
+    elif name == "SIGTERM":
+        command.kill(signal.SIGTERM)
+    else:
+        command.kill(signal.SIGINT)
+        if name == "Ctrl-C twice":
+            time.sleep(0.05)
+            command.kill(signal.SIGINT)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
+    on: Callable[..., Any],
+    undisturbed: Any,
+    chance: random.Random,
+    fault: Any,
+    times: Callable[[int, int], int],
+):
+    for round_ in range(times(3, 30)):
+        bench = on(f"store-{round_}")
+        with fault("kill -9 of a worker"):
+            command = bench.start("--retries", 9, NAP=0.2)
+            command.until("run done")
+            time.sleep(0.3 * chance.random())
+            workers = [pid for pid in command.family() if is_worker(pid)]
+            assert workers
+            command_kill(chance.choice(workers))
+            assert command.wait() == 0, command.err
+            command.leaves_nobody_behind()
+        end_well(bench, [command], undisturbed, fault, "kill -9 of a worker")
+
+
+def command_kill(pid: int) -> None:
+    import os
+
+    os.kill(pid, signal.SIGKILL)
+
+
+def is_worker(pid: int) -> bool:
+    from pathlib import Path
+
+    try:
+        return "popen_loky_posix" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,76 @@
+"""A process that has imported everything and forks one command line a request.
+
+Starting `bench` takes seconds of imports. Here they are paid once: each line of JSON on stdin is
+a command that runs in a fork, in a session of its own as from a terminal; each line on stdout says
+that one has started or ended.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from typing import Any
+
+MODULES = (
+    "bench.cli",
+    "bench.pool",
+    "bench.progress",
+    "bench.provenance",
+    "bench.reporting",
+    "bench.runner",
+    "bench.tracking",
+    "analysis.report.page",
+    "analysis.report.terminal",
+    "analysis.study",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+
+
+def say(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def run(request: dict[str, Any]) -> None:
+    """Be the command line, from its working folder to its exit status."""
+    from bench import cli
+
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, name in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
+        flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(name, flags, 0o600), number)
+    os.chdir(request["folder"])
+    os.environ.update(request["environment"])
+    sys.argv = ["bench", *request["words"]]
+    cli.main()
+
+
+def main() -> None:
+    for name in MODULES:
+        importlib.import_module(name)
+    assert threading.active_count() == 1, "a fork would lose the other threads"
+    say(ready=os.getpid())
+    waiting = b""
+    while True:
+        if select.select([0], [], [], 0.01)[0]:
+            some = os.read(0, 65536)
+            if not some:
+                return
+            waiting += some
+        while b"\n" in waiting:
+            line, _, waiting = waiting.partition(b"\n")
+            pid = os.fork()
+            if pid == 0:
+                run(json.loads(line))
+            say(started=pid)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                say(ended=ended[0], status=os.waitstatus_to_exitcode(ended[1]))
+
+
+if __name__ == "__main__":
+    main()
