@@ -24,7 +24,7 @@ OURS |= {"ece_debiased_scaled", "compatible", "larger", "smaller", "contradicted
 PLAIN = {"root", "user", "admin", "test", "guest", "nobody", "ubuntu", "debian", "runner", "docker"}
 PLAIN |= {"jovyan", "vscode", "unknown", "localhost"}
 
-_END = r"[^\s'\"`<>|,;()\[\]{}]*"
+_END = r"[^\s'\"`<>|,;()\[\]{}]*(?<![.:])"  # of a path or address, within a sentence
 _START = r"(?:~[\w.-]*/|/|[A-Za-z]:[\\/]|\\\\)"  # of a path
 _WHOLE = re.compile(rf"{_START}[^\n]+")
 _QUOTED = re.compile(rf"(?<=['\"`]){_START}[^'\"`\n]+(?=['\"`])")
@@ -49,10 +49,20 @@ class Veil:
     def __init__(self, known: Mapping[str, Kind]) -> None:
         self._signs: dict[tuple[str, str], str] = {}
         self._paths: list[re.Pattern[str]] = []  # whole settings and names that were paths
-        self._known = [
-            (_pattern(text, _END if kind == "path" else ""), kind)
-            for text, kind in sorted(known.items(), key=lambda item: -len(item[0]))
+        longest_first = sorted(known.items(), key=lambda item: -len(item[0]))
+        words = [
+            (_pattern(text, kind), kind)
+            for text, kind in longest_first
             if len(text) > 2 and text.lower() not in OURS | PLAIN
+        ]
+        folders = [(pattern, kind) for pattern, kind in words if kind == "path"]
+        names = [(pattern, kind) for pattern, kind in words if kind != "path"]
+        self._patterns: list[tuple[re.Pattern[str], str]] = [
+            (_ADDRESS, "address"),
+            *folders,  # may hold spaces
+            (_QUOTED, "path"),
+            (_PATH, "path"),
+            *names,
         ]
 
     def __call__(self, text: str) -> str:
@@ -62,10 +72,9 @@ class Veil:
         for pattern in self._paths:
             text = self._hidden(pattern, "path", text)
         if _WHOLE.fullmatch(text):
-            self._paths.append(_pattern(text, ""))
+            self._paths.append(_pattern(text, "path"))
             return self._sign("path", text)
-        text = self._hidden(_ADDRESS, "address", text)
-        for pattern, kind in (*self._known, (_QUOTED, "path"), (_PATH, "path")):
+        for pattern, kind in self._patterns:
             text = self._hidden(pattern, kind, text)
         return text
 
@@ -81,8 +90,10 @@ class Veil:
         return self._signs[key]
 
 
-def _pattern(text: str, more: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![^\W_]){re.escape(text)}{more}(?![^\W_/\\])", re.IGNORECASE)
+def _pattern(text: str, kind: Kind) -> re.Pattern[str]:
+    below = {"path": rf"(?:[/\\]{_END})?", "commit": "[0-9a-f]*"}.get(kind, "")
+    text = text[:7] if kind == "commit" else text  # it is often abbreviated
+    return re.compile(rf"(?<![^\W_]){re.escape(text)}{below}(?![^\W_])", re.IGNORECASE)
 
 
 def anonymous(f: Findings, veil: Veil) -> Findings:
