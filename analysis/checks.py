@@ -67,6 +67,7 @@ def run_checks(e: Evidence) -> tuple[Check, ...]:
         _still_improving(e),
         _validation_agrees(e),
         _pairs_left_out(e),
+        _drew_alike(e),
         *_notes(e),
     ]
     order = {"blocker": 0, "caution": 1, "note": 2}
@@ -373,6 +374,45 @@ def _failures_alike(e: Evidence) -> Check:
     )
 
 
+def _drew_alike(e: Evidence) -> Check:
+    """Compare where the generators of both arms of a seed stood after equally many epochs."""
+    streams: dict[tuple[str, int], Mapping[str, str]] = {}
+    epochs: dict[tuple[str, int], int] = {}
+    for row in records(e.tables.trials):
+        facts = json.loads(row.get("facts") or "{}")
+        streams[row["arm"], row["seed"]] = facts.get("streams") or {}
+    for row in records(e.tables.epochs):
+        key = row["arm"], row["seed"]
+        epochs[key] = epochs.get(key, 0) + 1
+    seen: set[str] = set()
+    odd: dict[str, int] = {}
+    for treatment, pairs in e.pairs.items():
+        for seed in pairs.seeds:
+            one, other = (e.design.baseline, seed), (treatment, seed)
+            if epochs.get(one) != epochs.get(other):
+                continue  # stopped at different epochs: the longer one went on drawing
+            here, there = streams.get(one, {}), streams.get(other, {})
+            seen |= here.keys() & there.keys()
+            for name in here.keys() & there.keys():
+                odd[name] = odd.get(name, 0) + (here[name] != there[name])
+    odd = {name: count for name, count in odd.items() if count}
+    if not seen:
+        text = "What the runs drew from their random streams is not recorded, or not comparable."
+        return _check("C17", "caution", "not checked", text)
+    if e.design.aa:
+        return _check("C17", "caution", "not checked", "An A/A draws anew in each arm.")
+    listed = ", ".join(f"{name} in {_count(n, 'pair')}" for name, n in sorted(odd.items()))
+    return _result(
+        "C17",
+        "caution",
+        not odd,
+        f"Both arms of every seed drew the same from {', '.join(sorted(seen))}.",
+        f"The arms of a seed drew differently from the same stream: {listed}.",
+        "They need not have seen the same batches, so pairing removes less of the spread. The "
+        "interval stays valid.",
+    )
+
+
 def _analyses_agree(e: Evidence) -> Check:
     several = len(e.comparisons) > 1
     odd = [
@@ -558,6 +598,11 @@ def _mean(per_example: Any, e: Evidence, arm: str, seed: int) -> float:
 
 def _notes(e: Evidence) -> list[Check]:
     notes = []
+    if e.design.aa:
+        text = "An A/A: both arms are the baseline, on separate families of seeds."
+        if any(c.verdict.word in ("better", "worse") for c in e.comparisons):
+            text += " A difference was found where there is none, as in 5% of such runs."
+        notes.append(_check("N5", "note", "failed", text, "Nothing should be found."))
     rows = records(e.tables.trials)
     again = [row for row in rows if (row.get("attempts") or 1) > 1]
     for row in again[:5]:

@@ -490,6 +490,7 @@ class Findings:
             "batches": plain(d.batches),
             "stop": d.stop,
             "max_seeds": d.max_seeds,
+            "aa": d.aa,
             "looks": list(d.looks),
         }
         return {

@@ -44,6 +44,7 @@ class Design:
     max_seeds: int | None = None
     unit: Literal["fraction", "score"] = "score"  # of a metric that is not one of ours
     arm_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    aa: bool = False  # both arms are the baseline: nothing should be found
     hash: str = ""
     benchmark_id: str = ""
     frozen_at: str | None = None  # ISO 8601, UTC

@@ -53,6 +53,7 @@ class Trial:
     settings : the experiment's settings with the arm's own on top
     device : "cpu", "cuda:0", …: where to train
     data_dir : the folder of `--data`, or None
+    varied, drawn : with `--vary`: the one stream that follows its own seed, and that seed
     """
 
     seed: int
@@ -60,6 +61,8 @@ class Trial:
     settings: Settings
     device: str = "cpu"
     data_dir: Path | None = None
+    varied: str = ""
+    drawn: int = 0
     on_epoch: Callable[[int, dict[str, float]], None] = field(
         default=lambda epoch, values: None, repr=False
     )
@@ -75,7 +78,7 @@ class Trial:
         """
         key = ("numpy", stream)
         if key not in self._streams:
-            self._streams[key] = np.random.default_rng(_entropy(self.seed, stream))
+            self._streams[key] = np.random.default_rng(self._entropy(stream))
         generator: np.random.Generator = self._streams[key]
         return generator
 
@@ -85,10 +88,33 @@ class Trial:
         if key not in self._streams:
             import torch
 
-            words = _entropy(self.seed, stream).generate_state(1, np.uint64)
+            words = self._entropy(stream).generate_state(1, np.uint64)
             self._streams[key] = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
         generator: torch.Generator = self._streams[key]
         return generator
+
+    def _entropy(self, stream: str) -> np.random.SeedSequence:
+        """Give every (seed, stream) its own entropy, whatever other streams there are."""
+        word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big")
+        seed = self.drawn if self.varied == stream else self.seed
+        return np.random.SeedSequence(seed, spawn_key=(word,))
+
+    def streams(self) -> dict[str, str]:
+        """Return, for each stream used so far, a digest of where its generators stand.
+
+        Two arms of a seed whose digests agree have drawn the same numbers from that stream, or as
+        many of the same kind: the same batches, the same augmentations.
+        """
+        found: dict[str, str] = {}
+        for (kind, stream), generator in sorted(self._streams.items()):
+            state = (
+                json.dumps(generator.bit_generator.state, sort_keys=True, default=str).encode()
+                if kind == "numpy"
+                else generator.get_state().numpy().tobytes()
+            )
+            before = found.get(stream, "")
+            found[stream] = hashlib.sha256(before.encode() + state).hexdigest()[:16]
+        return found
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Record what one epoch measured; it is in the store within two seconds.
@@ -125,12 +151,6 @@ def _storable(name: str) -> str:
             fix='for example "val/top-5" for "val/top@5"',
         )
     return name
-
-
-def _entropy(seed: int, stream: str) -> np.random.SeedSequence:
-    """Give every (seed, stream) its own entropy, whatever other streams there are."""
-    word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big")
-    return np.random.SeedSequence(seed, spawn_key=(word,))
 
 
 def _require_plain(settings: Settings) -> None:

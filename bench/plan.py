@@ -47,6 +47,9 @@ class TrialKey:
         return f"{self.arm}/seed-{self.seed:02d}"
 
 
+PINNED = 0  # the seed of the streams that `vary` does not name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What will be trained (arms, source, data, seeds) and how it will be judged."""
@@ -66,6 +69,8 @@ class Plan:
     scope: Scope = "seeds_and_examples"
     stop: Stop = "fixed"
     max_seeds: int | None = None
+    aa: bool = False  # the second arm is the first one again, on another family of seeds
+    vary: str = ""  # the one stream that follows the seed; the others are pinned
     _cache: dict[str, str] = field(
         default_factory=dict, init=False, repr=False, compare=False, hash=False
     )
@@ -94,9 +99,17 @@ class Plan:
 
     def trial_digest(self, key: TrialKey) -> str:
         """Return the identity of one trial: same identity, same result."""
-        return digest(
-            [self.source_digest, key.arm, dict(self.arms[key.arm]), dict(self.data), key.seed]
-        )
+        trained = [self.source_digest, key.arm, dict(self.arms[key.arm]), dict(self.data), key.seed]
+        return digest([*trained, self.draw(key)] if self.aa or self.vary else trained)
+
+    def draw(self, key: TrialKey) -> dict[str, Any]:
+        """Return what a trial's generators start from: its seed, unless the plan says otherwise."""
+        if self.aa and key.arm != self.baseline:
+            word = hashlib.sha256(f"another family: {key.seed}".encode()).digest()[:4]
+            return {"seed": int.from_bytes(word, "big")}
+        if self.vary:
+            return {"seed": PINNED, "varied": self.vary, "drawn": key.seed}
+        return {"seed": key.seed}
 
     def analysis(self) -> dict[str, Any]:
         """Return the part that decides how results are judged; changing it trains nothing."""
@@ -142,6 +155,7 @@ class Plan:
             treatments=tuple(self.arms)[1:],
             seeds=self.seeds,
             batches=self.batches,
+            aa=self.aa,
             arm_settings=self.arms,
             hash=self.hash,
             benchmark_id=self.benchmark_id,
@@ -163,7 +177,8 @@ class Plan:
 
     def _training(self) -> list[Any]:
         arms = [[name, dict(settings)] for name, settings in self.arms.items()]
-        return [self.experiment, self.source_digest, arms, dict(self.data), self.pack_seeds]
+        more = [{"aa": self.aa, "vary": self.vary}] if self.aa or self.vary else []
+        return [self.experiment, self.source_digest, arms, dict(self.data), self.pack_seeds, *more]
 
     def _digest(self, name: str, part: Any) -> str:
         if name not in self._cache:
@@ -224,6 +239,8 @@ def make_plan(
     scope: Scope = "seeds_and_examples",
     stop: Stop = "fixed",
     max_seeds: int | None = None,
+    aa: bool = False,
+    vary: str = "",
 ) -> Plan:
     """Fix what an experiment will train and how it will be judged."""
     experiment = found.experiment
@@ -242,6 +259,8 @@ def make_plan(
         scope=scope,
         stop=stop,
         max_seeds=max_seeds,
+        aa=aa,
+        vary=vary,
     )
 
 

@@ -182,6 +182,7 @@ def jobs(
             source_digest=plan.source_digest,
             data_dir=str(options.data_dir) if options.data_dir else None,
             timeout_s=options.timeout_s,
+            draws={key: plan.draw(key) for key in pack},
         )
         for number, pack in enumerate(plan.packs())
         if pack in left

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -44,6 +44,7 @@ class Job:
     source_digest: str
     data_dir: str | None
     timeout_s: float | None
+    draws: Mapping[TrialKey, Mapping[str, Any]] = field(default_factory=dict)  # seeds, by the plan
     attempt: int = 1
 
 
@@ -258,7 +259,7 @@ class _Run:
                 f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
-        return outcomes
+        return [_with_streams(o, trial) for o, trial in zip(outcomes, trials, strict=True)]
 
     def _load(self) -> Experiment:
         found = _discovered(self.job.reference)
@@ -277,7 +278,7 @@ class _Run:
             _send(self.worker, {**message, "attempt": self.job.attempt})
 
         return Trial(
-            seed=key.seed,
+            **(self.job.draws.get(key) or {"seed": key.seed}),
             arm=key.arm,
             settings=dict(self.job.settings[key.arm]),
             device=self.worker.slot.device,
@@ -361,6 +362,23 @@ def _use_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+
+
+def _with_streams(outcome: Outcome, trial: Trial) -> Outcome:
+    """Keep with the run what it drew from each stream: arms that drew alike saw the same batches.
+
+    Raises
+    ------
+    BadOutcome : the one stream that should vary was never used
+    """
+    streams = trial.streams()
+    streams.pop("global", None)  # ours: what trainings draw without a stream is not counted
+    if trial.varied and trial.varied not in streams:
+        raise BadOutcome(
+            f'--vary {trial.varied}: the training never asks for trial.rng("{trial.varied}").',
+            facts=[f"It uses {', '.join(sorted(streams)) or 'no stream'}."],
+        )
+    return replace(outcome, facts={**outcome.facts, "streams": streams})
 
 
 def _seed_globals(trial: Trial) -> None:

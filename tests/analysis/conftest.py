@@ -1,9 +1,10 @@
 """Simulated benchmarks: seeds × arms × test examples × classes, with every knob a test needs."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from analysis.findings import Findings
 from analysis.metrics import Predictions
+from analysis.report import page
 from analysis.study import study
 from analysis.table import Design, Tables
 
@@ -163,6 +165,7 @@ def _simulate(
                     "device": "cpu",
                     "duration_s": float("nan") if gone else 0.5 + 0.1 * draw.random(),
                     "environment": json.dumps({"torch": "2.9"}),
+                    "facts": json.dumps({"streams": {"init": f"i{seed}", "order": f"o{seed}"}}),
                     "attempts": 1,
                     "selected_epoch": None if gone or not n_epochs else best,
                     "logged_accuracy": logged,
@@ -366,6 +369,42 @@ def simulate() -> Callable[..., Simulated]:
 def known() -> Callable[[str], Findings]:
     """Return the findings of a named study, computed once a session."""
     return _findings
+
+
+@cache
+def _report(name: str) -> str:
+    return page.render(_findings(name), version="0.1.0")
+
+
+@pytest.fixture(scope="session")
+def report() -> Callable[[str], str]:
+    """Return the page of a named study, rendered once a session."""
+    return _report
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return what opens a page as a file: `show(html, width=500, color_scheme="dark")`.
+
+    Whatever a test does with it, the page says nothing to the console and asks for nothing.
+    """
+    contexts, noise = [], []
+
+    def opened(html: str, *, width: int = 1280, **options: Any) -> Any:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        source = tmp_path / f"{len(contexts)}.html"
+        source.write_text(html, "utf-8")
+        address, tab = source.as_uri(), contexts[-1].new_page()
+        tab.on("console", lambda message: noise.append(message.text))
+        tab.on("pageerror", lambda error: noise.append(str(error)))
+        tab.on("request", lambda asked: asked.url == address or noise.append(asked.url))
+        tab.goto(address)
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert noise == []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.metrics import Predictions
 
-ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 17))]
+ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 18))]
 
 
 def check(f, name):
@@ -49,6 +49,35 @@ def test_a_sound_benchmark_passes_what_can_be_checked(plain):
 def test_the_number_of_pairs_is_one_blocker_or_one_caution(simulate, n, b1, c1):
     f = simulate(n_seeds=n, n_test=100).findings()
     assert (check(f, "B1").state, check(f, "C1").state) == (b1, c1)
+
+
+def test_arms_that_drew_differently_are_named(plain):
+    assert state(plain, "C17") == "passed"
+    assert "init, order" in check(plain.findings(), "C17").text
+    rows = plain.tables.trials
+    other = [
+        json.dumps({"streams": {"init": "same", "order": f"{arm if seed == 3 else ''}{seed}"}})
+        for arm, seed in zip(rows.arm, rows.seed, strict=True)
+    ]
+    found = check(with_trials(plain, facts=other).findings(), "C17")
+    assert found.state == "failed" and "order in 1 pair." in found.text
+    assert state(with_trials(plain, facts=["{}"] * len(rows)), "C17") == "not checked"
+
+
+def test_runs_of_different_length_are_not_compared_draw_for_draw(simulate):
+    short = simulate(n_seeds=6, n_epochs=1)
+    rows = short.tables.trials
+    facts = [json.dumps({"streams": {"order": arm}}) for arm in rows.arm]
+    epochs = short.tables.epochs[short.tables.epochs.arm == "baseline"]
+    assert state(with_trials(short.changed(epochs=epochs), facts=facts), "C17") == "not checked"
+
+
+def test_an_a_a_says_that_nothing_should_be_found(simulate):
+    some = simulate(effect=0.0, n_seeds=8, aa=True)
+    assert "both arms are the baseline" in check(some.findings(), "N5").text
+    assert state(some, "C17") == "not checked"
+    lucky = simulate(effect=0.05, n_seeds=8, aa=True).findings()
+    assert "A difference was found where there is none" in check(lucky, "N5").text
 
 
 def test_scores_from_elsewhere_cannot_be_checked_for_other_differences(plain):
