@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,9 @@ COLOURS = {
     "grid": "#ebe8e1",
     "a": "#767067",
     "b": "#0b5f9e",
+    "t2": "#a65c00",
+    "t3": "#901f5a",
+    "t4": "#24135f",
     "band": "#ece7d9",
     "better": "#0b6e5f",
     "worse": "#a93a16",
@@ -42,7 +46,7 @@ VERDICT_COLOUR = {
 }
 BACKGROUND, INK, MUTED, GRID = (COLOURS[name] for name in ("bg", "ink", "muted", "grid"))
 BASELINE, TREATMENT, BAND = COLOURS["a"], COLOURS["b"], COLOURS["band"]
-FURTHER = (COLOURS["equal"], COLOURS["better"], COLOURS["worse"], COLOURS["open"])
+ARMS = tuple(COLOURS[name] for name in ("a", "b", "t2", "t3", "t4"))  # by place in the plan
 FAMILY = ["sans-serif", "DejaVu Sans"]  # the second for signs that the first lacks
 
 _STYLE: Any = {
@@ -57,7 +61,9 @@ _STYLE: Any = {
     "axes.labelcolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.spines.left": False,
     "axes.grid": True,
+    "axes.grid.axis": "y",
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
     "grid.color": GRID,
@@ -109,9 +115,35 @@ def _drawn() -> Iterator[None]:
 @contextmanager
 def axes(width: float = 4.75, height: float = 3.15) -> Iterator["Axes"]:
     """Give axes in the house style; width and height in inches."""
+    with panels(height, width=width) as (ax,):
+        yield ax
+
+
+@contextmanager
+def panels(*heights: float, width: float = 4.75) -> "Iterator[Sequence[Axes]]":
+    """Give axes one above the other that share their x; sizes in inches."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure.add_subplot()
+        figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+        grid = figure.subplots(
+            len(heights), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )
+        yield list(grid[:, 0])
+
+
+def band(ax: "Axes", margin: float) -> None:
+    """Shade what is too small to matter, behind everything."""
+    ax.axhspan(-margin, margin, color=BAND, lw=0, zorder=0)
+
+
+def signed_ticks(ax: "Axes") -> None:
+    """Print a plus where a difference is above zero, as everywhere."""
+    ax.yaxis.set_major_formatter(_Signed())
+
+
+class _Signed(ScalarFormatter):
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        return f"+{text}" if x > 0 else text
 
 
 def finish(ax: "Axes", *, name: str, title: str, description: str, caption: str) -> Drawing:
@@ -154,7 +186,7 @@ def _themed(svg: str, name: str, title: str, description: str) -> str:
 def _themed_tag(tag: str, name: str, keep: set[str]) -> str:
     for colour, code in COLOURS.items():
         tag = re.sub(code, f"var(--{colour})", tag, flags=re.I)
-    tag = re.sub(r"font: (?:[a-z0-9]+ )*([0-9.]+)px [^;\"]*", r"font-size: \1px", tag)
+    tag = re.sub(r"font: ([a-z0-9 ]*)\b([0-9.]+)px [^;\"]*", _font, tag)
     tag = re.sub(
         r' id="([^"]+)"',
         lambda found: f' id="{name}-{found[1]}"' if found[1] in keep else "",
@@ -163,6 +195,12 @@ def _themed_tag(tag: str, name: str, keep: set[str]) -> str:
     tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
     tag = re.sub(r"href=\"#([^\"]+)\"", rf'href="#{name}-\1"', tag)
     return re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)  # a hundredth of a point is enough
+
+
+def _font(found: re.Match[str]) -> str:
+    """Keep size and boldness; the page has its own family."""
+    weight = "; font-weight: 650" if "700" in found[1] else ""
+    return f"font-size: {found[2]}px{weight}"
 
 
 def standalone(svg: str, accent: str = COLOURS["none"]) -> str:

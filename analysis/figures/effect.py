@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.figures.axis import short
 from analysis.figures.canvas import (
-    BAND,
+    BACKGROUND,
     BASELINE,
     COLOURS,
     INK,
@@ -18,7 +18,9 @@ from analysis.figures.canvas import (
     VERDICT_COLOUR,
     Drawing,
     axes,
+    band,
     finish,
+    signed_ticks,
 )
 from analysis.findings import Findings, Treatment
 from analysis.format import difference, interval, level, scale, suffix, value
@@ -34,10 +36,14 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
     base = np.array(c.sufficient.baseline) * factor
     other = np.array(c.sufficient.treatment) * factor
     rises = other >= base
+    small = dot_size(base.size, most=3.4)
     with axes() as ax:
         for left, right, up in zip(base, other, rises, strict=True):
             style = {"color": TREATMENT, "alpha": 0.55} if up else {"color": BASELINE, "ls": "--"}
             ax.plot([0, 1], [left, right], lw=0.9, **style)
+        at = np.zeros_like(base)
+        ax.plot(at, base, "o", ms=small, mfc=BACKGROUND, mec=BASELINE, mew=0.9)
+        ax.plot(at + 1, other, "o", ms=small, color=TREATMENT, mew=0)
         for x, name, colour in ((-0.17, design.baseline, BASELINE), (1.17, c.treatment, TREATMENT)):
             arm = f.arm(name)
             if arm.mean is None:
@@ -47,12 +53,10 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
             face = "none" if name == design.baseline else colour
             ax.plot([x], [arm.mean * factor], "o", ms=5.5, mfc=face, mec=colour, mew=1.6)
             shift, side = (-0.06, "right") if x < 0 else (0.06, "left")
-            text = value(arm.mean, unit)
-            ax.text(x + shift, arm.mean * factor, text, ha=side, va="center", color=colour)
+            _bold(ax, x + shift, arm.mean * factor, value(arm.mean, unit), colour, side)
         ax.set_xlim(-0.62, 1.62)
         ax.set_xticks([0, 1], [short(design.baseline), short(c.treatment)])
         ax.set_ylabel(axis_label(f))
-        ax.grid(axis="x", visible=False)
         seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
         ups, downs = int((other > base).sum()), int((other < base).sum())
         return finish(
@@ -79,7 +83,8 @@ def dots(f: Findings, c: Treatment) -> Drawing:
     diff = np.array(c.differences) * factor
     p, colour = c.primary, COLOURS[VERDICT_COLOUR[c.verdict.word]]
     with axes() as ax:
-        _margin(ax, f, factor)
+        if f.design.margin is not None:
+            band(ax, f.design.margin * factor)
         ax.axhline(0, color=INK, lw=0.9)
         open_dots = c.verdict.word == "none"
         ax.set_xlim(-0.55, 1.75)
@@ -91,16 +96,17 @@ def dots(f: Findings, c: Treatment) -> Drawing:
                 error = p.standard_error * factor
                 ys = np.linspace(mean - 4 * error, mean + 4 * error, 120)
                 density = stats.t.pdf((ys - mean) / error, p.df)
-                ax.fill_betweenx(
-                    ys, 1, 1 + 0.55 * density / density.max(), color=colour, alpha=0.18, lw=0
-                )
+                curve = 1 + 0.55 * density / density.max()
+                ax.fill_betweenx(ys, 1, curve, color=colour, alpha=0.18, lw=0)
+                ax.plot(curve, ys, color=colour, lw=0.8)
             ax.plot([1, 1], [low, high], color=colour, lw=3)
-            ax.plot([1], [mean], "o", ms=7, color=colour, mec=COLOURS["bg"], mew=1.4)
+            ax.plot([1], [mean], "o", ms=7, color=colour, mec=BACKGROUND, mew=1.4)
+            _bold(ax, 0.92, mean, difference(p.difference, unit), colour, "right", va="bottom")
         ax.set_xlim(-0.55, 1.75 if decided else 0.55)
         seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
         ax.set_xticks([0, 1] if decided else [0], [seeds, "mean"] if decided else [seeds])
         ax.set_ylabel(f"difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
-        ax.grid(axis="x", visible=False)
+        signed_ticks(ax)
         limits = interval(p.low, p.high, unit, guards=f.design.guards)
         return finish(
             ax,
@@ -125,14 +131,13 @@ def dots(f: Findings, c: Treatment) -> Drawing:
 
 def _swarm(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
     """Draw every seed as a dot of its own, side by side where they are equal."""
-    size = 4.0 if values.size <= 40 else max(1.2, 25 / float(np.sqrt(values.size)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a dot that found no place is drawn over
         sns.swarmplot(
             x=np.zeros(values.size),
             y=values,
             ax=ax,
-            size=size,
+            size=dot_size(values.size),
             facecolor="none" if hollow else TREATMENT,
             edgecolor=TREATMENT,
             linewidth=0.9,
@@ -140,9 +145,15 @@ def _swarm(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
         )
 
 
-def _margin(ax: "Axes", f: Findings, factor: float) -> None:
-    if f.design.margin is not None:
-        ax.axhspan(-f.design.margin * factor, f.design.margin * factor, color=BAND, lw=0, zorder=0)
+def _bold(
+    ax: "Axes", x: float, y: float, text: str, colour: str, ha: str, va: str = "center"
+) -> None:
+    ax.text(x, y, text, ha=ha, va=va, color=colour, weight="bold")
+
+
+def dot_size(n: int, most: float = 4.0) -> float:
+    """Return the size of a seed's dot: smaller where there are many, in points."""
+    return most if n <= 40 else max(1.2, most * 6.25 / float(np.sqrt(n)))
 
 
 def axis_label(f: Findings) -> str:

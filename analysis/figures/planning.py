@@ -1,11 +1,12 @@
 """Planning: what this design can see (F3), and how the pairs came in (F4)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.canvas import (
     BACKGROUND,
-    BAND,
     COLOURS,
     INK,
     MUTED,
@@ -13,11 +14,16 @@ from analysis.figures.canvas import (
     VERDICT_COLOUR,
     Drawing,
     axes,
+    band,
     finish,
+    signed_ticks,
 )
 from analysis.findings import Findings, Treatment
 from analysis.format import interval, level, number, scale, spread, suffix
-from analysis.power import power
+from analysis.power import detectable, power
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def sensitivity(f: Findings, c: Treatment) -> Drawing:
@@ -28,26 +34,32 @@ def sensitivity(f: Findings, c: Treatment) -> Drawing:
         raise ValueError("without a spread over seeds there is no sensitivity to draw")
     planned = c.n_pairs
     counts = [n for n in (5, 10) if n <= planned / 1.5] + [planned]  # closer curves would overlap
-    top = 1.6 * power_reach(sd, counts[0])
-    xs = np.linspace(1e-9, max(top, 1.5 * gain), 80)
     alpha = 1 - c.primary.level
+    # What a sample of test examples adds to the error is the same for few seeds and for many.
+    fixed = max(0.0, (gain / detectable(1.0, planned, alpha=alpha)) ** 2 - sd**2) / planned
+    spreads = {n: float(np.sqrt(sd**2 + n * fixed)) for n in counts}
+    xs = np.linspace(1e-9, 1.3 * detectable(spreads[counts[0]], counts[0], alpha=alpha), 90)
     with axes() as ax:
-        for n in counts:
-            ys = [100 * power(float(x), sd, n, alpha=alpha) for x in xs]
+        ax.axhline(80, color=COLOURS["rule"], lw=0.9, ls=(0, (3, 3)))
+        for n, style in zip(reversed(counts), ("-", "--", ":"), strict=False):
+            ys = [100 * power(float(x), spreads[n], n, alpha=alpha) for x in xs]
             main = n == planned
-            colour = TREATMENT if main else MUTED
-            ax.plot(xs * factor, ys, color=colour, lw=1.9 if main else 1)
-            # Each label sits where its curve is steep, on paper that hides the others.
-            at = int(np.argmin(np.abs(np.array(ys) - (66 if main else 50 if n == 10 else 30))))
+            colour, weight = (TREATMENT, "bold") if main else (MUTED, "normal")
+            ax.plot(xs * factor, ys, color=colour, lw=1.9 if main else 1.1, ls=style)
+            # The main label stands left of its curve, the others right, on paper that hides lines.
+            at = int(np.argmin(np.abs(np.array(ys) - (50 if main else 64 if n == 10 else 36))))
             ax.annotate(
                 f"{n} pairs",
                 (xs[at] * factor, ys[at]),
+                (-6, 0) if main else (5, 0),
+                textcoords="offset points",
                 color=colour,
-                ha="center",
+                weight=weight,
+                ha="right" if main else "left",
                 va="center",
                 bbox={"facecolor": BACKGROUND, "edgecolor": "none", "pad": 1.2},
             )
-        ax.axhline(80, color=COLOURS["rule"], lw=0.9, ls=(0, (3, 3)))
+        _mark(ax, gain * factor, spread(gain, unit))
         ax.set_ylim(0, 102)
         ax.set_xlim(0, None)
         ax.set_xlabel(f"true difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
@@ -58,19 +70,29 @@ def sensitivity(f: Findings, c: Treatment) -> Drawing:
             title="Sensitivity of this number of seeds",
             description=(
                 f"With {planned} pairs and an SD of {spread(sd, unit)} over seeds the chance is "
-                "80% at the point where the curve crosses the dashed line."
+                f"80% at a true difference of {spread(gain, unit)}."
             ),
             caption=(
-                f"Chance of p < {alpha:.3g} on this test set against the true difference, using "
-                f"the observed SD of {spread(sd, unit)}. “Observed power” is not reported: it "
-                "only restates p."
+                f"Chance that the verdict’s analysis gives p < {alpha:.3g} if this were the true "
+                "difference and the pairs spread as these did. The dot: 80%. “Observed power” is "
+                "not reported: it only restates p."
             ),
         )
 
 
-def power_reach(sd: float, n: int) -> float:
-    """Return roughly the difference that n seeds see nearly always."""
-    return 4.2 * sd / float(np.sqrt(n))
+def _mark(ax: "Axes", gain: float, text: str) -> None:
+    """Mark the difference that is found in 80 % of cases."""
+    ax.plot([gain, gain], [0, 80], color=TREATMENT, lw=0.9)
+    ax.plot([gain], [80], "o", color=TREATMENT, ms=4.5)
+    ax.annotate(
+        text,
+        (gain, 3),
+        (3, 0),
+        textcoords="offset points",
+        color=TREATMENT,
+        weight="bold",
+        va="bottom",
+    )
 
 
 def as_they_came(f: Findings, c: Treatment) -> Drawing:
@@ -85,10 +107,12 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
     p, colour = c.primary, COLOURS[VERDICT_COLOUR[c.verdict.word]]
     with axes() as ax:
         if f.design.margin is not None:
-            ax.axhspan(-f.design.margin * factor, f.design.margin * factor, color=BAND, lw=0)
+            band(ax, f.design.margin * factor)
         ax.axhline(0, color=INK, lw=0.9)
         ax.fill_between(n, low, high, color=TREATMENT, alpha=0.15, lw=0)
-        ax.plot(n, mean, color=TREATMENT, lw=1.6)
+        for edge in (low, high):
+            ax.plot(n, edge, color=TREATMENT, lw=0.6, alpha=0.6)
+        ax.plot(n, mean, color=TREATMENT, lw=1.6, marker="o", ms=2.6 if n.size <= 40 else 0)
         # The first intervals are huge; the picture shows those of the second third on in full.
         late = n >= n[-1] / 3
         shown = [0.0, *mean[late], *low[late], *high[late]]
@@ -109,6 +133,7 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
         room = 0.08 * (max(shown) - min(shown))
         ax.set_ylim(min(shown) - room, max(shown) + room)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        signed_ticks(ax)
         ax.set_xlabel("completed pairs")
         ax.set_ylabel(f"running mean{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
         return finish(

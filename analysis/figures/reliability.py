@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.figures.canvas import BASELINE, FURTHER, MUTED, TREATMENT, Drawing, axes, finish
+from analysis.figures.canvas import ARMS, MUTED, Drawing, finish, panels
 from analysis.findings import Findings, Reliability
 from analysis.format import value
 
@@ -12,26 +12,29 @@ SMALLEST_SHARE = 0.002  # bins with less of the test examples are not drawn
 def reliability(f: Findings, diagram: Reliability) -> Drawing:
     """Draw accuracy against confidence in 15 bins, with the share of examples below."""
     position = f.design.arms.index(diagram.arm)
-    colour = [BASELINE, TREATMENT, *FURTHER][position % 6]
+    colour = ARMS[position % len(ARMS)]
     row = next(r for r in f.calibration if r.arm == diagram.arm and not r.scaled)
     drawn = [i for i, s in enumerate(diagram.share) if s >= SMALLEST_SHARE]
     x = np.array([diagram.confidence[i] for i in drawn], dtype=np.float64) * 100
     y = np.array([diagram.accuracy[i] for i in drawn], dtype=np.float64) * 100
     low = np.array([diagram.low[i] for i in drawn], dtype=np.float64) * 100
     high = np.array([diagram.high[i] for i in drawn], dtype=np.float64) * 100
-    with axes(height=3.5) as ax:
+    with panels(2.75, 0.75) as (ax, below):
         ax.plot([0, 100], [0, 100], color=MUTED, lw=0.9, ls=(0, (3, 3)))
         ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
         ax.plot(x, y, color=colour, lw=1.6, marker="o", ms=3.2)
+        ax.set_ylim(0, 102)
+        ax.set_ylabel("accuracy in bin (%)")
         bins = len(diagram.share)
         middle = (np.arange(bins) + 0.5) / bins * 100
-        share = np.array(diagram.share)
-        ax.bar(middle, 18 * share / share.max(), width=80 / bins, color=colour, alpha=0.35, lw=0)
-        start = max(0.0, 100 / bins * (min(drawn) - 0.5)) if drawn else 0.0
-        ax.set_xlim(start, 100.5)
-        ax.set_ylim(0, 102)
-        ax.set_xlabel("confidence (%)")
-        ax.set_ylabel("accuracy in bin (%)")
+        below.bar(
+            middle, 100 * np.array(diagram.share), width=80 / bins, color=colour, alpha=0.6, lw=0
+        )
+        below.set_xlim(_start(f), 100.5)
+        below.set_ylim(0, 100)
+        below.set_yticks([0, 50, 100])
+        below.set_xlabel("confidence (%)")
+        below.set_ylabel("share (%)")
         side = "above" if row.gap > 0 else "below"
         return finish(
             ax,
@@ -43,3 +46,14 @@ def reliability(f: Findings, diagram: Reliability) -> Drawing:
             ),
             caption="",
         )
+
+
+def _start(f: Findings) -> float:
+    """Return where the confidences begin: the same for every arm, so that they compare."""
+    first = min(
+        i / len(r.share)
+        for r in f.reliability
+        for i, s in enumerate(r.share)
+        if s >= SMALLEST_SHARE
+    )
+    return float(max(0, 10 * np.floor(10 * first) - 2))

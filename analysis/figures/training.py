@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.axis import short
-from analysis.figures.canvas import BASELINE, FURTHER, INK, TREATMENT, Drawing, axes, finish
+from analysis.figures.canvas import ARMS, INK, Drawing, axes, band, finish, signed_ticks
 from analysis.findings import Findings
 from analysis.format import difference, value
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 def learning_curves(f: Findings) -> Drawing:
     """Draw each arm's validation accuracy: median and middle 90 % of seeds."""
-    colours = [BASELINE, TREATMENT, *FURTHER]
     with axes() as ax:
         ends = []
         for i, curve in enumerate(f.curves):
-            colour, style = colours[i % len(colours)], "--" if i == 0 else "-"
+            colour, style = ARMS[i % len(ARMS)], "--" if i == 0 else "-"
             x = np.array(curve.epochs) + 1
             low, high = np.array(curve.low) * 100, np.array(curve.high) * 100
             ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
@@ -46,12 +45,14 @@ def learning_curves(f: Findings) -> Drawing:
 
 def differences_by_epoch(f: Findings) -> Drawing:
     """Draw the mean paired difference at each epoch with pointwise limits."""
-    colours = [TREATMENT, *FURTHER]
+    shaded = f.design.metric == "accuracy" and f.design.margin is not None
     with axes() as ax:
         ends = []
+        if shaded:
+            band(ax, (f.design.margin or 0) * 100)
         ax.axhline(0, color=INK, lw=0.9)
         for i, gap in enumerate(f.gaps):
-            colour = colours[i % len(colours)]
+            colour = ARMS[1 + i % (len(ARMS) - 1)]
             x = np.array(gap.epochs) + 1
             ax.fill_between(
                 x, np.array(gap.low) * 100, np.array(gap.high) * 100, color=colour, alpha=0.15, lw=0
@@ -61,6 +62,7 @@ def differences_by_epoch(f: Findings) -> Drawing:
         if len(ends) > 1:
             _label_ends(ax, ends)
             _room_for_labels(ax, f)
+        signed_ticks(ax)
         _whole_epochs(ax, max(gap.epochs[-1] for gap in f.gaps) + 1)
         ax.set_xlabel("epoch")
         ax.set_ylabel("difference in validation accuracy (pp)")
@@ -70,7 +72,10 @@ def differences_by_epoch(f: Findings) -> Drawing:
             name="f7",
             title="Paired difference in validation accuracy by epoch",
             description=f"At the last epoch: {last}.",
-            caption="Mean with pointwise 95% CI over seeds. Descriptive: not a test at each epoch.",
+            caption=(
+                "Mean with pointwise 95% CI over seeds. Descriptive: not a test at each epoch."
+                + (" Shaded: inside the margin." if shaded else "")
+            ),
         )
 
 
