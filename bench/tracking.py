@@ -63,7 +63,7 @@ class Benchmark:
 
     def design(self) -> Design:
         """Return the plan as the analysis reads it, with its history."""
-        judged = [event for event in self.events if event["event"] != "seeds added"]
+        judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
         return self.plan.design(
             frozen_at=judged[-1]["at"],
             frozen_before_first_run=judged[-1]["pairs_finished"] == 0,
@@ -71,7 +71,14 @@ class Benchmark:
                 e["event"] == "analysis changed" and e["pairs_finished"] > 0 for e in judged
             ),
             looks=tuple(e["pairs_finished"] for e in self.events if e["event"] == "seeds added"),
+            stopped_at=self.stopped_at,
         )
+
+    @property
+    def stopped_at(self) -> int | None:
+        """Pairs at which the plan's rule ended the training; None if seeds were added since."""
+        last = next((e for e in reversed(self.events) if e["event"] != "analysis changed"), None)
+        return last["pairs_finished"] if last and last["event"] == "stopped" else None
 
 
 @dataclass(frozen=True)
@@ -467,18 +474,7 @@ class Store:
     def _create(
         self, plan: Plan, source: Mapping[str, str], provenance: Mapping[str, Any]
     ) -> Benchmark:
-        experiment = self.client.get_experiment_by_name(plan.experiment)
-        if experiment is None:
-            location = None
-            if self.database:
-                folder = database.artifact_folder(self.database, plan.experiment, plan.benchmark_id)
-                location = folder.as_uri()
-            experiment_id = self.client.create_experiment(plan.experiment, location)
-        elif experiment.lifecycle_stage != "active":
-            self.client.restore_experiment(experiment.experiment_id)
-            experiment_id = experiment.experiment_id
-        else:
-            experiment_id = experiment.experiment_id
+        experiment_id = self._experiment(plan)
         tags = {
             "bench.benchmark": plan.benchmark_id,
             "bench.plan": plan.hash,
@@ -500,6 +496,24 @@ class Store:
         event = {"at": now(), "event": "frozen", "pairs_finished": 0, **_judged(plan)}
         return self._freeze(run, plan, (event,), version=1)
 
+    def _experiment(self, plan: Plan) -> str:
+        """Return the experiment of a plan, made or restored if need be."""
+        found = self.client.get_experiment_by_name(plan.experiment)
+        if found is None:
+            location = self.database and database.artifact_folder(
+                self.database, plan.experiment, plan.benchmark_id
+            )
+            try:
+                uri = location and location.as_uri()
+                return str(self.client.create_experiment(plan.experiment, uri))
+            except StoreTrouble:
+                found = self.client.get_experiment_by_name(plan.experiment)
+                if found is None:  # else another plan's process was faster
+                    raise
+        if found.lifecycle_stage != "active":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
     def _update(self, found: Benchmark, plan: Plan) -> Benchmark:
         """Go on with a benchmark: its seeds may grow, its analysis may change; both are noted."""
         pairs = len(_complete_seeds(found.plan, self.finished(found)))
@@ -518,6 +532,13 @@ class Store:
             return replace(found, plan=merged)
         version = int(run.data.tags["bench.plan_version"]) + 1
         return self._freeze(run, merged, tuple(events), version=version)
+
+    def note_stop(self, benchmark: Benchmark, pairs: int) -> Benchmark:
+        """Record that the plan's rule ended the training after so many pairs."""
+        run = self.client.get_run(benchmark.run_id)
+        version = int(run.data.tags["bench.plan_version"]) + 1
+        event = {"at": now(), "event": "stopped", "pairs_finished": pairs}
+        return self._freeze(run, benchmark.plan, (*benchmark.events, event), version=version)
 
     def _freeze(
         self, run: Run, plan: Plan, events: tuple[dict[str, Any], ...], *, version: int

@@ -1,4 +1,4 @@
-"""Faults: what injects them, the commands they are injected into, and the table of what survived."""
+"""Faults: what injects them, what they are injected into, and the table of what survived."""
 
 import json
 import os
@@ -266,6 +266,7 @@ class Bench:
     folder: Path
     experiment: Path
     uri: str
+    name: str = "tiny"
 
     def start(self, *words: object, seeds: int = 6, **environment: object) -> Command:
         words = ("run", self.experiment, "--seeds", seeds, "--workers", 2, *words)
@@ -304,7 +305,7 @@ class Bench:
         from bench.tracking import Store
 
         store = Store(self.uri)
-        found = store.children(store.benchmark("tiny"))
+        found = store.children(store.benchmark(self.name))
         return Counter(
             {
                 f"seed={key.seed} arm={key.arm}": n
