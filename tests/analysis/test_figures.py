@@ -6,7 +6,8 @@ import pytest
 
 from analysis.figures import effect, planning, reliability, strip, training
 from analysis.figures.axis import Axis, short
-from analysis.figures.canvas import COLOURS, axes, finish
+from analysis.figures.canvas import ARMS, COLOURS, axes, finish
+from analysis.format import spread
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPES = ("rule3_better", "rule0_few_pairs", "three_treatments", "own_score_lower_is_better",
@@ -160,6 +161,33 @@ def test_without_a_verdict_every_seed_is_an_open_dot_and_no_interval_is_drawn(kn
     dots = effect.dots(f, c)
     assert "interval" not in dots.caption + dots.description
     assert "mean</text>" not in dots.svg
+
+
+@pytest.mark.parametrize("name", ["rule3_better", "scope_seeds", "three_treatments"])
+def test_the_sensitivity_curve_reaches_80_per_cent_where_the_text_says(known, name):
+    f = known(name)
+    for c in f.comparisons:
+        drawing = planning.sensitivity(f, c)
+        curves = drawing.figure.axes[0].get_lines()[1:-2]  # after the 80 % line, before its mark
+        assert len(curves) == 1 + sum(n <= c.n_pairs / 1.5 for n in (5, 10))
+        x, y = curves[0].get_data()
+        assert np.interp(100 * c.power.detectable_at_80, x, y) == pytest.approx(80, abs=0.5)
+        assert all((np.diff(curve.get_ydata()) >= 0).all() for curve in curves)
+        assert f">{spread(c.power.detectable_at_80, 'fraction')}<" in drawing.svg
+
+
+def test_reliability_diagrams_of_all_arms_share_their_axis(known):
+    f = known("three_treatments")
+    limits = {reliability.reliability(f, r).figure.axes[0].get_xlim() for r in f.reliability}
+    assert len(limits) == 1
+    first = min(np.flatnonzero(np.array(r.share) > 0.002)[0] for r in f.reliability)
+    assert limits.pop()[0] <= 100 * first / len(f.reliability[0].share)
+
+
+def test_every_arm_has_a_colour_of_its_own(known):
+    f = known("three_treatments")
+    lines = training.learning_curves(f).figure.axes[0].get_lines()
+    assert [line.get_color() for line in lines] == list(ARMS[:4])
 
 
 def test_captions_name_the_level_that_is_drawn(known):

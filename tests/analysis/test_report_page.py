@@ -65,12 +65,12 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def rendered(known):
+def rendered(known, report):
     """Return a named study's findings, page, and the page read back; once a session."""
 
     @cache
     def read(name):
-        html = page.render(known(name), version="0.1.0")
+        html = report(name)
         return known(name), html, Reader(html)
 
     return read
