@@ -491,6 +491,7 @@ class Findings:
             "stop": d.stop,
             "max_seeds": d.max_seeds,
             "aa": d.aa,
+            "stopped_at": d.stopped_at,
             "looks": list(d.looks),
         }
         return {

@@ -372,8 +372,8 @@ class _Session:
         from bench import provenance, runner
         from bench.discover import file_of
         from bench.progress import progress
-        from bench.reporting import looker
         from bench.status import begins_anew
+        from bench.stopping import looker
         from bench.tracking import Store
 
         self.store = _opened(Store(self.uri), self.say)

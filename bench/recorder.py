@@ -20,7 +20,7 @@ from bench.address import StoreAway, StoreTrouble
 from bench.database import free_bytes
 from bench.pending import Entry, RunStatus
 from bench.plan import TrialKey
-from bench.work import Result
+from bench.work import Result, Scored
 
 if TYPE_CHECKING:
     from bench.tracking import Benchmark, Child, Store
@@ -65,6 +65,7 @@ class Recorder:
         self._described: set[Attempt] = set()
         self._ended: set[Attempt] = set()  # a late message must not bring a run back to life
         self._error: Exception | None = None
+        self._stopped_at: int | None = None  # pairs, where the plan's rule says enough
         self._patience_s = 0.0
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -75,14 +76,32 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close("FINISHED" if kind is None else "KILLED")
 
-    def known_values(self, metric: str) -> dict[TrialKey, float]:
-        """Return the recorded values of the plan's metric, for the progress display."""
-        logged = metric if metric not in METRICS else f"test/{metric}"
-        return {
-            key: child.run.data.metrics[logged]
+    def known_runs(self) -> dict[TrialKey, Scored]:
+        """Return the recorded runs' metric; its examples too where the plan may stop early."""
+        plan = self.benchmark.plan
+        logged = plan.metric if plan.metric not in METRICS else f"test/{plan.metric}"
+        known = {
+            key: Scored(child.run.data.metrics[logged])
             for key, child in self.finished.items()
             if logged in child.run.data.metrics
         }
+        if plan.stop == "fixed" or not known:
+            return known
+        tables, design = self.store.tables(self.benchmark), self.benchmark.design()
+        for key, run in known.items():
+            if design.scope != "seeds" and tables.has_predictions(design, key.arm, [key.seed]):
+                [examples] = tables.per_example(design.measure, key.arm, [key.seed])
+                known[key] = Scored(run.value, examples)
+        return known
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the plan's rule has ended the training, and no seeds were added since."""
+        return self.benchmark.stopped_at is not None
+
+    def stop(self, pairs: int) -> None:
+        """Note that the plan's rule has ended the training; written when the session ends."""
+        self._stopped_at = pairs
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Take a worker's message (its next epoch); returns at once."""
@@ -125,6 +144,8 @@ class Recorder:
         self._thread.join()
         if self.away is None and self._error is None:
             with suppress(Refusal):
+                if self._stopped_at is not None:
+                    self.benchmark = self.store.note_stop(self.benchmark, self._stopped_at)
                 self.store.end_orphans(self.benchmark)  # in training when we were stopped
                 self.store.end(self.benchmark.run_id, status)
         self.store.settle()

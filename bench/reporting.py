@@ -1,7 +1,7 @@
 """Reporting: a recorded benchmark becomes findings, files and a note on its parent run."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ import numpy as np
 
 from bench.files import REPORT, Files, contents, require_writable, write_files
 from bench.names import file_name
-from bench.runner import Look
 from bench.tracking import Benchmark, Store
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from analysis.format import Unit
     from analysis.report.anonymous import Kind
     from analysis.table import Tables
-    from bench.plan import Plan
     from bench.planning import Pilot
 
 
@@ -203,26 +201,3 @@ def _metrics(f: "Findings") -> dict[str, float | None]:
         found |= {f"diff_pp{end}": diff, f"ci_low{end}": low, f"ci_high{end}": high}
         found |= {f"p{end}": c.primary.p_value, f"n_pairs{end}": float(c.n_pairs)}
     return found
-
-
-def looker(plan: "Plan") -> Any:
-    """Return the function that the runner asks after each pair: the anytime-valid interval.
-
-    Only the seeds of the first treatment's pairs enter; the verdict waits for the report.
-    """
-    from analysis.errors import UnusableRuns
-    from analysis.sequential import anytime
-
-    treatment = list(plan.arms)[1]
-
-    def look(pairs: Sequence[Mapping[str, float]]) -> Look | None:
-        if len(pairs) < 3:
-            return None
-        differences = [pair[treatment] - pair[plan.baseline] for pair in pairs]
-        try:
-            now = anytime(differences)
-        except UnusableRuns:
-            return None
-        return Look(now.difference, now.low, now.high)
-
-    return look

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
@@ -20,7 +21,7 @@ from bench.plan import Plan, TrialKey
 from bench.pool import Pool
 from bench.recorder import Recorder
 from bench.tracking import Benchmark, Store
-from bench.work import Failure, Job, Result, Success
+from bench.work import Failure, Job, Result, Scored
 
 
 class Terminated(BaseException):
@@ -45,7 +46,8 @@ class Look:
 
 
 R = TypeVar("R", bound=Result)
-LookAt = Callable[[Sequence[Mapping[str, float]]], Look | None]
+Pair = Mapping[str, Scored]  # one seed: arm to its run
+LookAt = Callable[[Sequence[Pair]], Look | None]
 
 
 class Watcher(Protocol):
@@ -205,12 +207,13 @@ class _Story:
         self.settled = (set(recorder.finished) | recorder.diverged) - set(redo)
         self.failures: list[Failure] = []
         self.trained = 0
-        self.enough = False
         self.told = False  # that the store is away
-        self.values: dict[int, dict[str, float]] = {}
-        for key, value in recorder.known_values(plan.metric).items():
+        self.runs: dict[int, dict[str, Scored]] = {}
+        for key, run in recorder.known_runs().items():
             if key in self.settled:
-                self.values.setdefault(key.seed, {})[key.arm] = value
+                self.runs.setdefault(key.seed, {})[key.arm] = run
+        now = self.look(self._complete())
+        self.enough = recorder.stopped or (now is not None and now.stop)
 
     def message(self, message: dict[str, Any]) -> None:
         self.recorder.deliver(message)
@@ -246,17 +249,28 @@ class _Story:
         value = value_of(result.outcome, self.plan.metric)
         self.watcher.result(result, value)
         if value is not None:
-            self._pair(result, value)
+            self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
 
-    def _pair(self, result: Success, value: float) -> None:
-        seed = result.key.seed
-        mine = self.values.setdefault(seed, {})
-        mine[result.key.arm] = value
-        if len(mine) == len(self.plan.arms):
-            complete = [v for s in self.plan.seeds if len(v := self.values.get(s, {})) == len(mine)]
-            now = self.look(complete)
-            self.enough = self.enough or (now is not None and now.stop)
-            self.watcher.pair(seed, mine, now)
+    def _pair(self, key: TrialKey, run: Scored) -> None:
+        mine = self.runs.setdefault(key.seed, {})
+        mine[key.arm] = run
+        if len(mine) < len(self.plan.arms):
+            return
+        complete = self._complete()
+        now = self.look(complete)
+        self.watcher.pair(key.seed, {arm: run.value for arm, run in mine.items()}, now)
+        if now is not None and now.stop and not self.enough:
+            self.enough = True
+            self.recorder.stop(len(complete))
+            self.watcher.notice(
+                f"the rule --stop {self.plan.stop} stops after {len(complete)} pairs; "
+                "runs in training are finished and count."
+            )
+
+    def _complete(self) -> list[Pair]:
+        """Return the pairs that are finished in every arm, in plan order."""
+        found = (self.runs.get(seed, {}) for seed in self.plan.seeds)
+        return [runs for runs in found if len(runs) == len(self.plan.arms)]
 
 
 def _without_secrets(result: R) -> R:
@@ -275,6 +289,14 @@ def value_of(outcome: Outcome, metric: str) -> float | None:
     if known is not None and known.per_example is not None and outcome.test is not None:
         return float(np.mean(known.per_example(outcome.test)))
     return outcome.scores.get(metric)
+
+
+def examples_of(outcome: Outcome, plan: Plan) -> NDArray[np.float64] | None:
+    """Return the metric of each test example, where the plan's rule needs it between the runs."""
+    known = METRICS.get(plan.metric)
+    if plan.stop == "fixed" or plan.scope == "seeds" or outcome.test is None:
+        return None
+    return None if known is None or known.per_example is None else known.per_example(outcome.test)
 
 
 class Ending:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from analysis.errors import Refusal
 from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
@@ -46,6 +48,14 @@ class Job:
     timeout_s: float | None
     draws: Mapping[TrialKey, Mapping[str, Any]] = field(default_factory=dict)  # seeds, by the plan
     attempt: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One run's metric; `examples` has that of each test example, shape (N,), or is None."""
+
+    value: float
+    examples: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,6 +217,8 @@ def _discovered(reference: str) -> Discovered:
 def warm(reference: str) -> int:
     """Import the experiment and with it its framework, before the first trial needs them."""
     _discovered(reference)
+    if "torch" in sys.modules:
+        importlib.import_module("torch._dynamo")  # a second that the first optimizer would wait for
     return os.getpid()
 
 
@@ -218,16 +230,18 @@ def run_pack(job: Job) -> list[Result]:
     _send(worker, {"type": "start", "pack": job.pack, "pid": os.getpid()})
     run = _Run(worker, job)
     try:
-        with _deadline(worker, job.timeout_s):
+        with _deadline(worker, job):
             outcomes = run.train()
     except Exception as error:
         return [run.failure(key, error) for key in job.keys]
-    return [run.success(key, o) for key, o in zip(job.keys, outcomes, strict=True)]
+    return [run.result(key, o) for key, o in zip(job.keys, outcomes, strict=True)]
 
 
 @contextlib.contextmanager
-def _deadline(worker: _Worker, timeout_s: float | None) -> Iterator[None]:
-    worker.deadline = None if timeout_s is None else time.monotonic() + timeout_s
+def _deadline(worker: _Worker, job: Job) -> Iterator[None]:
+    """Give a pack the time of all its trainings."""
+    if job.timeout_s is not None:
+        worker.deadline = time.monotonic() + job.timeout_s * len(job.keys)
     try:
         yield
     finally:
@@ -243,23 +257,28 @@ class _Run:
         self.started_at, self.clock = time.time(), time.perf_counter()
         self.log_start = worker.log_path.stat().st_size
 
-    def train(self) -> list[Outcome]:
+    def train(self) -> list[Outcome | Diverged]:
         experiment = self._load()
         _use_threads(self.worker.slot.threads)
         self.started_at, self.clock = time.time(), time.perf_counter()  # imports do not count
         trials = [self._trial(key) for key in self.job.keys]
         _seed_globals(trials[0])
+        outcomes: list[Outcome | Diverged]
         if experiment.train_pack is None:
             outcomes = [experiment.train(trial) for trial in trials]
         else:
             outcomes = list(experiment.train_pack(trials))
-        if len(outcomes) != len(trials) or not all(isinstance(o, Outcome) for o in outcomes):
+        known = all(isinstance(o, Outcome | Diverged) for o in outcomes)
+        if len(outcomes) != len(trials) or not known:
             kinds = ", ".join(sorted({type(o).__name__ for o in outcomes}))
             raise BadOutcome(
                 f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
-        return [_with_streams(o, trial) for o, trial in zip(outcomes, trials, strict=True)]
+        return [
+            _with_streams(o, trial) if isinstance(o, Outcome) else o
+            for o, trial in zip(outcomes, trials, strict=True)
+        ]
 
     def _load(self) -> Experiment:
         found = _discovered(self.job.reference)
@@ -286,7 +305,9 @@ class _Run:
             on_epoch=on_epoch,
         )
 
-    def success(self, key: TrialKey, outcome: Outcome) -> Success:
+    def result(self, key: TrialKey, outcome: Outcome | Diverged) -> Result:
+        if isinstance(outcome, Diverged):
+            return self.failure(key, outcome)
         return Success(key=key, outcome=outcome, environment=_environment(), **self._common(key))
 
     def failure(self, key: TrialKey, error: Exception) -> Failure:

@@ -52,6 +52,7 @@ TRAINS = {
     "bench.planning": 4,
     "bench.reporting": 4,
     "bench.rehearsal": 4,
+    "bench.stopping": 4,
     "bench.verifying": 4,
 }
 

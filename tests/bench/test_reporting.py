@@ -1,17 +1,12 @@
 """Reporting: what a user typed stays text, and files are written whole or not at all."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.discover import Discovered
 from bench.files import BadFormat, Unwritable, parse_formats, replace_bytes, require_writable
-from bench.plan import Plan
-from bench.reporting import looker
-from bench.runner import Look
 
 # -- files -----------------------------------------------------------------------------------
 
@@ -80,26 +75,3 @@ def test_an_unknown_format_names_the_nearest(typed: str, near: str):
     assert caught.value.render().startswith("error[format]: --format ")
     assert caught.value.fix == f"--format {near}" and caught.value.exit_status == 2
     assert "html, json, csv, md, tex, svg, png" in caught.value.facts[0]
-
-
-# -- the running interval --------------------------------------------------------------------
-
-
-def test_a_look_needs_three_pairs_and_has_no_opinion_on_stopping(
-    tiny: Discovered, plan_of: Callable[..., Plan]
-):
-    look = looker(plan_of(tiny, range(20)))
-    pairs = [{"weak": 0.9, "strong": 0.91 + 0.001 * i} for i in range(6)]
-    assert look(pairs[:2]) is None
-    seen = look(pairs)
-    assert isinstance(seen, Look) and not seen.stop
-    assert seen.mean == pytest.approx(0.0125)
-    assert seen.low is not None and seen.high is not None and seen.low < seen.mean < seen.high
-
-
-def test_pairs_without_spread_give_no_limits_instead_of_an_error(
-    tiny: Discovered, plan_of: Callable[..., Plan]
-):
-    look = looker(plan_of(tiny, range(20)))
-    seen = look([{"weak": 0.5, "strong": 0.5}] * 5)
-    assert seen is None or (seen.mean, seen.low, seen.high, seen.stop) == (0.0, None, None, False)

@@ -16,8 +16,8 @@ from bench.contract import Outcome, Predictions
 from bench.devices import cpu_slots
 from bench.discover import Discovered
 from bench.plan import Plan, TrialKey
-from bench.runner import Look, Options, Ran, Terminated, value_of
-from bench.work import Failure, Job, Result, Success
+from bench.runner import Look, Options, Pair, Ran, Terminated, value_of
+from bench.work import Failure, Job, Result, Scored, Success
 
 Answer = Callable[[TrialKey], Result]
 
@@ -61,8 +61,14 @@ class Recorder:
     def __exit__(self, kind: Any, *_: object) -> None:
         self.closed = "FINISHED" if kind is None else "KILLED"
 
-    def known_values(self, metric: str) -> dict[TrialKey, float]:
-        return dict(self.finished)
+    stopped = False
+    stopped_at: int | None = None
+
+    def known_runs(self) -> dict[TrialKey, Scored]:
+        return {key: Scored(value) for key, value in self.finished.items()}
+
+    def stop(self, pairs: int) -> None:
+        self.stopped_at = pairs
 
     def record(self, result: Result) -> None:
         assert self.closed is None
@@ -194,8 +200,8 @@ class Bench:
         self.pool, self.watcher = Pool(answer, self.store), Watcher()
         self.pool.retried = list(retried)
 
-        def look_at(pairs: Sequence[Mapping[str, float]]) -> Look | None:
-            self.looks.append([dict(pair) for pair in pairs])
+        def look_at(pairs: Sequence[Pair]) -> Look | None:
+            self.looks.append([{arm: run.value for arm, run in p.items()} for p in pairs])
             return look(len(pairs))
 
         ran = runner.run(
@@ -368,7 +374,7 @@ def test_a_look_is_taken_after_every_pair_and_shown(mine: Bench):
     mine.run(
         lambda key: success(key, key.seed + (key.arm == "strong")), look=lambda n: Look(n, 0, 1)
     )
-    assert mine.looks == [[{"weak": s, "strong": s + 1.0} for s in range(n)] for n in (1, 2, 3)]
+    assert mine.looks == [[{"weak": s, "strong": s + 1.0} for s in range(n)] for n in range(4)]
     assert mine.watcher.of("pair")[1] == ("pair", 1, {"weak": 1.0, "strong": 2.0}, Look(2, 0, 1))
 
 
@@ -381,6 +387,14 @@ def test_pairs_are_looked_at_in_the_order_of_the_plan(mine: Bench):
 def test_the_stopping_rule_is_honoured(mine: Bench):
     ran = mine.run(seeds=range(10), look=lambda n: Look(1.0, 0.5, 1.5, stop=n >= 2))
     assert ran.stopped_early and mine.trained == keys(0, 1)
+    assert mine.store.recorder is not None and mine.store.recorder.stopped_at == 2
+    assert "stops after 2 pairs" in mine.watcher.of("notice")[0][1]
+
+
+def test_pairs_that_are_enough_already_train_nothing(mine: Bench):
+    mine.store.finished = dict.fromkeys(keys(0, 1), 7.0)
+    ran = mine.run(seeds=range(10), look=lambda n: Look(1.0, 0.5, 1.5, stop=n >= 2))
+    assert ran.stopped_early and mine.trained == []
 
 
 def test_without_a_rule_nothing_stops_early(mine: Bench):

@@ -557,13 +557,35 @@ def test_an_experiment_that_was_deleted_in_the_ui_comes_back(store: Store, plan:
     assert store.benchmark(plan.experiment).experiment_id == benchmark.experiment_id
 
 
-def test_recorded_values_are_known_to_the_next_session(store: Store, plan: Plan):
+@pytest.mark.parametrize("metric", ["accuracy", "speed", "nothing"])
+def test_recorded_values_are_known_to_the_next_session(store: Store, plan: Plan, metric: str):
+    plan = replace(plan, metric=metric)
     session(store, plan, [success("baseline", 0), failure("smoothed", 0)])
     with store.begin(plan, provenance={}, source={}) as recorder:
-        values = recorder.known_values("accuracy")
-        assert set(values) == {TrialKey("baseline", 0)}
-        assert recorder.known_values("speed") == {TrialKey("baseline", 0): 3.5}
-        assert recorder.known_values("nothing") == {}
+        known = recorder.known_runs()
+    assert set(known) == ({TrialKey("baseline", 0)} if metric != "nothing" else set())
+    if metric == "speed":
+        assert known[TrialKey("baseline", 0)].value == 3.5
+    assert all(run.examples is None for run in known.values())  # nobody looks between the runs
+
+
+def test_a_plan_that_may_stop_knows_the_examples_of_what_is_recorded(store: Store, plan: Plan):
+    plan = replace(plan, stop="anytime")
+    session(store, plan, [success("baseline", 0)])
+    with store.begin(plan, provenance={}, source={}) as recorder:
+        [run] = recorder.known_runs().values()
+    assert run.examples is not None and run.value == pytest.approx(run.examples.mean())
+
+
+def test_a_stop_is_noted_for_the_next_session_until_seeds_are_added(store: Store, plan: Plan):
+    plan = replace(plan, stop="anytime")
+    with store.begin(plan, provenance={}, source={}) as recorder:
+        assert not recorder.stopped
+        recorder.stop(7)
+    with store.begin(plan, provenance={}, source={}) as recorder:
+        assert recorder.stopped and recorder.benchmark.design().stopped_at == 7
+    with store.begin(plan.with_seeds(range(90, 95)), provenance={}, source={}) as recorder:
+        assert not recorder.stopped
 
 
 def test_each_session_adds_its_own_provenance(store: Store, plan: Plan):

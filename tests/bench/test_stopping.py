@@ -1,0 +1,109 @@
+"""The stopping rules between the runs: what is shown, and when it is enough."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.discover import Discovered
+from bench.plan import Plan
+from bench.runner import Look, Pair
+from bench.stopping import looker
+from bench.work import Scored
+
+
+def pair(base: float, treatment: float) -> Pair:
+    return {"weak": Scored(base), "strong": Scored(treatment)}
+
+
+@pytest.fixture
+def plan(tiny: Discovered, plan_of: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Return what plans the small experiment with a stopping rule, on scores alone."""
+
+    def make(stop: str, seeds: int = 20, **changes: Any) -> Plan:
+        found = replace(plan_of(tiny, range(seeds)), stop=stop, scope="seeds", margin=None)
+        return replace(found, **changes)
+
+    return make
+
+
+def test_a_fixed_plan_shows_an_interval_from_three_pairs_on_and_never_stops(
+    plan: Callable[..., Plan],
+):
+    look = looker(plan("fixed"))
+    pairs = [pair(0.9, 0.95 + 0.001 * i) for i in range(12)]
+    assert look(pairs[:2]) is None
+    seen = look(pairs)
+    assert isinstance(seen, Look) and not seen.stop
+    assert seen.mean == pytest.approx(0.0555)
+    assert seen.low is not None and seen.high is not None and 0 < seen.low < seen.mean < seen.high
+
+
+def test_pairs_without_spread_give_no_limits_instead_of_an_error(plan: Callable[..., Plan]):
+    seen = looker(plan("anytime"))([pair(0.5, 0.5)] * 8)
+    assert seen is None or (seen.low, seen.high, seen.stop) == (None, None, False)
+
+
+def test_anytime_stops_at_the_first_pair_that_settles_the_word(plan: Callable[..., Plan]):
+    look = looker(plan("anytime"))
+    gaps = 0.02 + 0.004 * np.random.default_rng(0).normal(size=20)
+    pairs = [pair(0.9, 0.9 + gap) for gap in gaps]
+    stops = [n for n in range(1, 21) if (seen := look(pairs[:n])) is not None and seen.stop]
+    assert stops and stops[0] >= 6 and stops == list(range(stops[0], 21))
+
+
+def test_group_stops_at_its_planned_looks_only(plan: Callable[..., Plan]):
+    look = looker(plan("group"))
+    gaps = 0.03 + 0.004 * np.random.default_rng(0).normal(size=20)
+    pairs = [pair(0.9, 0.9 + gap) for gap in gaps]
+    assert [n for n in range(3, 21) if (s := look(pairs[:n])) is not None and s.stop] == [
+        10,
+        15,
+        20,
+    ]
+
+
+def test_every_treatment_must_be_settled(plan: Callable[..., Plan]):
+    arms = {"weak": {}, "strong": {"strength": 1.0}, "equal": {"strength": 0.5}}
+    look = looker(plan("anytime", arms=arms))
+    draw = np.random.default_rng(1)
+    pairs = [
+        {**pair(0.9, 0.93 + 0.002 * draw.normal()), "equal": Scored(0.9 + 0.01 * draw.normal())}
+        for _ in range(15)
+    ]
+    seen = look(pairs)
+    assert seen is not None and seen.low is not None and seen.low > 0 and not seen.stop
+
+
+def test_new_test_examples_count_where_they_are_known(plan: Callable[..., Plan]):
+    """The same differences of the runs: settled for new seeds, not for new test images."""
+    draw = np.random.default_rng(2)
+    images = draw.choice([-1.0, 0.0, 1.0], p=[0.19, 0.6, 0.21], size=400)  # one draw for all seeds
+    both = [np.where(draw.random(400) < 0.02, 0.0, images) for _ in range(15)]
+    pairs = [
+        {"weak": Scored(0.0, np.zeros(400)), "strong": Scored(float(d.mean()), d)} for d in both
+    ]
+    sure = [{arm: Scored(run.value) for arm, run in p.items()} for p in pairs]
+    rule = plan("anytime", scope="seeds_and_examples")
+    alone, together = looker(rule)(sure), looker(rule)(pairs)
+    assert alone is not None and alone.stop
+    assert together is not None and not together.stop
+    assert together.low is not None and together.low < 0 < alone.low
+
+
+@pytest.mark.parametrize("stop", ["group", "anytime"])
+def test_without_an_effect_a_word_is_stopped_at_no_more_often_than_promised(
+    plan: Callable[..., Plan], stop: str
+):
+    look = looker(plan(stop))
+    draw, wrong = np.random.default_rng(3), 0
+    replications = 400
+    for gaps in 0.008 * draw.normal(size=(replications, 20)):
+        pairs = [pair(0.9, 0.9 + gap) for gap in gaps]
+        steps = (10, 15, 20) if stop == "group" else range(6, 21)
+        wrong += any((s := look(pairs[:n])) is not None and s.stop for n in steps)
+    # A t test at the same looks is wrong 10 % (group) and 20 % (every pair) of the time.
+    assert stats.binomtest(wrong, replications, 0.05, alternative="greater").pvalue > 0.001
