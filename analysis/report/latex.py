@@ -29,14 +29,14 @@ _SIGNS = {
     ">": r"\textgreater{}",
     "`": r"\textasciigrave{}",
     '"': r"\char34{}",  # babel may have given it a meaning
-    "[": "{[}",  # after a row's end it would be an option
-    "]": "{]}",
-    "*": "{*}",
     "\u2212": "$-$",
     "±": r"$\pm$",
     "×": r"$\times$",
     "·": r"$\cdot$",
     "≈": r"$\approx$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
     "→": r"$\to$",
     "∞": r"$\infty$",
     "▲": r"$\uparrow$",
@@ -123,9 +123,7 @@ def table(t: Table) -> str:
         r"\begin{table}[tbp]",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{inert(caption)}}}",
-        r"\begin{tabular}{@{}",
-        *(f"  {kind}" for kind in kinds),
-        "@{}}",
+        rf"\begin{{tabular}}{{@{{}}{' '.join(kinds)}@{{}}}}",
         r"\toprule",
         rf"{head} \\",
         r"\midrule",
@@ -163,6 +161,7 @@ def _rows(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
         if before is not None and before.main != row.main:
             lines.append(r"\midrule")
         first, *rest = row.cells
+        # In braces: a name that begins with a bracket would be an option of the row before.
         texts = [_cell(cell, kind) for cell, kind in zip(rest, kinds[1:], strict=True)]
         lines.append(rf"{' & '.join([f'{{{inert(first.text)}}}', *texts])} \\")
         if first.note:

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from analysis.report import latex, markdown, page
+from analysis.report import markdown, page
 from analysis.report.display import NAME, fitted, printable
 from analysis.report.pictures import pictures
 from analysis.report.sheets import sheets
@@ -93,7 +93,7 @@ def skeleton(text):
 @pytest.fixture(scope="module")
 def tame(named):
     f = named("tame").findings()
-    return skeleton(in_markdown(f)), skeleton(markdown.note(f)), commands(f)
+    return skeleton(in_markdown(f)), skeleton(markdown.note(f))
 
 
 def test_markdown_has_the_elements_of_a_tame_name(hostile, tame):
@@ -115,30 +115,6 @@ def test_the_note_in_mlflow_has_the_elements_of_a_tame_name(hostile, tame):
     assert skeleton(text) == tame[1]
     assert len(text) < 5000 and not re.search(r"[\u202a-\u202e\x00-\x08\x1b]", text)
     assert not re.search(r"<[a-zA-Z/!?]", text)  # for readers that know no backslash
-
-
-def commands(f):
-    tex = latex.results(f, version="1")
-    body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
-    # the paragraph is wrapped; what names hold is escaped into some of these
-    signs = r"textbackslash|textless|textgreater|textbar|textasci\w+|char34|dots"
-    return [word for word in re.findall(r"\\([A-Za-z]+\d*)", body) if not re.match(signs, word)]
-
-
-def test_latex_has_the_commands_of_a_tame_name(hostile, tame):
-    _, _, f = hostile
-    tex = latex.results(f, version="1")
-    assert commands(f) == tame[2]
-    body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
-    bare = re.sub(r"\\[\\{}%&#$_]", "", body)
-    assert not re.search(r"[#_^~%]", re.sub(r"\\.", "", bare))
-    depth = 0
-    for sign in bare:
-        depth += {"{": 1, "}": -1}.get(sign, 0)
-        assert depth >= 0
-    assert depth == 0
-    assert re.sub(r"\\\$", "", body).count("$") % 2 == 0
-    assert not re.search(r"\\\\\s*[\[*]", body)  # a row's name is no option of the row before
 
 
 def rows_of(s, f):
