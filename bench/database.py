@@ -60,11 +60,14 @@ def _make(database: Path, make_tables: Callable[[str], object]) -> None:
 
 
 def _require_ours(database: Path) -> None:
-    with database.open("rb") as handle:
-        if handle.read(16) != b"SQLite format 3\x00":
-            raise _refused(f"{database} is not an SQLite database.")
-    with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection:
-        tables = {row[0] for row in connection.execute("select name from sqlite_master")}
+    """Look through SQLite alone: to open and close the file beside it would drop its locks."""
+    try:
+        with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection:
+            tables = {row[0] for row in connection.execute("select name from sqlite_master")}
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise _refused(f"{database} is not an SQLite database.") from error
+        raise
     if tables and not {"experiments", "runs", "alembic_version"} <= tables:
         some = ", ".join(sorted(map(str, tables))[:3])
         raise _refused(f"{database} is another program's database (it holds {some}).")
