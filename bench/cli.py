@@ -177,6 +177,36 @@ def run(
             help="seeds-and-examples, or seeds (this test set only).",
         ),
     ] = "seeds-and-examples",
+    stop: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=DESIGN,
+            metavar="RULE",
+            help="fixed, group (three planned looks) or anytime: when to stop.",
+        ),
+    ] = "fixed",
+    max_seeds: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=DESIGN, metavar="N", help="Most seeds under group and anytime."
+        ),
+    ] = None,
+    aa: Annotated[
+        bool,
+        typer.Option(
+            "--aa",
+            rich_help_panel=DESIGN,
+            help="The baseline against itself: nothing should be found.",
+        ),
+    ] = False,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=DESIGN,
+            metavar="LIST",
+            help="Also vary one source alone, e.g. subset,init,order: where the spread is from.",
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -270,19 +300,29 @@ def run(
       bench run digits --seeds 20                20 pairs on every core
       bench run cifar10 --claim 0.30             check a claimed +0.30 pp
       bench run cifar10 --dry-run                what it costs and can detect first
+      bench run digits --stop anytime --max-seeds 60    as few as it takes
       bench run my_experiment.py --seeds 0-9     an experiment of your own
 
     The same command again goes on where it stopped, and trains nothing twice.
     """
     from bench.devices import slots
-    from bench.plan import parse_seeds
+    from bench.drafting import Typed, draft, seeds_of, varied
 
     if offline:
         os.environ["BENCH_OFFLINE"] = "1"
     words = _fail_words(fail_on)
-    wanted = parse_seeds(seeds)
-    if scope not in ("seeds-and-examples", "seeds"):
-        raise Usage(f'--scope "{scope}" is not seeds-and-examples or seeds.', fix="--scope seeds")
+    typed = Typed(
+        seeds=seeds,
+        margin=margin,
+        claim=claim,
+        scope=scope,
+        stop=stop,
+        max_seeds=max_seeds,
+        aa=aa,
+        settings=setting or (),
+        arms=arm or (),
+    )
+    wanted = seeds_of(typed)
     if timeout is not None and not timeout > 0:
         raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
     if retries < 0:
@@ -292,32 +332,27 @@ def run(
     chosen, note = _choose(name, folder)
     session = _Session(store, quiet=quiet or as_json)
     with session.warmed(chosen, places[: 4 * len(wanted)], retries):
-        found, plan = _plan(
-            chosen,
-            folder,
-            seeds=wanted,
-            margin=margin,
-            claim=claim,
-            scope=scope.replace("-", "_"),
-            overrides=setting or (),
-            extra_arms=arm or (),
-        )
+        found, plan = draft(chosen, folder, typed)
+        plans = [*(varied(plan, vary) if vary is not None else ()), plan]
         repeated = _keys(redo or (), plan)
         session.say(_first_line(plan, note, len(places)))
         if dry_run:
             return session.rehearse(found, plan, places, folder=folder, as_json=as_json)
-        ran = session.train(
-            found,
-            plan,
-            places,
-            folder=folder,
-            retries=retries,
-            timeout_s=None if timeout is None else 60 * timeout,
-            redo=repeated,
-            fresh=fresh,
-            blind=blind,
-            notes=[note] if note else [],
-        )
+        for each in plans:
+            ran = session.train(
+                found,
+                each,
+                places,
+                folder=folder,
+                retries=retries,
+                timeout_s=None if timeout is None else 60 * timeout,
+                redo=repeated if each is plan else frozenset(),
+                fresh=fresh,
+                blind=blind,
+                notes=[note] if note else [],
+            )
+            if ran.failures or ran.lost:
+                break
     findings, missing = None, bool(ran.failures or ran.lost)
     if not no_report:
         findings = session.report(ran.benchmark, as_json=as_json, failures=missing)
@@ -388,6 +423,7 @@ class _Session:
             redo=redo,
             fresh=fresh,
         )
+        pool, self.pool = self.pool, None  # a second plan starts its own workers
         command = ["bench", *sys.argv[1:]]
         facts = provenance.collect(command, file_of(found.reference), places)
         return runner.run(
@@ -398,7 +434,7 @@ class _Session:
             provenance={**facts, "notes": notes},
             watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
             look=looker(plan),
-            pool=self.pool,
+            pool=pool,
         )
 
     def rehearse(
@@ -485,42 +521,6 @@ def _choose(name: str | None, folder: Path | None) -> tuple[str, str | None]:
     if reason is None:
         return "cifar10", "No NAME was given; there is a GPU, data and weights, so cifar10."
     return "digits", f"No NAME was given and {reason.rstrip('.')}: the embedded digits are used."
-
-
-def _plan(
-    name: str,
-    folder: Path | None,
-    *,
-    seeds: Sequence[int],
-    margin: float | None,
-    claim: float | None,
-    scope: Any,
-    overrides: Sequence[str],
-    extra_arms: Sequence[str],
-) -> "tuple[Discovered, Plan]":
-    from bench.discover import discover
-    from bench.plan import BadSetting, arms_with, in_metric_units, make_plan
-
-    found = discover(name)
-    experiment = found.experiment
-    if margin is not None and not 0 < margin < float("inf"):
-        raise BadSetting(f"--margin {margin:g} is not a number above 0.", fix="--margin 0.3")
-    if claim is not None and not abs(claim) < float("inf"):
-        raise BadSetting(f"--claim {claim} is not a number.", fix="--claim 0.3")
-    arms = arms_with(found, overrides, extra_arms)
-    data: Any = {}
-    if experiment.prepare is not None:
-        for settings in arms.values():  # a setting may be wrong in one arm only
-            data = experiment.prepare(settings, folder)
-    return found, make_plan(
-        found,
-        data=dict(data),
-        arms=arms,
-        seeds=seeds,
-        margin=in_metric_units(margin, experiment.metric),
-        claim=in_metric_units(claim, experiment.metric),
-        scope=scope,
-    )
 
 
 def _first_line(plan: "Plan", note: str | None, workers: int) -> str:

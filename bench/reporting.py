@@ -87,6 +87,7 @@ def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
         tables,
         benchmark.design(),
         provenance=provenance_of(store, benchmark),
+        families={name: store.tables(b) for name, b in store.families(benchmark).items()},
         rng=np.random.default_rng(0),
     )
 

@@ -33,7 +33,9 @@ class State:
     held: bool
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
+    stopped_at: int | None = None  # pairs, where a stopping rule ended the training
     trials: dict[TrialKey, str]  # finished, running, failed or waiting
+    stopped_at: int | None = None  # pairs, where a stopping rule ended the training
 
     def pair(self, seed: int) -> str:
         """Return one word for all arms of a seed."""
@@ -81,7 +83,9 @@ class State:
         if self.verdict:
             lines.append(f"  verdict  {self.verdict}, when last reported")
         left = len(self.seeds) - counts["finished"]
-        if left and not self.held:
+        if self.stopped_at is not None:
+            lines.append(f"  stopped  by the plan's rule after {self.stopped_at} pairs")
+        elif left and not self.held:
             lines.append(f"  resume   bench run {self.name} --seeds {_seeds_text(self.seeds)}")
         text = "\n".join(lines)
         return text if unicode else _plain(text)
@@ -142,7 +146,7 @@ def begins_anew(store: Store, plan: Plan) -> str | None:
     -------
     one or two sentences, or None where the plan goes on with a benchmark or is the first
     """
-    if store.find(plan.benchmark_id, plan.experiment) is not None:
+    if plan.vary or store.find(plan.benchmark_id, plan.experiment) is not None:
         return None
     if store.find(plan.benchmark_id, plan.experiment, deleted=True) is not None:
         return (
@@ -170,6 +174,7 @@ def _state(store: Store, benchmark: Benchmark) -> State:
         held=held,
         arms=tuple(plan.arms),
         seeds=plan.seeds,
+        stopped_at=benchmark.stopped_at,
         trials={
             key: "waiting"
             if (word := words.get(key, "waiting")) == "running" and not held

@@ -194,8 +194,21 @@ class Store:
     def benchmarks(self, name: str | None = None) -> list[Benchmark]:
         """Return the recorded benchmarks, the one that was active last first.
 
-        What a process that died had finished but not yet recorded is recorded now.
+        What a process that died had finished but not yet recorded is recorded now. Those in which
+        one source of randomness varied alone are parts of another: see `families`.
         """
+        return [benchmark for benchmark in self._benchmarks(name) if not benchmark.plan.vary]
+
+    def families(self, benchmark: Benchmark) -> dict[str, Benchmark]:
+        """Return the benchmarks in which one source of randomness varied alone, by the source."""
+        return {
+            other.plan.vary: other
+            for other in reversed(self._benchmarks(benchmark.name))  # the latest is kept
+            if other.plan.vary
+            and replace(other.plan, vary="").benchmark_id == benchmark.benchmark_id
+        }
+
+    def _benchmarks(self, name: str | None) -> list[Benchmark]:
         self._recover()
         experiments = self.client.search_experiments(max_results=1000)
         ids = [e.experiment_id for e in experiments if name is None or e.name == name]

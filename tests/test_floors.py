@@ -48,6 +48,7 @@ TRAINS = {
     "bench.runner": 3,
     "bench.cli": 4,
     "bench.comparing": 4,
+    "bench.drafting": 4,
     "bench.files": 4,
     "bench.planning": 4,
     "bench.reporting": 4,

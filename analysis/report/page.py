@@ -141,6 +141,7 @@ def audit_trail(f: Findings) -> list[tuple[str, str, bool]]:
         ("Command", p.get("command"), True),
         ("Plan", _plan_line(f), False),
         ("Primary analysis", words.primary_name(f, c), False),
+        ("Stopping rule", words.stopping(f), False),
         (
             "Runs",
             f"{planned} planned, {done} finished, {failed} failed, {retried} tried again, "

@@ -50,7 +50,8 @@ def summary(f: Findings, *, report: str | None, unicode: bool = True) -> str:
     pairs = min(c.n_pairs for c in f.comparisons)
     data = (f.provenance.get("data") or {}).get("name")
     head = [f.design.experiment, ", ".join(x for x in (data, f.metric_label) if x)]
-    lines = _wrapped(f"{'   '.join(head)}   {pairs} of {words.count(planned, 'pair')}", 4)
+    most = "at most " if f.design.stopped_at is not None else ""
+    lines = _wrapped(f"{'   '.join(head)}   {pairs} of {most}{words.count(planned, 'pair')}", 4)
     lines.append("")
     for c in f.comparisons:
         lines += [*_answer(f, c), ""]
@@ -132,6 +133,8 @@ def _facts(f: Findings, report: str | None) -> list[str]:
         if failed:
             text += f", {words.count(len(failed), kind)}: {'; '.join(failed)}"
     lines = _wrapped(f"  checks   {text}", 11)
+    if rule := words.stopping(f):
+        lines += _wrapped(f"  stopped  {rule}", 11)
     times = [run.duration_s for run in f.runs if run.duration_s is not None]
     if times:
         device = "GPU time" if any("cuda" in run.device for run in f.runs) else "CPU time"

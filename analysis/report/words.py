@@ -223,6 +223,24 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     return lines
 
 
+def stopping(f: Findings) -> str | None:
+    """Return when the plan's rule ended the training, or how it may; None for a fixed number."""
+    d = f.design
+    if d.stop == "fixed":
+        return None
+    rule = {
+        "group": "looks at half, three quarters and all of the pairs",
+        "anytime": "a look after every pair",
+    }[d.stop]
+    if d.stopped_at is None:
+        return f"{rule}; no look was enough to stop"
+    more = f.comparisons[0].n_pairs - d.stopped_at
+    text = f"{rule}; enough after {count(d.stopped_at, 'pair')} of at most {len(d.seeds)}"
+    if more > 0:
+        text += f", and {count(more, 'pair')} then in training count too"
+    return text
+
+
 def command(f: Findings) -> str:
     """Return what adds the seeds that a verdict needs."""
     return f"bench run {f.design.experiment} --seeds {max(20, len(f.design.seeds))}"
@@ -747,6 +765,13 @@ def _completeness(f: Findings) -> str:
     else:
         runs = f"{done} of {planned} planned runs were completed"
         runs += f", {failed} failed" if failed else ""
+    if design.stopped_at is not None:
+        rule = METHOD[f.comparisons[0].primary.method]
+        runs = (
+            f"The planned rule ({rule}) stopped the training after {design.stopped_at} of at most "
+            f"{len(design.seeds)} pairs; {done} runs were completed and analysed, those in training "
+            "at the stop included"
+        )
     if not design.hash:
         return f"{runs}; the analysis was not preregistered."
     if design.frozen_before_first_run and not design.analysis_changed_after_results:

@@ -1,0 +1,171 @@
+"""Drafting: what was typed becomes a plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from analysis.errors import Refusal
+from analysis.sequential import planned_looks
+from analysis.table import Scope, Stop
+from analysis.verdict import FEWEST_PAIRS
+from bench.discover import Discovered, discover
+from bench.plan import (
+    BadSeeds,
+    BadSetting,
+    Plan,
+    arms_with,
+    in_metric_units,
+    make_plan,
+    parse_seeds,
+)
+
+
+class BadDesign(Refusal):
+    """Options that ask for a design that there is not."""
+
+    code = "option"
+    exit_status = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """The options that decide what is trained and how it is judged, as they were typed."""
+
+    seeds: str = "20"
+    margin: float | None = None  # pp for fractions, else metric units
+    claim: float | None = None
+    scope: str = "seeds-and-examples"
+    stop: str = "fixed"
+    max_seeds: int | None = None
+    aa: bool = False
+    settings: Sequence[str] = ()  # KEY=VALUE, of every arm
+    arms: Sequence[str] = ()  # NAME:KEY=VALUE, more treatments
+
+
+def draft(name: str, folder: Path | None, typed: Typed) -> tuple[Discovered, Plan]:
+    """Return the experiment and the plan that the options ask for; nothing is recorded.
+
+    Parameters
+    ----------
+    name : of a built-in experiment, its file or module
+    folder : of the data set, or None
+
+    Raises
+    ------
+    BadSeeds, BadSetting, BadDesign : options outside their range, or that contradict each other
+    """
+    seeds = seeds_of(typed)
+    scope = _scope(typed.scope)
+    if typed.margin is not None and not 0 < typed.margin < float("inf"):
+        raise BadSetting(f"--margin {typed.margin:g} is not a number above 0.", fix="--margin 0.3")
+    if typed.claim is not None and not abs(typed.claim) < float("inf"):
+        raise BadSetting(f"--claim {typed.claim} is not a number.", fix="--claim 0.3")
+    if typed.aa and (typed.arms or typed.claim is not None):
+        raise BadDesign(
+            "--aa compares the baseline with itself, so it takes no --arm and no --claim.",
+            fix="--aa alone",
+        )
+    found = discover(name)
+    arms = arms_with(found, typed.settings, typed.arms)
+    if typed.aa:
+        baseline, settings = next(iter(arms.items()))
+        arms = {baseline: settings, f"{baseline} again": dict(settings)}
+    metric = found.experiment.metric
+    plan = make_plan(
+        found,
+        data=_prepared(found, arms, folder),
+        arms=arms,
+        seeds=seeds,
+        margin=in_metric_units(typed.margin, metric),
+        claim=in_metric_units(typed.claim, metric),
+        scope=scope,
+        stop=cast(Stop, typed.stop),
+        max_seeds=typed.max_seeds,
+        aa=typed.aa,
+    )
+    if typed.aa:
+        plan = replace(plan, claim=None, question="Does the baseline differ from itself?")
+    return found, plan
+
+
+def varied(plan: Plan, text: str) -> list[Plan]:
+    """Return a plan for each source of randomness: it follows the seed, the others are pinned.
+
+    Raises
+    ------
+    BadDesign : no source, one named twice, or a plan that stops early or compares like with like
+    """
+    sources = [part.strip() for part in text.split(",")]
+    if not all(sources) or len(set(sources)) < len(sources):
+        raise BadDesign(
+            f'--vary "{text[:60]}" is no list of streams, each once.',
+            facts=['A stream is what trainings ask for: trial.rng("init") draws from init.'],
+            fix="--vary subset,init,order",
+        )
+    if plan.stop != "fixed" or plan.aa:
+        raise BadDesign(
+            "--vary trains every source on all seeds, so it takes no --stop and no --aa.",
+            fix="--vary alone",
+        )
+    return [replace(plan, vary=source) for source in sources]
+
+
+def seeds_of(typed: Typed) -> tuple[int, ...]:
+    """Return the seeds that may be trained.
+
+    Raises
+    ------
+    BadSeeds, BadDesign : no seeds, or a rule that they do not fit
+    """
+    seeds = parse_seeds(typed.seeds)
+    if typed.stop not in get_args(Stop):
+        raise BadDesign(
+            f'--stop "{typed.stop}" is not fixed, group or anytime.', fix="--stop anytime"
+        )
+    if typed.max_seeds is None:
+        return _long_enough(typed.stop, seeds)
+    if typed.stop == "fixed":
+        raise BadDesign(
+            "--max-seeds bounds a training that may stop early, and --stop fixed does not.",
+            fix="--stop anytime",
+        )
+    if not typed.seeds.strip().isdigit():
+        raise BadDesign(
+            f"--seeds {typed.seeds} already lists the seeds that --max-seeds would choose.",
+            fix=f"--stop {typed.stop} --max-seeds {typed.max_seeds}",
+        )
+    try:
+        return _long_enough(typed.stop, parse_seeds(str(typed.max_seeds)))
+    except BadSeeds as error:
+        error.what = error.what.replace("--seeds", "--max-seeds")
+        raise
+
+
+def _long_enough(stop: str, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if stop == "group" and planned_looks(len(seeds))[0] < FEWEST_PAIRS:
+        raise BadDesign(
+            f"--stop group looks first at half of {len(seeds)} seeds, and fewer than "
+            f"{FEWEST_PAIRS} pairs give no verdict.",
+            fix=f"--seeds {2 * FEWEST_PAIRS - 1}",
+        )
+    return seeds
+
+
+def _scope(text: str) -> Scope:
+    if text not in ("seeds-and-examples", "seeds"):
+        raise BadDesign(
+            f'--scope "{text}" is not seeds-and-examples or seeds.', fix="--scope seeds"
+        )
+    return cast(Scope, text.replace("-", "_"))
+
+
+def _prepared(
+    found: Discovered, arms: Mapping[str, Mapping[str, Any]], folder: Path | None
+) -> dict[str, Any]:
+    """Let the experiment make its data ready; a setting may be wrong in one arm only."""
+    facts: Mapping[str, Any] = {}
+    if found.experiment.prepare is not None:
+        for settings in arms.values():
+            facts = found.experiment.prepare(settings, folder)
+    return dict(facts)

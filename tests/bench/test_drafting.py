@@ -1,0 +1,99 @@
+"""Typed options become a plan, or are refused with what to type instead."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.errors import Refusal
+from bench.drafting import Typed, draft, varied
+from bench.plan import PINNED, TrialKey
+
+
+@pytest.fixture
+def source(tmp_path: Path, write_tiny: Callable[..., Path]) -> str:
+    return str(write_tiny(tmp_path))
+
+
+def test_what_is_not_typed_is_the_experiments(source: str):
+    _, plan = draft(source, None, Typed())
+    assert plan.seeds == tuple(range(20)) and plan.margin == 0.02 and plan.stop == "fixed"
+    assert (plan.scope, plan.aa, plan.vary) == ("seeds_and_examples", False, "")
+
+
+def test_margins_and_claims_are_typed_in_percentage_points(source: str):
+    _, plan = draft(source, None, Typed(margin=0.5, claim=0.3, scope="seeds"))
+    assert (plan.margin, plan.claim, plan.scope) == (0.005, pytest.approx(0.003), "seeds")
+
+
+def test_the_most_seeds_of_a_rule_are_planned(source: str):
+    _, plan = draft(source, None, Typed(stop="anytime", max_seeds=60))
+    assert plan.seeds == tuple(range(60)) and (plan.stop, plan.max_seeds) == ("anytime", 60)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says", "fix"),
+    [
+        (Typed(stop="never"), "is not fixed, group or anytime", "--stop anytime"),
+        (Typed(max_seeds=40), "--stop fixed does not", "--stop anytime"),
+        (Typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "--seeds 20"),
+        (Typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "--seeds 11"),
+        (Typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "--max-seeds 9"),
+        (Typed(scope="images"), "is not seeds-and-examples or seeds", "--scope seeds"),
+        (Typed(margin=-1.0), "is not a number above 0", "--margin 0.3"),
+        (Typed(claim=float("nan")), "is not a number", "--claim 0.3"),
+        (Typed(aa=True, claim=0.3), "takes no --arm and no --claim", "--aa alone"),
+        (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "--aa alone"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(source: str, typed: Typed, says: str, fix: str):
+    with pytest.raises(Refusal) as caught:
+        draft(source, None, typed)
+    assert caught.value.exit_status == 2
+    assert says in caught.value.what and fix in (caught.value.fix or "")
+
+
+# -- the baseline against itself -------------------------------------------------------------
+
+
+def test_an_a_a_trains_the_baseline_twice_on_separate_families_of_seeds(source: str):
+    _, plan = draft(source, None, Typed(aa=True, seeds="50"))
+    assert list(plan.arms) == ["weak", "weak again"] and plan.claim is None
+    assert plan.arms["weak"] == plan.arms["weak again"]
+    first = {plan.draw(TrialKey("weak", s))["seed"] for s in plan.seeds}
+    second = {plan.draw(TrialKey("weak again", s))["seed"] for s in plan.seeds}
+    assert first == set(range(50)) and len(second) == 50 and not first & second
+    assert plan.design().aa
+
+
+def test_an_a_a_is_a_benchmark_of_its_own(source: str):
+    plans = [draft(source, None, Typed(aa=aa))[1] for aa in (False, True)]
+    assert plans[0].benchmark_id != plans[1].benchmark_id
+    weak = TrialKey("weak", 3)
+    assert plans[0].trial_digest(weak) != plans[1].trial_digest(weak)
+
+
+# -- one source alone ------------------------------------------------------------------------
+
+
+def test_one_source_follows_the_seed_and_the_others_are_pinned(source: str):
+    _, plan = draft(source, None, Typed(seeds="3"))
+    plans = varied(plan, "init, order")
+    assert [p.vary for p in plans] == ["init", "order"]
+    assert len({plan.benchmark_id, *(p.benchmark_id for p in plans)}) == 3
+    assert plans[0].draw(TrialKey("strong", 2)) == {"seed": PINNED, "varied": "init", "drawn": 2}
+    assert plan.draw(TrialKey("strong", 2)) == {"seed": 2}
+
+
+@pytest.mark.parametrize("text", ["", "init,", "init,init", ","])
+def test_a_list_of_sources_that_is_none_is_refused(source: str, text: str):
+    _, plan = draft(source, None, Typed(seeds="3"))
+    with pytest.raises(Refusal, match="is no list of streams"):
+        varied(plan, text)
+
+
+@pytest.mark.parametrize("typed", [Typed(aa=True), Typed(stop="anytime")])
+def test_sources_are_not_varied_in_other_designs(source: str, typed: Typed):
+    _, plan = draft(source, None, typed)
+    with pytest.raises(Refusal, match="takes no --stop and no --aa"):
+        varied(plan, "init")
