@@ -33,7 +33,6 @@ class State:
     held: bool
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
-    stopped_at: int | None = None  # pairs, where a stopping rule ended the training
     trials: dict[TrialKey, str]  # finished, running, failed or waiting
     stopped_at: int | None = None  # pairs, where a stopping rule ended the training
 
