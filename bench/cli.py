@@ -861,10 +861,13 @@ def compare(
                     --pair params.seed --baseline base
     """
     from bench.comparing import compared
+    from bench.files import REPORT, contents, require_writable, write_files
 
     words = _fail_words(fail_on)
     if unit not in UNITS:
         raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', fix="--unit auto")
+    if out is not None:
+        require_writable(out)
     findings = compared(
         file,
         baseline=baseline,
@@ -888,8 +891,6 @@ def compare(
         shown = None if out is None else _shown(out / "report.html")
         print(summary(findings, report=shown, unicode=_unicode()), flush=True)
     if out is not None:
-        from bench.files import REPORT, contents, write_files
-
         write_files(out, contents(findings, REPORT))
     _fail_if(findings, words)
 
@@ -1059,6 +1060,60 @@ def verify(
 
 
 @app.command(cls=Grouped, epilog=EXIT_CODES)
+def doctor(
+    name: Name = None,
+    devices: Annotated[
+        str, typer.Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
+    ] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
+    ] = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Check devices, disk and store; with NAME also that its runs can be paired.
+
+    \b
+      bench doctor               this machine
+      bench doctor digits        and: same seed, same bits; both arms, same batches
+
+    With NAME two seeds are trained twice in both arms; nothing is recorded.
+    """
+    from bench import doctor as looks
+    from bench.devices import slots
+    from bench.drafting import Typed, draft
+
+    places, findings = slots(devices, per_device=1, workers=None), []
+
+    def show(found: Any) -> None:
+        findings.append(found)
+        if not as_json and not quiet:
+            print(found.line(unicode=_unicode()), flush=True)
+
+    for found in looks.machine(store, places):
+        show(found)
+    if name is not None:
+        folder = _data_folder(data)
+        experiment, plan = draft(name, folder, Typed())
+        for found in looks.experiment(experiment, plan, places, folder=folder):
+            show(found)
+        show(looks.pairing(store, plan.experiment))
+    bad = [found for found in findings if found.state == "bad"]
+    if as_json and not bad:
+        print(json.dumps({"findings": [asdict(found) for found in findings]}))
+    if bad:
+        raise looks.Unwell(
+            f"{len(bad)} of {len(findings)} checks failed.",
+            facts=[f"{found.name}: {found.text}." for found in bad],
+            fix="mend these before training; bench doctor -h",
+        )
+
+
+@app.command(cls=Grouped, epilog=EXIT_CODES)
 def status(
     name: Name = None,
     store: StoreUri = None,
@@ -1097,6 +1152,8 @@ def ui(
     \b
       bench ui                    http://127.0.0.1:5000
       bench ui --port 5001        another port
+
+    Prints links to the latest benchmark: its runs by arm, the verdicts, the report.
     """
     import threading
 

@@ -22,7 +22,7 @@ from analysis.errors import Refusal
 from bench import cli
 
 Bench = Callable[..., Any]
-COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "ui")
+COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "doctor", "ui")
 BENCH = Path(sys.executable).with_name("bench")
 
 

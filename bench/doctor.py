@@ -1,0 +1,185 @@
+"""Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from analysis.errors import Refusal
+from bench.address import address, database_of, may_hold_runs, redacted, state_folder
+from bench.devices import Slot, cores
+from bench.discover import Discovered
+from bench.plan import Plan, TrialKey
+from bench.pool import Pool
+from bench.runner import Options, jobs
+from bench.work import Success
+
+LEAST_FREE = 2**30  # bytes; a run of 10,000 test images and 10 classes takes less than 1 MB
+SEEDS = (0, 1)  # that are trained, each twice
+MARKS = {"ok": "✓", "open": "·", "bad": "✗"}
+
+
+class Unwell(Refusal):
+    """Something that a benchmark should not be started with."""
+
+    code = "doctor"
+    exit_status = 4
+
+
+class _Failed(Exception):
+    """A training that did not end well."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    state: Literal["ok", "open", "bad"]
+    text: str
+
+    def line(self, *, unicode: bool = True) -> str:
+        """Return it for a terminal."""
+        mark = MARKS[self.state] if unicode else {"ok": "+", "open": "-", "bad": "x"}[self.state]
+        return f"  {mark} {self.name:<9} {self.text}"
+
+
+def machine(uri: str | None, slots: Sequence[Slot]) -> Iterator[Finding]:
+    """Look at versions, devices, disk and store."""
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("torch", "mlflow", "numpy", "scipy")
+    )
+    yield Finding("versions", "ok", versions)
+    places = {slot.device for slot in slots}
+    text = f"{', '.join(sorted(places))}: {len(slots)} at once, {slots[0].threads} thread each"
+    yield Finding("devices", "ok", f"{text}; {cores()} CPU cores")
+    folder = state_folder(address(uri))
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    state: Literal["ok", "bad"] = "ok" if free >= LEAST_FREE else "bad"
+    yield Finding("disk", state, f"{free / 2**30:.1f} GiB free for {_short(folder)}")
+    yield _store(uri)
+
+
+def _store(uri: str | None) -> Finding:
+    from bench.tracking import Store
+
+    shown = redacted(address(uri))
+    if not may_hold_runs(uri):
+        return Finding("store", "ok", f"{_short(shown)} does not exist yet; the first run makes it")
+    try:
+        recorded = Store(uri).benchmarks()
+    except Refusal as refusal:
+        return Finding("store", "bad", refusal.what)
+    kind = "a database on this disk" if database_of(address(uri)) else "a server"
+    return Finding("store", "ok", f"{_short(shown)}, {kind}: {len(recorded)} recorded")
+
+
+def _short(path: Path | str) -> str:
+    return str(path).replace(f"{Path.cwd()}/", "")
+
+
+def experiment(
+    found: Discovered, plan: Plan, slots: Sequence[Slot], *, folder: Path | None
+) -> Iterator[Finding]:
+    """Train two seeds of both arms, each twice, and compare; nothing is recorded."""
+    data = plan.data
+    if data:
+        digest = f", sha256 {str(data['digest'])[:12]}…" if data.get("digest") else ""
+        yield Finding("data", "ok", f"{data.get('name', 'ready')}{digest}")
+    plan = replace(plan, batches=(SEEDS,))
+    try:
+        first, again = (_train(found, plan, slots, folder) for _ in range(2))
+    except _Failed as failed:
+        yield Finding("training", "bad", str(failed))
+        return
+    yield _repeats(first, again)
+    yield _seeds_differ(first, plan)
+    yield _same_streams(first, plan)
+
+
+def _train(
+    found: Discovered, plan: Plan, slots: Sequence[Slot], folder: Path | None
+) -> dict[TrialKey, Success]:
+    wanted = jobs(plan, found, Options(slots=slots, data_dir=folder), ())
+    done: dict[TrialKey, Success] = {}
+    with Pool(slots[: len(wanted)], retries=0) as pool:
+        for results in pool.run(wanted):
+            for result in results:
+                if not isinstance(result, Success):
+                    raise _Failed(f"seed {result.key.seed}, {result.key.arm}: {result.what}")
+                done[result.key] = result
+    return done
+
+
+def _fingerprint(run: Success) -> str:
+    """Return a digest of everything that the training returned."""
+    sha = hashlib.sha256(repr(sorted(run.outcome.scores.items())).encode())
+    for found in (run.outcome.test, run.outcome.test_last, run.outcome.validation):
+        if found is not None:
+            sha.update(np.ascontiguousarray(found.log_probabilities).tobytes())
+    return sha.hexdigest()
+
+
+def _repeats(first: dict[TrialKey, Success], again: dict[TrialKey, Success]) -> Finding:
+    odd = [key for key in first if _fingerprint(first[key]) != _fingerprint(again[key])]
+    if not odd:
+        text = f"{len(first)} runs trained twice: the same bits"
+        return Finding("repeats", "ok", text)
+    key = odd[0]
+    text = f"seed {key.seed}, {key.arm}, gives other bits when trained again"
+    return Finding("repeats", "bad", f"{text}: something is drawn without the trial's streams")
+
+
+def _seeds_differ(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
+    one, other = (_fingerprint(runs[TrialKey(plan.baseline, seed)]) for seed in SEEDS)
+    if one != other:
+        return Finding("seeds", "ok", "another seed gives other predictions")
+    return Finding("seeds", "bad", "two seeds give the same predictions: train() ignores the seed")
+
+
+def _same_streams(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
+    drawn = {
+        arm: runs[TrialKey(arm, SEEDS[0])].outcome.facts.get("streams", {}) for arm in plan.arms
+    }
+    common = set.intersection(*(set(streams) for streams in drawn.values()))
+    if not common:
+        return Finding(
+            "streams", "open", "the training asks for no stream, so none can be compared"
+        )
+    odd = sorted(n for n in common if len({streams[n] for streams in drawn.values()}) > 1)
+    if odd:
+        text = f"the arms draw differently from {', '.join(odd)}: not the same batches, or not as"
+        return Finding("streams", "open", f"{text} many")
+    return Finding("streams", "ok", f"both arms draw the same from {', '.join(sorted(common))}")
+
+
+def pairing(uri: str | None, name: str) -> Finding:
+    """Say what pairing by seed buys, from what is recorded."""
+    from bench.tracking import Store
+
+    few = "6 recorded pairs are needed to say what pairing buys"
+    if not may_hold_runs(uri):
+        return Finding("pairing", "open", few)
+    store = Store(uri)
+    benchmark = next((b for b in store.benchmarks(name) if not b.plan.aa), None)
+    if benchmark is None:
+        return Finding("pairing", "open", few)
+    design, tables = benchmark.design(), store.tables(benchmark)
+    seeds = tables.paired_seeds(design, design.treatments[0])
+    if len(seeds) < 6:
+        return Finding("pairing", "open", f"{few}; there are {len(seeds)}")
+    base, other = (tables.values(design, arm, seeds) for arm in design.arms[:2])
+    unpaired = float(base.var(ddof=1) + other.var(ddof=1))
+    if unpaired == 0:
+        return Finding("pairing", "open", "no run differs from another, so nothing can be saved")
+    saved = 1 - float((other - base).var(ddof=1)) / unpaired
+    r = float(np.corrcoef(base, other)[0, 1]) if base.std() and other.std() else 0.0
+    verb = "saves" if saved >= 0 else "adds"
+    text = f"r = {r:.2f} between the arms over {len(seeds)} pairs"
+    return Finding("pairing", "ok", f"{text}: pairing {verb} {abs(saved):.0%} of the variance")

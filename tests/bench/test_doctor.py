@@ -1,0 +1,71 @@
+"""`bench doctor`: what a paired design rests on, looked at before the days are spent."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.doctor import Finding
+
+Bench = Callable[..., Any]
+
+
+def states(said: Any) -> dict[str, str]:
+    return {found["name"]: found["state"] for found in said.json["findings"]}
+
+
+def test_the_machine_alone(tmp_path: Path, bench: Bench):
+    said = bench("doctor", "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert said.status == 0
+    assert [line.split()[1] for line in said.out.splitlines()] == [
+        "versions", "devices", "disk", "store",
+    ]  # fmt: skip
+    assert "the first run makes it" in said.out and not (tmp_path / "new").exists()
+
+
+def test_an_experiment_that_can_be_paired(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str], bench: Bench
+):
+    source, store = write_tiny(tmp_path), copy_store(tmp_path / "store")
+    found = states(bench("doctor", source, "--store", store, "--json"))
+    assert found == {
+        "versions": "ok", "devices": "ok", "disk": "ok", "store": "ok",
+        "repeats": "ok", "seeds": "ok", "streams": "ok", "pairing": "open",
+    }  # fmt: skip
+    words = ("--seeds", 6, "--store", store, "-q", "--no-report", "--workers", 2)
+    assert bench("run", source, *words).status == 0
+    said = bench("doctor", source, "--store", store)
+    assert "over 6 pairs: pairing saves" in said.out and "draw the same from init" in said.out
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "says"),
+    [
+        ("trial.settings['strength'] = float(time.time_ns() % 1000) / 1000",
+         "repeats", "other bits when trained again"),
+        ("return Outcome(test=Predictions(np.log(np.full((40, 2), 0.5)), LABELS))",
+         "seeds", "ignores the seed"),
+        ("raise ValueError('no such layer')", "training", "no such layer"),
+    ],
+)  # fmt: skip
+def test_what_a_paired_design_cannot_rest_on_is_named(
+    tmp_path: Path, write_tiny: Callable[..., Path], bench: Bench, body: str, name: str, says: str
+):
+    source = write_tiny(tmp_path, body)
+    said = bench("doctor", source, "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert said.status == 4
+    assert "error[doctor]" in said.err and f"{name}: " in said.err and says in said.err
+
+
+def test_arms_that_draw_differently_are_told(
+    tmp_path: Path, write_tiny: Callable[..., Path], bench: Bench
+):
+    body = "trial.rng('order').normal(size=2 if trial.arm == 'weak' else 3)"
+    source = write_tiny(tmp_path, body)
+    said = bench("doctor", source, "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert said.status == 0 and "the arms draw differently from order" in said.out
+
+
+def test_a_terminal_without_these_signs_gets_plain_ones():
+    assert Finding("disk", "bad", "full").line(unicode=False).isascii()
