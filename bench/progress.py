@@ -11,7 +11,6 @@ from typing import Any, TextIO
 
 from analysis.format import Unit, duration, interval, number, suffix, value
 from analysis.metrics import METRICS
-from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.runner import Look
 from bench.work import Failure, Result
@@ -315,7 +314,7 @@ def _metric_value(metric: str, x: float | None, unit: Unit) -> str:
 
 
 def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))[:200]
+    return " ".join(text.split())[:200]
 
 
 def progress(*, quiet: bool, workers: int, blind: bool, stream: TextIO | None = None) -> Progress:

@@ -17,6 +17,7 @@ from bench.address import redacted
 from bench.contract import Outcome
 from bench.devices import Slot
 from bench.discover import Discovered
+from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.pool import Pool
 from bench.recorder import Recorder
@@ -232,14 +233,14 @@ class _Story:
 
     def retry(self, failure: Failure) -> None:
         if failure.key not in self.settled:
-            failure = _without_secrets(failure)
+            failure = _tame(failure)
             self.recorder.record(failure)
             self.watcher.retry(failure)
 
     def add(self, result: Result) -> None:
         if result.key in self.settled:  # trained again only because its pack was incomplete
             return
-        result = _without_secrets(result)
+        result = _tame(result)
         self.recorder.record(result)
         if isinstance(result, Failure):
             self.failures.append(result)
@@ -273,12 +274,12 @@ class _Story:
         return [runs for runs in found if len(runs) == len(self.plan.arms)]
 
 
-def _without_secrets(result: R) -> R:
-    """Return a result whose texts, which a training wrote, hold no password of ours."""
+def _tame(result: R) -> R:
+    """Return a result whose texts, which a training wrote, hold no password and no commands."""
     texts: dict[str, Any] = {"log": redacted(result.log)}
     if isinstance(result, Failure):
-        texts["what"] = redacted(result.what)
-        texts["facts"] = tuple(map(redacted, result.facts))
+        texts["what"] = printable(redacted(result.what))
+        texts["facts"] = tuple(printable(redacted(fact)) for fact in result.facts)
         texts["traceback"] = redacted(result.traceback)
     return replace(result, **texts)
 

@@ -357,7 +357,10 @@ class Store:
         rows, epochs, scores = [], [], []
         predictions: dict[tuple[str, int, Split], Predictions] = {}
         damaged: dict[TrialKey, Damaged] = {}
-        for key, runs in self._every_child(benchmark).items():
+        order = {key: position for position, key in enumerate(benchmark.plan.trials())}
+        every = self._every_child(benchmark)
+        for key in sorted(every, key=lambda key: order.get(key, len(order))):
+            runs = every[key]
             active = [child for child in runs if not child.deleted]
             child = _current(active)
             try:
