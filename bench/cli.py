@@ -32,6 +32,7 @@ EXIT_CODES = (
 )
 COLUMNS, DESIGN, DEVICES = "Columns", "Design", "Devices"
 OUTPUT, STORE = "Output", "Store"
+PREREGISTER = "Freeze"
 
 
 class Interrupted(BaseException):
@@ -332,7 +333,7 @@ def run(
     chosen, note = _choose(name, folder)
     session = _Session(store, quiet=quiet or as_json)
     with session.warmed(chosen, places[: 4 * len(wanted)], retries):
-        found, plan = draft(chosen, folder, typed)
+        found, plan = draft(chosen, folder, typed, {place.device for place in places})
         plans = [*(varied(plan, vary) if vary is not None else ()), plan]
         repeated = _keys(redo or (), plan)
         session.say(_first_line(plan, note, len(places)))
@@ -935,6 +936,42 @@ def plan(
             help="A recorded benchmark; its SD's upper 80% limit is used.",
         ),
     ] = None,
+    freeze: Annotated[
+        bool,
+        typer.Option(
+            "--freeze",
+            rich_help_panel=PREREGISTER,
+            help="Write NAME's plan into the store, before anything is trained.",
+        ),
+    ] = False,
+    margin: Annotated[
+        float | None, typer.Option(metavar="X", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    claim: Annotated[
+        float | None, typer.Option(metavar="PP", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    scope: Annotated[
+        str, typer.Option(metavar="WHAT", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = "seeds-and-examples",
+    stop: Annotated[
+        str, typer.Option(metavar="RULE", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = "fixed",
+    max_seeds: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", rich_help_panel=PREREGISTER, help="As of run."
+        ),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:K=V", rich_help_panel=PREREGISTER, help="As of run."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
     store: StoreUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -947,9 +984,22 @@ def plan(
       bench plan --detect 0.3                    seeds for +0.30 pp
       bench plan --seeds 40 --sd 0.5             the gain that 40 seeds detect
       bench plan --detect 0.3 --pilot digits     from what was seen
+      bench plan digits --seeds 30 --freeze      preregister; then bench run
     """
     from bench.planning import advise
 
+    if freeze:
+        typed = {
+            "seeds": str(20 if seeds is None else seeds),
+            "margin": margin,
+            "claim": claim,
+            "scope": scope,
+            "stop": stop,
+            "max_seeds": max_seeds,
+            "settings": setting or (),
+            "arms": arm or (),
+        }
+        return _freeze(name, typed, _data_folder(data), store, as_json=as_json)
     metric, margin = _planned_metric(name)
     unit, factor = _unit_and_factor(metric)
     seen = None
@@ -968,6 +1018,27 @@ def plan(
         power=power,
     )
     print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+
+
+def _freeze(
+    name: str | None, typed: dict[str, Any], folder: Path | None, uri: str | None, *, as_json: bool
+) -> None:
+    from bench import provenance
+    from bench.devices import slots
+    from bench.discover import file_of
+    from bench.drafting import Typed, described, draft, freeze
+    from bench.tracking import Store
+
+    if name is None:
+        raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
+    found, plan = draft(name, folder, Typed(**typed))
+    facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), slots())
+    benchmark = freeze(Store(uri), found, plan, facts)
+    if as_json:
+        print(json.dumps(benchmark.plan.as_dict(), default=str))
+    else:
+        asked = ["bench", "run", *(word for word in sys.argv[2:] if word != "--freeze")]
+        print(f"{described(benchmark)}\n  next     {shlex.join(asked)}")
 
 
 def _planned_metric(name: str | None) -> tuple[str, float | None]:

@@ -1,11 +1,12 @@
 """Drafting: what was typed becomes a plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from analysis.errors import Refusal
+from analysis.format import difference, magnitude, suffix
 from analysis.sequential import planned_looks
 from analysis.table import Scope, Stop
 from analysis.verdict import FEWEST_PAIRS
@@ -19,6 +20,7 @@ from bench.plan import (
     make_plan,
     parse_seeds,
 )
+from bench.tracking import Benchmark, Store
 
 
 class BadDesign(Refusal):
@@ -43,13 +45,16 @@ class Typed:
     arms: Sequence[str] = ()  # NAME:KEY=VALUE, more treatments
 
 
-def draft(name: str, folder: Path | None, typed: Typed) -> tuple[Discovered, Plan]:
+def draft(
+    name: str, folder: Path | None, typed: Typed, devices: Collection[str] = ("cpu",)
+) -> tuple[Discovered, Plan]:
     """Return the experiment and the plan that the options ask for; nothing is recorded.
 
     Parameters
     ----------
     name : of a built-in experiment, its file or module
     folder : of the data set, or None
+    devices : where it will train
 
     Raises
     ------
@@ -83,10 +88,48 @@ def draft(name: str, folder: Path | None, typed: Typed) -> tuple[Discovered, Pla
         stop=cast(Stop, typed.stop),
         max_seeds=typed.max_seeds,
         aa=typed.aa,
+        devices=devices,
     )
     if typed.aa:
         plan = replace(plan, claim=None, question="Does the baseline differ from itself?")
     return found, plan
+
+
+def freeze(store: Store, found: Discovered, plan: Plan, provenance: Mapping[str, Any]) -> Benchmark:
+    """Write a plan into the store before anything is trained, as `bench run` does otherwise.
+
+    Raises
+    ------
+    Locked : another process runs this benchmark
+    """
+    with (
+        store.lock(plan),
+        store.begin(plan, provenance=provenance, source=found.source) as recorder,
+    ):
+        return recorder.benchmark
+
+
+def described(benchmark: Benchmark) -> str:
+    """Return what a frozen plan says, for a terminal."""
+    plan, design = benchmark.plan, benchmark.design()
+    unit = design.measure.unit
+    judged = [f"{plan.metric}, {'higher' if plan.higher_is_better else 'lower'} is better"]
+    if plan.margin is not None:
+        judged.append(f"margin {magnitude(plan.margin, unit)}{suffix(unit)}")
+    if plan.claim is not None:
+        judged.append(f"claim {difference(plan.claim, unit)}")
+    judged += [f"alpha {plan.alpha:g}", plan.scope.replace("_", " "), f"stop {plan.stop}"]
+    when = (design.frozen_at or "")[:16].replace("T", " ")
+    seeds = f"{len(plan.seeds)} seeds × {len(plan.arms)} arms: {', '.join(plan.arms)}"
+    lines = [
+        f"plan {plan.hash[:7]} of {plan.experiment}, frozen {when} UTC",
+        f"  trains   {seeds}",
+        textwrap.fill(f"  judges   {', '.join(judged)}", 80, subsequent_indent=" " * 11),
+        f"  hash     {plan.hash}",
+    ]
+    if not design.frozen_before_first_run:
+        lines.append("  note     results could be seen before this; the report says so")
+    return "\n".join(lines)
 
 
 def varied(plan: Plan, text: str) -> list[Plan]:

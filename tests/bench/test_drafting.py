@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,27 @@ def test_sources_are_not_varied_in_other_designs(source: str, typed: Typed):
     _, plan = draft(source, None, typed)
     with pytest.raises(Refusal, match="takes no --stop and no --aa"):
         varied(plan, "init")
+
+
+# -- preregistering ---------------------------------------------------------------------------
+
+
+def test_a_frozen_plan_is_the_one_that_runs(
+    source: str, tmp_path: Path, copy_store: Callable[[Path], str], bench: Callable[..., Any]
+):
+    store = ("--store", copy_store(tmp_path / "store"))
+    design = ("--seeds", "6", "--margin", "1.5", "--scope", "seeds")
+    frozen = bench("plan", source, *design, *store, "--freeze")
+    assert frozen.status == 0 and "6 seeds × 2 arms: weak, strong" in frozen.out
+    assert "margin 1.50 pp" in frozen.out and "next     bench run" in frozen.out
+    hash_ = frozen.out.split("hash")[1].split()[0]
+    assert max(map(len, frozen.out.replace(str(tmp_path), "").splitlines())) <= 80
+    ran = bench("run", source, *design, *store, "--workers", "2", "--json", "-q").json
+    assert ran["plan"]["hash"] == hash_ and ran["plan"]["frozen_before_first_run"]
+    late = bench("plan", source, *design[:2], *store, "--freeze")
+    assert late.status == 0 and "results could be seen before this" in late.out
+
+
+def test_only_an_experiment_can_be_frozen(bench: Callable[..., Any]):
+    said = bench("plan", "--freeze")
+    assert said.status == 2 and "needs the NAME" in said.err
