@@ -230,8 +230,10 @@ class Experiment:
     claim : a claimed gain to check, in metric units
     prepare : settings and data folder to facts about the data ("name", "digest", …); called once
         before any training, the place to download or to refuse
-    train_pack : several trials to as many outcomes, where training them together is faster
-    pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack
+    train_pack : several trials to as many outcomes, where training them together is faster; in the
+        place of an outcome stands the `Diverged` that ended its training
+    pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack; a number, or what
+        returns it for the settings and a device ("cpu", "cuda:0"), or refuses them
 
     Raises
     ------
@@ -248,8 +250,8 @@ class Experiment:
     margin: float | None = None
     claim: float | None = None
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
-    train_pack: Callable[[Sequence[Trial]], Sequence[Outcome]] | None = None
-    pack_seeds: int = 1
+    train_pack: Callable[[Sequence[Trial]], Sequence[Outcome | Diverged]] | None = None
+    pack_seeds: int | Callable[[Settings, str], int] = 1
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -282,7 +284,7 @@ class Experiment:
             )
         if self.claim is not None and not math.isfinite(self.claim):
             raise BadExperiment(f"claim is {self.claim}; it must be a number, in metric units.")
-        if self.pack_seeds < 1:
+        if isinstance(self.pack_seeds, int) and self.pack_seeds < 1:
             raise BadExperiment(f"pack_seeds is {self.pack_seeds}; it must be 1 or more.")
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
 from analysis.table import Design, Scope, Stop
-from bench.contract import BadExperiment
+from bench.contract import BadExperiment, Experiment
 from bench.discover import Discovered
 
 MOST_SEEDS = 100_000
@@ -59,8 +59,8 @@ class Plan:
     arms: Mapping[str, Mapping[str, Any]]  # name to full settings, the baseline first
     source_digest: str
     data: Mapping[str, Any]  # what `prepare` said about the data
-    batches: tuple[tuple[int, ...], ...]  # seeds, in the portions in which they were planned
-    pack_seeds: int = 0  # 0: every trial is its own pack
+    batches: tuple[tuple[int, ...], ...]  # seeds as planned; of one pack where there are packs
+    pack_seeds: int = 0  # of the packs to come; 0: every trial is its own pack
     metric: str = "accuracy"
     higher_is_better: bool = True
     margin: float | None = None
@@ -125,11 +125,8 @@ class Plan:
         if not self.pack_seeds:
             return [(key,) for key in self.trials()]
         return [
-            tuple(
-                TrialKey(arm, seed) for seed in batch[i : i + self.pack_seeds] for arm in self.arms
-            )
+            tuple(TrialKey(arm, seed) for seed in batch for arm in self.arms)
             for batch in self.batches
-            for i in range(0, len(batch), self.pack_seeds)
         ]
 
     def packs_left(self, finished: Collection[TrialKey]) -> list[tuple[TrialKey, ...]]:
@@ -137,10 +134,12 @@ class Plan:
         return [pack for pack in self.packs() if any(key not in finished for key in pack)]
 
     def with_seeds(self, seeds: Iterable[int]) -> "Plan":
-        """Return the plan with the seeds it does not have yet as one more batch."""
+        """Return the plan with the seeds it does not have yet: one more batch, or as many packs."""
         known = set(self.seeds)
         new = tuple(seed for seed in seeds if seed not in known)
-        return replace(self, batches=(*self.batches, new)) if new else self
+        size = self.pack_seeds or len(new) or 1
+        packs = tuple(new[i : i + size] for i in range(0, len(new), size))
+        return replace(self, batches=(*self.batches, *packs)) if new else self
 
     def in_batches(self, batches: Iterable[Iterable[int]]) -> "Plan":
         """Return the plan with its seeds in the portions in which they were once planned."""
@@ -178,7 +177,8 @@ class Plan:
     def _training(self) -> list[Any]:
         arms = [[name, dict(settings)] for name, settings in self.arms.items()]
         more = [{"aa": self.aa, "vary": self.vary}] if self.aa or self.vary else []
-        return [self.experiment, self.source_digest, arms, dict(self.data), self.pack_seeds, *more]
+        packed = min(self.pack_seeds, 1)  # how many seeds a device holds is not what is trained
+        return [self.experiment, self.source_digest, arms, dict(self.data), packed, *more]
 
     def _digest(self, name: str, part: Any) -> str:
         if name not in self._cache:
@@ -241,17 +241,23 @@ def make_plan(
     max_seeds: int | None = None,
     aa: bool = False,
     vary: str = "",
+    devices: Collection[str] = ("cpu",),
 ) -> Plan:
-    """Fix what an experiment will train and how it will be judged."""
+    """Fix what an experiment will train, in which packs, and how it will be judged.
+
+    Parameters
+    ----------
+    devices : where it will train: a pack must fit each of them
+    """
     experiment = found.experiment
-    return Plan(
+    plan = Plan(
         experiment=experiment.name,
         question=experiment.question,
         arms=arms,
         source_digest=found.source_digest,
         data=data,
-        batches=(tuple(seeds),),
-        pack_seeds=experiment.pack_seeds if experiment.train_pack else 0,
+        batches=(),
+        pack_seeds=_pack_seeds(experiment, arms, devices),
         metric=experiment.metric,
         higher_is_better=experiment.higher_is_better,
         margin=experiment.margin if margin is None else margin,
@@ -262,6 +268,19 @@ def make_plan(
         aa=aa,
         vary=vary,
     )
+    return plan.with_seeds(seeds)
+
+
+def _pack_seeds(
+    experiment: Experiment, arms: Mapping[str, Mapping[str, Any]], devices: Collection[str]
+) -> int:
+    """Return how many seeds train together on each of the devices, before anything trains."""
+    if experiment.train_pack is None:
+        return 0
+    size = experiment.pack_seeds
+    if isinstance(size, int):
+        return size
+    return max(1, min(size(settings, device) for settings in arms.values() for device in devices))
 
 
 def arms_with(

@@ -1,7 +1,7 @@
 """The plan: what is read from a command line, what identity rests on, and what packs depend on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -357,7 +357,7 @@ def test_without_train_pack_every_trial_is_a_pack():
 
 
 def test_a_pack_holds_all_arms_of_its_seeds_and_no_seeds_of_a_later_batch():
-    plan = a_plan(pack_seeds=2).with_seeds([7, 8, 9])
+    plan = a_plan(pack_seeds=2, batches=()).with_seeds([0, 1, 2]).with_seeds([0, 7, 8, 9])
     seeds = [sorted({key.seed for key in pack}) for pack in plan.packs()]
     assert seeds == [[0, 1], [2], [7, 8], [9]]
     assert all({key.arm for key in pack} == {"a", "b"} for pack in plan.packs())
@@ -386,6 +386,14 @@ def test_packs_never_depend_on_what_is_left(pack_seeds: int, sizes: list[int], d
 def test_seeds_that_are_added_leave_the_older_packs_as_they_were():
     plan = a_plan(pack_seeds=2)
     assert plan.with_seeds(range(9)).packs()[: len(plan.packs())] == plan.packs()
+
+
+def test_packs_stay_as_they_were_recorded_where_a_device_holds_more_or_less():
+    recorded = a_plan(pack_seeds=4, batches=()).with_seeds(range(6))
+    smaller = a_plan(pack_seeds=1, batches=()).with_seeds(range(8))
+    assert smaller.benchmark_id == recorded.benchmark_id
+    resumed = smaller.in_batches(recorded.batches).with_seeds(smaller.seeds)
+    assert resumed.batches == ((0, 1, 2, 3), (4, 5), (6,), (7,))
 
 
 # -- JSON ------------------------------------------------------------------------------------
@@ -423,6 +431,19 @@ def test_packs_are_only_made_for_an_experiment_that_trains_packs():
     assert make_plan(found(pack_seeds=3), **how).pack_seeds == 0
     packed = found(pack_seeds=3, train_pack=lambda trials: [])
     assert make_plan(packed, **how).pack_seeds == 3
+
+
+def test_packs_fit_every_device_and_every_arm():
+    def fit(settings: Mapping[str, Any], device: str) -> int:
+        return {"cuda:0": 8, "cuda:1": 4}[device] // settings["lr"]
+
+    mine = found(pack_seeds=fit, train_pack=lambda trials: [])
+    arms = {"a": {"lr": 1}, "b": {"lr": 2}}
+    how: dict[str, Any] = {"data": {}, "arms": arms, "seeds": range(5)}
+    plan = make_plan(mine, **how, devices=("cuda:0", "cuda:1"))
+    assert plan.pack_seeds == 2 and plan.batches == ((0, 1), (2, 3), (4,))
+    how["arms"] = {"a": {"lr": 99}}
+    assert make_plan(mine, **how, devices=("cuda:1",)).pack_seeds == 1  # the smallest there is
 
 
 def test_the_design_carries_the_plan_and_its_history():

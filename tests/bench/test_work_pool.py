@@ -231,6 +231,37 @@ def test_packs_train_together_and_are_told_apart(run: Run, scored: Callable[...,
     }
 
 
+def test_a_pack_has_the_time_of_all_its_trainings(run: Run, scored: Callable[..., Discovered]):
+    extra = "train_pack=lambda trials: [train(t) for t in trials], pack_seeds=2"
+    found = scored('time.sleep(0.6)\nreturn Outcome(scores={"return": 1.0})', extra)
+    results = run(found, 2, timeout_s=1.0)  # four trainings in one pack: 2.4 s of 4
+    assert all(isinstance(r, Success) and r.duration_s < 1 for r in results.values())
+
+
+def test_a_training_that_diverges_leaves_the_others_of_its_pack_alone(
+    run: Run, heard: Heard, scored: Callable[..., Discovered]
+):
+    found = scored(
+        """
+from bench.contract import Diverged
+trial.log(0, {"train/loss": 0.9})
+try:
+    trial.log(1, {"train/loss": float("nan") if (trial.arm, trial.seed) == ("on", 0) else 0.5})
+except Diverged as diverged:
+    return diverged
+return Outcome(scores={"return": 1.0})
+""",
+        "train_pack=lambda trials: [train(t) for t in trials], pack_seeds=2",
+    )
+    results = run(found, 2)
+    failure = results.pop(ON)
+    assert isinstance(failure, Failure) and failure.code == "nan" and not failure.retryable
+    assert failure.what == "train/loss became nan at epoch 1."
+    assert failure.facts == ("Last finite loss 0.900 at epoch 0.",)
+    assert [type(r) for r in results.values()] == [Success] * 3
+    assert heard.retries == []
+
+
 # -- what goes wrong in a training -----------------------------------------------------------
 
 
