@@ -1,5 +1,6 @@
 """Drafting: what was typed becomes a plan."""
 
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
