@@ -6,6 +6,7 @@ import html
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 from markdown_it import MarkdownIt
@@ -166,3 +167,11 @@ def test_figures_hold_the_name_as_text(named, name):
         assert picture.png().startswith(b"\x89PNG")
         texts += "".join(root.itertext())
     assert f.design.baseline[:12] in texts  # longer ones are cut
+
+
+def test_a_note_of_many_treatments_stays_short_enough_for_mlflow(known):
+    f = known("three_treatments")
+    text = markdown.note(replace(f, comparisons=f.comparisons * 30))
+    assert len(text) < 5000
+    left = int(re.search(r"(\d+) more treatments in the report\.", text)[1])
+    assert left == 90 - text.count("CI [")
