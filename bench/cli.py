@@ -241,6 +241,16 @@ def run(
             help="CPU workers, one thread each (default: one a core).",
         ),
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=DEVICES, help="loky (this machine) or dask."),
+    ] = "loky",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", rich_help_panel=DEVICES, help="The dask scheduler's: tcp://HOST:8786."
+        ),
+    ] = None,
     retries: Annotated[
         int,
         typer.Option(metavar="N", rich_help_panel=DEVICES, help="After out-of-memory or a crash."),
@@ -300,8 +310,8 @@ def run(
       bench run                                  digits, or cifar10 where it can
       bench run digits --seeds 20                20 pairs on every core
       bench run cifar10 --claim 0.30             check a claimed +0.30 pp
-      bench run cifar10 --dry-run                what it costs and can detect first
-      bench run digits --stop anytime --max-seeds 60    as few as it takes
+      bench run cifar10 --dry-run                what it costs, first
+      bench run digits --stop anytime            as few seeds as it takes
       bench run my_experiment.py --seeds 0-9     an experiment of your own
 
     The same command again goes on where it stopped, and trains nothing twice.
@@ -324,6 +334,7 @@ def run(
         arms=arm or (),
     )
     wanted = seeds_of(typed)
+    _require_backend(backend, address)
     if timeout is not None and not timeout > 0:
         raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
     if retries < 0:
@@ -331,7 +342,7 @@ def run(
     folder = _data_folder(data)
     places = slots(devices, per_device=per_device, workers=workers)
     chosen, note = _choose(name, folder)
-    session = _Session(store, quiet=quiet or as_json)
+    session = _Session(store, quiet=quiet or as_json, cluster=address)
     with session.warmed(chosen, places[: 4 * len(wanted)], retries):
         found, plan = draft(chosen, folder, typed, {place.device for place in places})
         plans = [*(varied(plan, vary) if vary is not None else ()), plan]
@@ -363,11 +374,22 @@ def run(
     _end(ran, findings, words, command=_again(chosen))
 
 
+def _require_backend(backend: str, address: str | None) -> None:
+    if backend not in ("loky", "dask"):
+        raise Usage(f'--backend "{backend}" is not loky or dask.', fix="--backend dask")
+    if (backend == "dask") != (address is not None):
+        lacking = "--address" if address is None else "--backend dask"
+        raise Usage(
+            f"{lacking} is missing: a dask scheduler has an address.",
+            fix="--backend dask --address tcp://HOST:8786",
+        )
+
+
 class _Session:
     """One `bench run`: the store, the workers and what is said meanwhile."""
 
-    def __init__(self, uri: str | None, *, quiet: bool) -> None:
-        self.uri, self.quiet = uri, quiet
+    def __init__(self, uri: str | None, *, quiet: bool, cluster: str | None = None) -> None:
+        self.uri, self.quiet, self.cluster = uri, quiet, cluster
         self.store: Store | None = None
         self.pool: Any = None
 
@@ -384,7 +406,7 @@ class _Session:
 
         reference = reference_of(name)  # a name that does not exist starts no workers
         stack = contextlib.ExitStack()
-        if not may_hold_runs(self.uri):
+        if self.cluster is None and not may_hold_runs(self.uri):
             from bench.pool import Pool
 
             self.pool = stack.enter_context(Pool(places, retries=retries))
@@ -425,6 +447,12 @@ class _Session:
             fresh=fresh,
         )
         pool, self.pool = self.pool, None  # a second plan starts its own workers
+        workers = len(places)
+        if self.cluster is not None:
+            from bench.cluster import Cluster
+
+            pool = Cluster(self.cluster, retries=retries)
+            workers = pool.workers
         command = ["bench", *sys.argv[1:]]
         facts = provenance.collect(command, file_of(found.reference), places)
         return runner.run(
@@ -433,7 +461,7 @@ class _Session:
             store=self.store,
             options=options,
             provenance={**facts, "notes": notes},
-            watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
+            watcher=progress(quiet=self.quiet, workers=workers, blind=blind),
             look=looker(plan),
             pool=pool,
         )
@@ -1150,7 +1178,7 @@ def doctor(
 
     \b
       bench doctor               this machine
-      bench doctor digits        and: same seed, same bits; both arms, same batches
+      bench doctor digits        also: same seed, same bits; both arms, same draws
 
     With NAME two seeds are trained twice in both arms; nothing is recorded.
     """

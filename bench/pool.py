@@ -107,6 +107,7 @@ class Pool:
     slots : one a worker
     deliver : called from another thread with every message a worker sends while it trains
     retries : how often a pack is tried again after a crash or a lack of memory
+    workers : fewer than slots where other processes of this machine take the rest
     """
 
     def __init__(
@@ -115,8 +116,10 @@ class Pool:
         deliver: Callable[[Message], None] = lambda message: None,
         *,
         retries: int = 1,
+        workers: int | None = None,
     ) -> None:
         self._slots = tuple(slots)
+        self._workers = len(self._slots) if workers is None else workers
         self._retries = retries
         self._scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self._mailbox = Mailbox(deliver)
@@ -168,7 +171,7 @@ class Pool:
 
     def warm(self, reference: str) -> None:
         """Let every worker import the experiment; returns at once."""
-        self._sent += [self._executor.submit(warm, reference) for _ in self._slots]
+        self._sent += [self._executor.submit(warm, reference) for _ in range(self._workers)]
 
     def run(
         self,
@@ -193,7 +196,7 @@ class Pool:
         attempts: Counter[int] = Counter()
         while True:
             check()
-            while waiting and len(running) < len(self._slots) and not stop():
+            while waiting and len(running) < self._workers and not stop():
                 job = waiting.popleft()
                 starts[job.pack] += 1
                 job = replace(job, attempt=starts[job.pack])
@@ -281,7 +284,7 @@ class Pool:
         env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products on CUDA
         box = self._mailbox
         return ProcessPoolExecutor(
-            max_workers=len(self._slots),
+            max_workers=self._workers,
             initializer=start,
             initargs=(
                 self._slots,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from bench.pool import Pool
 from bench.recorder import Recorder
 from bench.tracking import Benchmark, Store
 from bench.work import Failure, Job, Result, Scored
+
+if TYPE_CHECKING:
+    from bench.cluster import Cluster
 
 
 class Terminated(BaseException):
@@ -108,7 +111,7 @@ def run(
     provenance: Mapping[str, Any],
     watcher: Watcher,
     look: LookAt,
-    pool: Pool | None = None,
+    pool: "Pool | Cluster | None" = None,
 ) -> Ran:
     """Train what a plan still lacks and record it.
 
@@ -118,7 +121,7 @@ def run(
     found : the experiment, so that workers can load it
     store : where runs are recorded
     look : finished pairs to the running interval, and whether the stopping rule says enough
-    pool : workers that are importing already, or None to start them when they are needed
+    pool : workers that are importing already, or a cluster's; None to start them when needed
 
     Raises
     ------

@@ -287,7 +287,7 @@ def test_what_only_the_machines_owner_can_mend_is_refused(
     def broken(*args: Any) -> None:
         raise error
 
-    monkeypatch.setattr("bench.plan.parse_seeds", broken)
+    monkeypatch.setattr("bench.drafting.seeds_of", broken)
     said = bench("run", "digits")
     assert said.status == status and text in refusal_of(said) and "fix: " in said.err
 
@@ -296,7 +296,7 @@ def test_a_bug_keeps_its_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch
     def broken(*args: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("bench.plan.parse_seeds", broken)
+    monkeypatch.setattr("bench.drafting.seeds_of", broken)
     with pytest.raises(ZeroDivisionError):
         bench("run", "digits")
 
@@ -305,7 +305,7 @@ def test_ctrl_c_says_how_to_resume(mine: Path, bench: Bench, monkeypatch: pytest
     def interrupted(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.plan.parse_seeds", interrupted)
+    monkeypatch.setattr("bench.drafting.seeds_of", interrupted)
     said = bench("run", mine, "--seeds", "3")
     assert said.status == 130 and said.out == ""
     assert said.err == (

@@ -1,0 +1,207 @@
+"""Cluster: the workers of a dask scheduler, on other machines, in place of this machine's.
+
+Each dask worker keeps a pool of one training process, so that a training's time limit, its crash
+and its output are handled as everywhere else. Epochs come back with the finished run.
+"""
+
+import contextlib
+import multiprocessing
+import platform
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from types import TracebackType
+from typing import Any, Self
+
+from analysis.errors import Refusal
+from bench import __version__
+from bench.pool import Pool
+from bench.work import Failure, Job, Result
+
+GPU = "GPU"  # dask's resource: `dask worker --resources GPU=1`
+CONNECT_S = "20s"
+MUST_AGREE = ("bench", "torch", "python")  # else results would depend on who trained them
+_here = threading.local()  # this thread's pool, in a dask worker
+
+
+class ClusterTrouble(Refusal):
+    """A scheduler that cannot be reached, or machines that are not alike."""
+
+    code = "cluster"
+    exit_status = 4
+
+
+class Cluster:
+    """The workers of a dask scheduler; takes the place of `bench.pool.Pool`.
+
+    Parameters
+    ----------
+    address : of the scheduler, tcp://…
+    retries : how often a pack is tried again after a crash or a lack of memory
+
+    Raises
+    ------
+    ClusterTrouble : no scheduler or no workers there, or machines without our package or with
+        another version of it, of torch or of Python
+    """
+
+    def __init__(self, address: str, *, retries: int = 1) -> None:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ClusterTrouble(
+                "--backend dask needs the package distributed.",
+                fix='pip install "bench-paired[cluster]"',
+            ) from None
+        self._retries = retries
+        try:
+            self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ClusterTrouble(
+                f"no dask scheduler answers at {address}.",
+                facts=[f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"],
+                fix="dask scheduler, then --address tcp://HOST:8786",
+            ) from None
+        try:
+            self._require_alike(address)
+        except BaseException:
+            self._client.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def workers(self) -> int:
+        """How many trainings run at once."""
+        return sum(_capacity(worker) for worker in self._workers().values())
+
+    def listen(self, deliver: Callable[[dict[str, Any]], None]) -> None:
+        """Messages do not travel: epochs come back with the finished run."""
+
+    def close(self) -> None:
+        """Let go of the scheduler; what still trains there is cancelled."""
+        self._client.close()
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        on_retry: Callable[[Failure], None] = lambda failure: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[Result]]:
+        """Train the jobs and yield each one's results as it finishes; as `Pool.run`.
+
+        A pack whose machine is lost trains again on another one.
+        """
+        waiting, running = deque(jobs), dict[Any, Job]()
+        try:
+            while True:
+                check()
+                while waiting and len(running) < max(1, self.workers) and not stop():
+                    job = waiting.popleft()
+                    running[self._submit(job)] = job
+                if not running:
+                    return
+                for future in self._done(running, seconds=0.5):
+                    yield _answer(future, running.pop(future))
+        finally:
+            self._client.cancel(list(running), force=True)
+
+    def _submit(self, job: Job) -> Any:
+        gpus = any(GPU in worker["resources"] for worker in self._workers().values())
+        return self._client.submit(
+            train_here,
+            job,
+            self._retries,
+            resources={GPU: 1} if gpus else None,
+            pure=False,
+            key=f"bench-pack-{job.pack}-{id(job):x}",
+        )
+
+    def _done(self, running: Mapping[Any, Job], *, seconds: float) -> list[Any]:
+        """Return the futures that are over, after at most so many seconds."""
+        from distributed import wait
+
+        with self._client.as_current(), contextlib.suppress(TimeoutError):
+            wait(list(running), timeout=seconds, return_when="FIRST_COMPLETED")
+        return [future for future in running if future.done()]
+
+    def _workers(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def _require_alike(self, address: str) -> None:
+        if not self._workers():
+            raise ClusterTrouble(
+                f"the dask scheduler at {address} has no workers.", fix=f"dask worker {address}"
+            )
+        mine, facts = versions(), []
+        answers = {"the scheduler": self._asked(self._client.run_on_scheduler)}
+        answers |= self._client.run(versions, on_error="return")
+        for who, theirs in answers.items():
+            if not isinstance(theirs, dict):
+                facts.append(f"{who} cannot import bench: {type(theirs).__name__}: {theirs}")
+                continue
+            facts += [
+                f"{who} has {name} {theirs[name]}, this machine {mine[name]}."
+                for name in MUST_AGREE
+                if theirs[name] != mine[name]
+            ]
+        if facts:
+            raise ClusterTrouble(
+                f"{len(facts)} differences between this machine and the cluster.",
+                facts=facts[:8],
+                fix="install one environment everywhere, then start scheduler and workers anew",
+            )
+
+    def _asked(self, run: Callable[..., Any]) -> Any:
+        try:
+            return run(versions)
+        except Exception as error:  # whatever the import there raised
+            return error
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same on every machine."""
+    return {
+        "bench": __version__,
+        "torch": metadata.version("torch"),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def _capacity(worker: Mapping[str, Any]) -> int:
+    return int(worker["resources"].get(GPU, worker["nthreads"]))
+
+
+def _answer(future: Any, job: Job) -> list[Result]:
+    if future.status == "finished":
+        results: list[Result] = future.result()
+        return results
+    error = future.exception() if future.status == "error" else None
+    what = f"{type(error).__name__}: {error}" if error else "the cluster gave the training up."
+    return [Failure(key=key, code="worker", what=what, attempt=job.attempt) for key in job.keys]
+
+
+def train_here(job: Job, retries: int) -> list[Result]:
+    """Train one pack on this dask worker, in a process of its own that stays for the next one."""
+    from bench.devices import slots
+
+    if not hasattr(_here, "pool"):
+        # dask starts its workers as daemons, which may have no children. Ours end with their
+        # parent by themselves, whatever becomes of it.
+        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        _here.pool = Pool(slots(), retries=retries, workers=1)
+    pool: Pool = _here.pool
+    return [result for results in pool.run([job]) for result in results]

@@ -1,0 +1,137 @@
+"""A real dask cluster of two worker processes on this machine, one of which is killed."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+
+from bench import cluster as machines  # noqa: E402
+from bench.cluster import Cluster, ClusterTrouble  # noqa: E402
+
+Bench = Callable[..., Any]
+# dask's own processes and sockets outlive a test by moments; they are not what is tested.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def dask_cluster() -> Iterator[Any]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0",
+        host="127.0.0.1",
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture
+def address(dask_cluster: Any) -> str:
+    return str(dask_cluster.scheduler_address)
+
+
+def pids(address: str) -> set[int]:
+    with distributed.Client(address, set_as_default=False) as client:
+        return set(client.run(os.getpid).values())
+
+
+def test_a_benchmark_over_two_machines_gives_the_bits_of_one(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    source = write_tiny(tmp_path)
+    words = ("run", source, "--seeds", 6, "--json", "-q")
+    here = bench(*words, "--workers", 2, "--store", copy_store(tmp_path / "here"))
+    there = bench(
+        *words, "--backend", "dask", "--address", address, "--store", copy_store(tmp_path / "there")
+    )
+    assert here.status == there.status == 0
+    keys = ("comparisons", "arms", "run_calibration", "curves", "classes")
+    assert {k: here.json[k] for k in keys} == {k: there.json[k] for k in keys}
+
+
+def test_a_machine_that_dies_in_mid_run_loses_nothing(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    body = f"open(os.path.join({str(marks)!r}, str(os.getpid())), 'w').close()"
+    source = write_tiny(tmp_path, body)
+    killed: list[int] = []
+
+    def kill_one_that_trains() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(list(marks.iterdir())) < 2:
+            time.sleep(0.05)
+        victim = min(pids(address))
+        killed.append(victim)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one_that_trains)
+    killer.start()
+    said = bench(
+        "run", source, "--seeds", 10, "--set", "nap=0.1", "--backend", "dask", "--address", address,
+        "--store", copy_store(tmp_path / "store"), "--json", "-q",
+    )  # fmt: skip
+    killer.join()
+    assert killed and said.status == 0
+    assert said.json["comparisons"][0]["n_pairs"] == 10
+    assert all(run["status"] == "finished" for run in said.json["pairs"])
+
+
+def test_a_training_that_fails_there_is_a_failure_here(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    source = write_tiny(tmp_path, "if trial.seed == 2: raise ValueError('no such layer')")
+    said = bench(
+        "run", source, "--seeds", 6, "--backend", "dask", "--address", address,
+        "--store", copy_store(tmp_path / "store"), "-q",
+    )  # fmt: skip
+    assert said.status == 3 and "seed 02" in said.err and "no such layer" in said.err
+
+
+# -- before anything is trained --------------------------------------------------------------
+
+
+def test_machines_that_differ_are_named(address: str, monkeypatch: pytest.MonkeyPatch):
+    theirs = machines.__version__
+    monkeypatch.setattr(machines, "__version__", "9.9")  # in this process; workers have their own
+    with pytest.raises(ClusterTrouble) as caught:
+        Cluster(address)
+    assert any(f"has bench {theirs}, this machine 9.9." in fact for fact in caught.value.facts)
+    assert caught.value.exit_status == 4
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machines, "CONNECT_S", "0.5s")
+    with pytest.raises(ClusterTrouble, match="no dask scheduler answers at tcp://127.0.0.1:1"):
+        Cluster("tcp://127.0.0.1:1")
+
+
+def test_a_scheduler_without_workers_is_named():
+    with (
+        distributed.LocalCluster(
+            n_workers=0, processes=True, dashboard_address=":0", host="127.0.0.1"
+        ) as empty,
+        pytest.raises(ClusterTrouble, match="has no workers"),
+    ):
+        Cluster(empty.scheduler_address)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--backend", "ray"), "is not loky or dask"),
+        (("--backend", "dask"), "--address is missing"),
+        (("--address", "tcp://127.0.0.1:1"), "--backend dask is missing"),
+    ],
+)
+def test_half_a_backend_is_refused(words: tuple[str, ...], says: str, bench: Bench):
+    said = bench("run", "digits", *words)
+    assert said.status == 2 and says in said.err
