@@ -269,7 +269,8 @@ def _as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     if layout.is_long:
         found = frame[[layout.arm, layout.pair, *layout.metrics]].copy()
         found.columns = pd.Index(["arm", "pair", *map(_column, layout.metrics)])
-        found["arm"], found["pair"] = found["arm"].astype(str), found["pair"].astype(str)
+        found["arm"] = _names(frame, str(layout.arm), path)
+        found["pair"] = _names(frame, str(layout.pair), path)
         arms = list(dict.fromkeys(found["arm"]))
         if layout.baseline not in arms:
             close = difflib.get_close_matches(layout.baseline, arms, n=1)
@@ -296,7 +297,8 @@ def _as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
                 fix="add the treatment's rows",
             )
         return found.reset_index(drop=True)
-    pair = frame[layout.pair].astype(str) if layout.pair else pd.Series(map(str, range(len(frame))))
+    rows = pd.Series(map(str, range(len(frame))))
+    pair = _names(frame, layout.pair, path) if layout.pair else rows
     arms = [layout.baseline, *layout.treatments]
     if len(set(arms)) < len(arms):
         raise BadColumns(
@@ -312,6 +314,18 @@ def _as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+
+
+def _names(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    """Return what rows are called in a column; an empty cell belongs to nobody."""
+    empty = frame[column].isna()
+    if empty.any():
+        raise BadScores(
+            f"{path.name}: row {int(np.flatnonzero(empty)[0]) + 1} has nothing in column {column}.",
+            facts=["Which rows belong together would not be known."],
+            fix="fill the cell, or leave the row out",
+        )
+    return frame[column].astype(str)
 
 
 def _treatments(long: pd.DataFrame, layout: Layout) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ Split = Literal["test", "test_last", "validation"]
 Scope = Literal["seeds_and_examples", "seeds"]
 Stop = Literal["fixed", "group", "anytime"]
 
+LARGEST = 1e60  # of a score: fourth powers of larger ones are no numbers any more
 TRIAL_COLUMNS = ("arm", "seed", "status", "reason", "device", "duration_s", "environment")
 
 
@@ -103,6 +104,15 @@ class Tables:
         if twice.any():
             row = self.trials[twice].iloc[0]
             raise BadTables(f"seed {row.seed}, {row.arm}, occurs twice in the table of trials.")
+        size = self.scores.value.astype(np.float64).abs()
+        odd = (size > LARGEST) | ((size > 0) & (size < 1 / LARGEST))
+        if odd.any():
+            row = self.scores[odd].iloc[0]
+            raise BadTables(
+                f"score {row.score!r} of seed {row.seed}, {row.arm}, is {row.value:g}.",
+                facts=[f"Between {1 / LARGEST:g} and {LARGEST:g} squares can be computed."],
+                fix="give the score in another unit, or leave out what has no value",
+            )
 
     def finished(self, arm: str) -> list[int]:
         """Return the seeds of an arm's finished runs, ascending."""

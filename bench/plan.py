@@ -357,7 +357,7 @@ def _fitting(key: str, value: Any, known: Mapping[str, Any]) -> Any:
         or (numbers and isinstance(value, (int, float)) and not isinstance(value, bool))
         or type(value) is type(old)
     ) and not (
-        isinstance(old, float) and isinstance(value, int) and abs(value) > sys.float_info.max
+        isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max  # nor NaN
     )
     if not fits:
         raise BadSetting(
