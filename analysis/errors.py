@@ -72,7 +72,8 @@ class DiskFull(Refusal):
 def is_disk_full(error: BaseException | None) -> bool:
     """Tell whether an error, or what caused it, is a lack of space on the disk."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", 0)):
+        full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+        if isinstance(error, OSError) and error.errno in full:
             return True
         if any(words in str(error) for words in ("disk is full", "No space left on device")):
             return True

@@ -261,7 +261,12 @@ def test_the_left_tower_meets_the_right_only_on_the_ground_and_on_top():
 
 @pytest.mark.parametrize(
     ("package", "owners"),
-    [("mlflow", {"bench.tracking"}), ("joblib", {"bench.pool"}), ("distributed", {"bench.cluster"}), ("typer", {"bench.cli"})],
+    [
+        ("mlflow", {"bench.tracking"}),
+        ("joblib", {"bench.pool"}),
+        ("distributed", {"bench.cluster"}),
+        ("typer", {"bench.cli"}),
+    ],
 )
 def test_one_file_alone_imports_what_could_be_replaced(package: str, owners: set[str]):
     assert {i.importer for i in HOUSE if is_under(i.module, package)} == owners

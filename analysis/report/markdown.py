@@ -70,7 +70,8 @@ def results(f: Findings, *, trail: Sequence[tuple[str, str]]) -> str:
 def note(f: Findings) -> str:
     """Return the few lines that describe the parent run in MLflow."""
     f = fitted(f)
-    blocks = [f"**{inert(shortened(f.design.question, MOST_QUESTION))}**"]
+    # The verdict first: MLflow's list of runs shows only the beginning.
+    blocks: list[str] = []
     for i, c in enumerate(f.comparisons):
         if sum(map(len, blocks)) > MOST_NOTE:
             blocks.append(f"{words.count(len(f.comparisons) - i, 'more treatment')} in the report.")
@@ -78,7 +79,8 @@ def note(f: Findings) -> str:
         blocks.append(headline(c))
         if c.verdict.word != "none":
             blocks.append(inert(_numbers(f, c)))
-    return "\n\n".join([*blocks, "The whole report is the artifact `report.html`."])
+    asked = f"**{inert(shortened(f.design.question, MOST_QUESTION))}**"
+    return "\n\n".join([*blocks, asked, "The whole report is the artifact `report.html`."])
 
 
 def headline(c: Treatment) -> str:

@@ -124,13 +124,16 @@ def overview(f: Findings) -> str:
         "inconclusive": "inconclusive",
         "none": "without a verdict",
     }
+    counts = _counts(f)
+    parts = [f"{n} {'is' if n == 1 else 'are'} {names[word]}" for word, n in counts.items()]
+    return f"Of {len(f.comparisons)} treatments, {listed(parts)}."
+
+
+def _counts(f: Findings) -> dict[str, int]:
+    """Return how many treatments got each word, the best words first."""
     words = [c.verdict.word for c in f.comparisons]
-    parts = [
-        f"{words.count(word)} {'is' if words.count(word) == 1 else 'are'} {name}"
-        for word, name in names.items()
-        if word in words
-    ]
-    return f"Of {len(words)} treatments, {listed(parts)}."
+    order = ("better", "worse", "equivalent", "inconclusive", "none")
+    return {word: words.count(word) for word in order if word in words}
 
 
 def question(f: Findings) -> str:
@@ -178,7 +181,8 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
 def mini(f: Findings) -> str:
     """Return the sticky bar's summary: glyph, estimate, interval; of several their words."""
     if len(f.comparisons) > 1:
-        return overview(f).rstrip(".")
+        names = {"none": "no verdict"}
+        return ", ".join(f"{n} {names.get(word, word)}" for word, n in _counts(f).items())
     c = f.comparisons[0]
     p = c.primary
     if c.verdict.word == "none":
@@ -769,8 +773,8 @@ def _completeness(f: Findings) -> str:
         rule = METHOD[f.comparisons[0].primary.method]
         runs = (
             f"The planned rule ({rule}) stopped the training after {design.stopped_at} of at most "
-            f"{len(design.seeds)} pairs; {done} runs were completed and analysed, those in training "
-            "at the stop included"
+            f"{len(design.seeds)} pairs; {done} runs were completed and analysed, those in "
+            "training at the stop included"
         )
     if not design.hash:
         return f"{runs}; the analysis was not preregistered."
