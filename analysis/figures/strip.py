@@ -158,7 +158,7 @@ def overview_axis(f: Findings) -> Axis:
     """Return the axis that the verdict intervals of all treatments share."""
     factor, margin = scale(f.measure.unit), f.design.margin or 0.0
     ends = [x for c in f.comparisons for x in (c.primary.low, c.primary.high) if x is not None]
-    return Axis([x * factor for x in (0.0, margin, -margin, *ends)], 8.0, SMALL - 8.0, ticks=5)
+    return Axis([x * factor for x in (0.0, margin, -margin, *ends)], 8.0, SMALL - 8.0, ticks=7)
 
 
 def forest_head(axis: Axis) -> str:

@@ -298,13 +298,14 @@ def spread_by_source(f: Findings) -> Table | None:
     if not f.sources:
         return None
     unit = f.measure.unit
-    rows = []
+    rows: list[Row] = []
     for r in f.sources:
+        again = bool(rows) and rows[-1].cells[0].text == r.source
         of = f"{r.treatment} \u2212 {r.arm}" if r.treatment else r.arm
         limits = form.NONE
         if r.low is not None and r.high is not None:
             limits = f"{form.spread(r.low, unit)} to {form.spread(r.high, unit)}"
-        name = Cell(text=r.source, note=sources.question(r.source))
+        name = Cell(text=r.source, note="" if again else sources.question(r.source))
         row = _row(name, (of, str(r.n), form.spread(r.sd, unit), limits))
         rows.append(replace(row, main=r.source == sources.ALL))
     return Table(

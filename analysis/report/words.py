@@ -22,6 +22,8 @@ from analysis.format import (
 from analysis.sources import ALL
 from analysis.verdict import FEWEST_PAIRS
 
+ALIKE = 0.02  # shares of a width that are called the same
+
 METHOD = {
     "two_way": "crossed analysis of variance over seeds and test examples",
     "paired_t": "paired t interval over seeds",
@@ -492,11 +494,13 @@ def what_narrows(f: Findings, c: Treatment) -> str:
     if v is None or _scope(f, c) == "seeds":
         return ""
     seeds, examples = v.width_with_twice_seeds, v.width_with_twice_examples
-    more = "seeds" if seeds < examples else "test examples"
-    return (
+    text = (
         f"Twice the seeds would narrow the interval to about {seeds:.0%} of its width, twice the "
-        f"test examples to {examples:.0%}: more {more} help more."
+        f"test examples to {examples:.0%}"
     )
+    if abs(seeds - examples) < ALIKE:
+        return f"{text}: either helps as much."
+    return f"{text}: more {'seeds' if seeds < examples else 'test examples'} help more."
 
 
 def sources_lede(f: Findings) -> str:
