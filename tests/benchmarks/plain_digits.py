@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench import Outcome, Predictions, Trial
 from experiments import data
 from experiments.digits import EXPERIMENT, PER_CLASS, network
-from experiments.reproducible import initialised_by, word
 
 
 class Shuffled(Sampler[int]):
@@ -66,8 +65,7 @@ def predict(model: nn.Module, loader: DataLoader[Any]) -> tuple[Tensor, Tensor]:
 def train(trial: Trial) -> Outcome:
     """Train one arm with one seed."""
     training, validation, test = loaders(trial)
-    with initialised_by(word(trial.torch_rng("init"))):
-        model = network()
+    model = network(trial)
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.settings["lr"])
     # torch smooths uniformly over all 10 classes, the article over the 9 others
     criterion = nn.CrossEntropyLoss(label_smoothing=trial.settings["epsilon"] * 10 / 9)
