@@ -491,6 +491,7 @@ class Findings:
             "stop": d.stop,
             "max_seeds": d.max_seeds,
             "aa": d.aa,
+            "pending": d.pending,
             "stopped_at": d.stopped_at,
             "looks": list(d.looks),
         }

@@ -13,7 +13,7 @@ from analysis.errors import UnusableRuns
 from analysis.findings import Primary
 from analysis.result import Comparison, require_level, seed_differences
 from analysis.sequential import anytime, group, planned_looks
-from analysis.table import Design
+from analysis.table import Design, Stop
 
 Floats = NDArray[np.float64]
 
@@ -148,13 +148,27 @@ def verdict_interval(pairs: Paired, design: Design, *, level: float) -> Comparis
     ------
     UnusableRuns : what `fixed_analysis` refuses
     """
-    fixed = fixed_analysis(pairs, design, level=level)
-    if design.stop == "anytime" or design.seeds_added_after_look:
+    fixed, rule = fixed_analysis(pairs, design, level=level), stopping_rule(pairs, design)
+    if rule == "anytime":
         return anytime(pairs.differences, level=level, variance_floor=variance_floor(fixed))
-    if design.stop == "group":
+    if rule == "group":
         looks = [look for look in planned_looks(len(design.seeds)) if look < pairs.n]
         return group(fixed, [*looks, pairs.n], planned=len(design.seeds), level=level)
     return fixed
+
+
+def stopping_rule(pairs: Paired, design: Design) -> Stop:
+    """Return the rule whose interval holds at this look.
+
+    A look at a number of pairs that the plan did not name (an interim report, or seeds added after
+    results could be seen) is one of any number of looks: only the anytime-valid interval holds.
+    """
+    if design.seeds_added_after_look:
+        return "anytime"
+    named = planned_looks(len(design.seeds)) if design.stop == "group" else ()
+    if design.pending and pairs.n not in named:
+        return "anytime"
+    return design.stop
 
 
 def levels(design: Design) -> tuple[float, float]:
@@ -205,10 +219,9 @@ def primary(pairs: Paired, design: Design) -> Primary:
 
 
 def _method(pairs: Paired, design: Design) -> str:
-    if design.stop == "anytime" or design.seeds_added_after_look:
-        return "anytime"
-    if design.stop == "group":
-        return "group"
+    rule = stopping_rule(pairs, design)
+    if rule != "fixed":
+        return rule
     return "paired_t" if seeds_only(pairs, design) else "two_way"
 
 

@@ -63,6 +63,7 @@ def study(
     """
     facts = plain(dict(provenance or {}))
     design = replace(design, arm_settings=plain(design.arm_settings))  # as results.json has them
+    design = replace(design, pending=_pending(tables, design))
     noise, *streams = rng.spawn(1 + len(design.treatments))
     _require_runs(tables, design)
     tables.require_one_test_set()
@@ -127,6 +128,18 @@ def _treatment(
         sums=(best if isinstance(best, BestEpochs) else None, sums),
         rng=resampling,
     )
+
+
+def _pending(tables: Tables, design: Design) -> int:
+    """Count the planned runs that are neither finished nor failed; none once a rule has stopped."""
+    if not design.benchmark_id or design.stopped_at is not None:
+        return 0
+    settled = {
+        (row["arm"], row["seed"])
+        for row in records(tables.trials)
+        if row["status"] in ("finished", "failed")
+    }
+    return sum((arm, seed) not in settled for arm in design.arms for seed in design.seeds)
 
 
 def _require_runs(tables: Tables, design: Design) -> None:

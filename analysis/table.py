@@ -51,6 +51,7 @@ class Design:
     frozen_at: str | None = None  # ISO 8601, UTC
     frozen_before_first_run: bool = False
     analysis_changed_after_results: bool = False
+    pending: int = 0  # planned runs that are still to be trained: this is an interim look
     stopped_at: int | None = None  # pairs at which a sequential plan's rule ended the training
     looks: tuple[int, ...] = ()  # pairs finished whenever seeds were added to the plan
 

@@ -200,6 +200,11 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     """Return what an undecided reader needs next: what is still plausible, what would settle it."""
     p, v, n = c.primary, c.verdict, c.n_pairs
     lines: list[str] = []
+    if f.design.pending and v.word != "none":
+        lines.append(
+            f"Interim: {count(f.design.pending, 'planned run')} still to be trained. Until then "
+            "the interval is the one that holds however often one looks."
+        )
     if v.provisional:
         lines.append(f"Provisional: {n} pairs. The word may change with 10 or more.")
     if v.word == "none" and n < FEWEST_PAIRS:

@@ -9,6 +9,7 @@ from scipy import special, stats
 
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
+from analysis.report import words
 from analysis.study import study, summary_settings
 from analysis.table import BadTables
 
@@ -442,3 +443,34 @@ def test_the_random_numbers_come_from_the_argument(some):
         for seed in (0, 0, 1)
     ]
     assert noise[0] == noise[1] != noise[2]
+
+
+# -- a report before the end -----------------------------------------------------------------
+
+
+def test_an_interim_report_shows_only_what_holds_however_often_one_looks(simulate):
+    late = {(arm, seed) for arm in ("baseline", "smoothed") for seed in range(12, 20)}
+    f = simulate(missing=late, effect=0.03).findings()
+    [c] = f.comparisons
+    assert f.design.pending == 16 and c.n_pairs == 12
+    assert c.primary.method == "anytime" and (c.primary.low, c.primary.high) == (
+        c.anytime.low, c.anytime.high,
+    )  # fmt: skip
+    assert "Interim: 16 planned runs still to be trained" in words.more_about_verdict(f, c)[0]
+
+
+def test_a_failed_run_is_not_waited_for(simulate):
+    f = simulate(failed={("smoothed", 3)}, effect=0.03).findings()
+    assert f.design.pending == 0 and f.comparisons[0].primary.method == "two_way"
+
+
+@pytest.mark.parametrize(("n", "method"), [(10, "group"), (12, "anytime"), (15, "group")])
+def test_between_planned_looks_a_group_plan_has_no_boundary(simulate, n, method):
+    some = simulate(stop="group", n_seeds=n, seeds=tuple(range(20)), effect=0.02)
+    assert some.findings().comparisons[0].primary.method == method
+
+
+def test_a_rule_that_stopped_waits_for_nothing(simulate):
+    some = simulate(stop="group", n_seeds=12, seeds=tuple(range(20)), stopped_at=10, effect=0.02)
+    f = some.findings()
+    assert f.design.pending == 0 and f.comparisons[0].primary.method == "group"
