@@ -47,14 +47,14 @@ def test_a_module_is_found_by_its_dotted_name(
 
 
 def test_the_built_in_experiments_are_those_that_define_one():
-    assert built_in() == ["cifar10", "digits"]
+    assert built_in() == ["cifar10", "digits", "shuffled", "trees"]
     assert reference_of("digits") == "experiments.digits"
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():
     with pytest.raises(UnknownExperiment, match='no experiment called "digts"') as caught:
         discover("digts")
-    assert caught.value.facts[0] == "Closest: digits. Known: cifar10, digits."
+    assert caught.value.facts[0] == "Closest: digits. Known: cifar10, digits, shuffled, trees."
     assert caught.value.fix == "bench run digits"
     assert caught.value.exit_status == 2
 
@@ -68,7 +68,7 @@ def test_a_name_like_no_other_is_answered_with_all_names():
 def test_a_file_that_is_not_there_is_refused(name: str):
     with pytest.raises(UnknownExperiment, match="there is no file") as caught:
         discover(name)
-    assert caught.value.facts == ("Built-in experiments: cifar10, digits.",)
+    assert caught.value.facts == ("Built-in experiments: cifar10, digits, shuffled, trees.",)
     assert caught.value.fix == "bench run cifar10"
 
 
