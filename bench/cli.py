@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import textwrap
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -261,6 +262,12 @@ def run(
             metavar="MIN", rich_help_panel=DEVICES, help="A run that takes longer has failed."
         ),
     ] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(
+            metavar="H", rich_help_panel=DEVICES, help="Start nothing new after so many hours."
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
@@ -337,6 +344,9 @@ def run(
     _require_backend(backend, address)
     if timeout is not None and not timeout > 0:
         raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
+    if max_hours is not None and not max_hours > 0:
+        raise Usage(f"--max-hours {max_hours:g} leaves no time to train.", fix="--max-hours 8")
+    deadline = time.monotonic() + 3600 * (max_hours or float("inf"))
     if retries < 0:
         raise Usage(f"--retries {retries} is below 0.", fix="--retries 1")
     folder = _data_folder(data)
@@ -358,15 +368,16 @@ def run(
                 folder=folder,
                 retries=retries,
                 timeout_s=None if timeout is None else 60 * timeout,
+                deadline=deadline,
                 redo=repeated if each is plan else frozenset(),
                 fresh=fresh,
                 blind=blind,
                 notes=[note] if note else [],
             )
-            if ran.failures or ran.lost:
+            if ran.failures or ran.lost or ran.unstarted:
                 break
-    findings, missing = None, bool(ran.failures or ran.lost)
-    if not no_report:
+    findings, missing = None, bool(ran.failures or ran.lost or ran.unstarted)
+    if not no_report and not ran.unstarted:  # the verdict waits for what was planned
         findings = session.report(ran.benchmark, as_json=as_json, failures=missing)
     elif as_json and not missing:
         facts = {"experiment": plan.experiment, "benchmark_id": plan.benchmark_id}
@@ -422,6 +433,7 @@ class _Session:
         folder: Path | None,
         retries: int,
         timeout_s: float | None,
+        deadline: float,
         redo: "frozenset[TrialKey]",
         fresh: bool,
         blind: bool,
@@ -443,6 +455,7 @@ class _Session:
             data_dir=folder,
             retries=retries,
             timeout_s=timeout_s,
+            deadline=deadline,
             redo=redo,
             fresh=fresh,
         )
@@ -616,6 +629,8 @@ def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, comm
         facts = [*failure.facts, "The run is kept as failed and counts in the report."]
         if more:
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
+        if ran.unstarted:
+            facts.append(f"The time of --max-hours is up; {_left(ran)}.")
         fix = (
             f"change the experiment in both arms, then {command} --fresh"
             if failure.code == "nan"
@@ -635,8 +650,21 @@ def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, comm
             facts=["It is kept as failed, counts in the report, and is not trained again."],
             fix=f"change the experiment in both arms, then {command} --fresh",
         )
+    if ran.unstarted:
+        raise Incomplete(
+            f"the time of --max-hours is up; {_left(ran)}.",
+            facts=["Everything that had finished is recorded; nothing was cut short."],
+            fix=command,
+        )
     if findings is not None:
         _fail_if(findings, words)
+
+
+def _left(ran: "Ran") -> str:
+    """Say how many runs were not started; plans that vary one source are followed by others."""
+    n = len(ran.unstarted)
+    least = "at least " if ran.benchmark.plan.vary else ""
+    return f"{least}{n} {'run is' if n == 1 else 'runs are'} left"
 
 
 class Incomplete(Refusal):

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,7 @@ class Options:
     timeout_s: float | None = None
     redo: frozenset[TrialKey] = frozenset()
     fresh: bool = False
+    deadline: float = float("inf")  # by time.monotonic(); nothing is started after it
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Ran:
     failures: tuple[Failure, ...]
     stopped_early: bool
     lost: tuple[TrialKey, ...] = ()  # diverged in an earlier call and not trained again
+    unstarted: tuple[TrialKey, ...] = ()  # the deadline came first
 
 
 def run(
@@ -140,7 +143,7 @@ def run(
         ending = stack.enter_context(ended_by_signals())
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
-        story = _Story(plan, recorder, watcher, look, options.redo)
+        story = _Story(plan, recorder, watcher, look, options)
         left = jobs(plan, found, options, story.settled)
         watcher.begin(plan, story.settled, sum(len(job.keys) for job in left))
         stack.callback(watcher.end)
@@ -155,13 +158,18 @@ def run(
                 recorder.check()
                 story.tell_if_away()
 
-            for results in pool.run(
-                left, stop=lambda: story.enough, on_retry=story.retry, check=check
-            ):
+            for results in pool.run(left, stop=story.stops, on_retry=story.retry, check=check):
                 for result in results:
                     story.add(result)
     lost = tuple(key for key in plan.trials() if key in recorder.diverged - options.redo)
-    return Ran(recorder.benchmark, story.trained, tuple(story.failures), story.enough, lost)
+    return Ran(
+        recorder.benchmark,
+        story.trained,
+        tuple(story.failures),
+        story.enough,
+        lost,
+        () if story.enough else tuple(k for k in plan.trials() if k not in story.over),
+    )
 
 
 def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
@@ -204,14 +212,17 @@ class _Story:
         recorder: Recorder,
         watcher: Watcher,
         look: LookAt,
-        redo: Collection[TrialKey],
+        options: Options,
     ) -> None:
         self.plan, self.recorder, self.watcher, self.look = plan, recorder, watcher, look
+        self.deadline = options.deadline
         # A loss that diverged would diverge again: the run stays failed until --redo or --fresh.
-        self.settled = (set(recorder.finished) | recorder.diverged) - set(redo)
+        self.settled = (set(recorder.finished) | recorder.diverged) - options.redo
+        self.over = set(self.settled)  # and what has ended since
         self.failures: list[Failure] = []
         self.trained = 0
         self.told = False  # that the store is away
+        self.late = False  # the deadline has passed
         self.runs: dict[int, dict[str, Scored]] = {}
         for key, run in recorder.known_runs().items():
             if key in self.settled:
@@ -223,6 +234,15 @@ class _Story:
         self.recorder.deliver(message)
         if message["type"] == "epoch":
             self.watcher.epoch(message)
+
+    def stops(self) -> bool:
+        """Tell whether nothing more is started; asked only while something is left."""
+        if not self.enough and not self.late and time.monotonic() >= self.deadline:
+            self.late = True
+            self.watcher.notice(
+                "the time of --max-hours is up: runs in training are finished, no more are started."
+            )
+        return self.enough or self.late
 
     def tell_if_away(self) -> None:
         """Say once that the store is away, and once that it is back."""
@@ -245,6 +265,7 @@ class _Story:
             return
         result = _tame(result)
         self.recorder.record(result)
+        self.over.add(result.key)
         if isinstance(result, Failure):
             self.failures.append(result)
             self.watcher.result(result, None)

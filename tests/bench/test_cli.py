@@ -177,6 +177,8 @@ def test_a_refusal_names_the_trouble_the_facts_and_a_fix_that_can_be_typed(
         (["run", "MINE", "--retries", "-1"], 2, "error[option]: --retries -1 is below 0."),
         (["run", "MINE", "--timeout", "0"], 2, "error[option]: --timeout 0 leaves no time"),
         (["run", "MINE", "--timeout", "nan"], 2, "error[option]: --timeout nan leaves no time"),
+        (["run", "MINE", "--max-hours", "0"], 2, "error[option]: --max-hours 0 leaves no time"),
+        (["run", "MINE", "--max-hours", "nan"], 2, "error[option]: --max-hours nan leaves no"),
         (["run", "MINE", "--margin", "0"], 2, "error[setting]: --margin 0 is not a number above 0"),
         (["run", "MINE", "--margin", "nan"], 2, "error[setting]: --margin nan is not a number"),
         (["run", "MINE", "--claim", "inf"], 2, "error[setting]: --claim inf is not a number"),

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,6 +153,38 @@ def test_more_seeds_train_only_the_new_pairs(
     assert before.items() < digests(undisturbed).items()
     less = bench("run", experiment, "--seeds", "2", *words)
     assert less.status == 0 and lines(less.err, "run done") == []
+
+
+def test_after_max_hours_nothing_new_is_started_and_the_same_command_goes_on(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """On a clock by which every training takes an hour."""
+    marks = tmp_path / "trained"
+    marks.mkdir()
+    body = f"open({str(marks)!r} + f'/{{trial.arm}}-{{trial.seed}}', 'x').close()"
+    clock, hours = time.monotonic, marks.iterdir
+    slow = SimpleNamespace(monotonic=lambda: clock() + 3600 * len(list(hours())))
+    monkeypatch.setattr("bench.runner.time", slow)
+    words = ("run", write_tiny(tmp_path, body), "--seeds", "3", "--store")
+    words = (*words, copy_store(tmp_path / "store"), "--workers", "1", "--max-hours", "2.5")
+
+    first = bench(*words)
+    assert first.status == 3 and first.out == ""  # the verdict waits for what was planned
+    assert len(lines(first.err, "run done")) == len(list(hours())) == 3
+    assert first.err.count("the time of --max-hours is up: runs in training are finished") == 1
+    assert first.err.endswith(
+        "error[incomplete]: the time of --max-hours is up; 3 runs are left.\n"
+        "  Everything that had finished is recorded; nothing was cut short.\n"
+        f"  fix: bench {' '.join(map(str, words))}\n"
+    )
+    last = bench(*words, "--json", "--max-hours", "99")
+    assert last.status == 0, last.err
+    assert len(lines(last.err, "run done")) == 0 and len(list(hours())) == 6  # --json is quiet
+    assert last.json["comparisons"][0]["n_pairs"] == 3
 
 
 # -- trainings that fail ---------------------------------------------------------------------

@@ -397,6 +397,24 @@ def test_pairs_that_are_enough_already_train_nothing(mine: Bench):
     assert ran.stopped_early and mine.trained == []
 
 
+def test_after_the_deadline_nothing_is_started_and_what_is_left_is_named(mine: Bench):
+    mine.store.finished = dict.fromkeys(keys(1), 7.0)
+    ran = mine.run(deadline=0.0)
+    assert mine.trained == [] and ran.unstarted == (*keys(0), *keys(2))
+    assert "the time of --max-hours is up" in mine.watcher.of("notice")[0][1]
+
+
+def test_a_rule_that_has_its_answer_leaves_nothing_unstarted(mine: Bench):
+    enough = Look(1.0, 0.5, 1.5, stop=True)
+    assert mine.run(look=lambda n: enough if n else None, deadline=float("inf")).unstarted == ()
+    assert len(mine.trained) == 2
+
+
+def test_what_failed_was_started(mine: Bench):
+    ran = mine.run(lambda key: Failure(key=key, code="crash", what="died."))
+    assert len(ran.failures) == 6 and ran.unstarted == ()
+
+
 def test_without_a_rule_nothing_stops_early(mine: Bench):
     ran = mine.run(seeds=range(10), look=lambda n: Look(9.0, 8.0, 10.0))
     assert not ran.stopped_early and ran.trained == 20
