@@ -50,7 +50,7 @@ class Locks:
             with FileLock(path, timeout=0):
                 return None
         except Timeout:
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, TypeError):
                 held: dict[str, Any] = dict(json.loads(path.with_suffix(".json").read_text()))
                 return held
             return {"pid": 0, "host": "this machine", "since": "?"}

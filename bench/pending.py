@@ -95,7 +95,8 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
             ended_at=result.started_at + result.duration_s,
         )
         plain = {k: v for k, v in asdict(entry).items() if k != "folder"}
-        (part / ENTRY).write_text(json.dumps(plain), "utf-8")
+        text = json.dumps({"sha256": digest(plain), "entry": plain})
+        (part / ENTRY).write_text(text, "utf-8")
         for path in (*(part / FILES).iterdir(), part / ENTRY, part / FILES, part):
             _sync(path)
         os.replace(part, entry.folder)
@@ -146,13 +147,15 @@ def waiting(place: Path) -> Iterator[Entry]:
 
 
 def _read(folder: Path) -> Entry | None:
+    """Return an entry if every byte of it is there."""
     try:
-        plain: dict[str, Any] = json.loads((folder / ENTRY).read_text("utf-8"))
+        kept: dict[str, Any] = json.loads((folder / ENTRY).read_text("utf-8"))
+        plain = kept["entry"]
+        if kept["sha256"] != digest(plain):
+            return None
         entry = Entry(folder=folder, key=TrialKey(**plain.pop("key")), **plain)
         digests: dict[str, str] = json.loads(entry.tags[DIGESTS])
-        whole = entry.tags[SEAL] == seal(entry.trial, entry.tags) and all(
-            artifacts.sha256(entry.files / name) == sha for name, sha in digests.items()
-        )
+        whole = all(artifacts.sha256(entry.files / name) == sha for name, sha in digests.items())
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return entry if whole else None

@@ -273,10 +273,12 @@ class Store:
                 started_at=run.info.start_time / 1000,
                 active_at=float(tags.get("bench.active_at", 0)),
                 plan=Plan.from_dict(record["plan"]),
-                events=tuple(record["events"]),
+                events=tuple(_event(event) for event in record["events"]),
                 verdict=tags.get("bench.verdict"),
             )
-            found.design()  # which reads all of it
+            if found.plan.hash != record["plan"]["hash"]:
+                raise ValueError("It is not the plan that has the hash which it states.")
+            found.design()  # which reads all of its history
             return found
         except Refusal:
             raise
@@ -435,7 +437,7 @@ class Store:
         try:
             count = int(run.data.tags.get("bench.sessions", 0))
             texts = [self._read(run, f"provenance/{i + 1:04d}.json") for i in range(count)]
-            return [dict(json.loads(text)) for text in texts]
+            return [_facts(json.loads(text)) for text in texts]
         except (TypeError, ValueError) as error:
             raise Damaged(
                 f"the stored provenance of {benchmark.name} cannot be read.",
@@ -821,6 +823,28 @@ def _dataset(plan: Plan) -> DatasetInput:
         profile=json.dumps({k: v for k, v in facts.items() if isinstance(v, (int, float, str))}),
     )
     return DatasetInput(data, [InputTag("mlflow.data.context", "train, validation and test")])
+
+
+def _event(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of a benchmark's history, or raise where it is none."""
+    kinds = {"at": str, "event": str, "pairs_finished": int}
+    if any(type(plain[name]) is not kind for name, kind in kinds.items()):
+        raise TypeError(f"{dict(plain)!r} is no event.")
+    return dict(plain)
+
+
+def _facts(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a session's provenance, or raise where something in it has another shape."""
+    shapes: dict[str, Any] = {"packages": dict, "devices": list, "notes": list}
+    for name, value in plain.items():
+        if not isinstance(value, shapes.get(name, (str, int, float, type(None)))):
+            raise TypeError(f"{name} is {value!r}.")
+        inner: list[Any] = []
+        if name in shapes:
+            inner = list(value.values() if isinstance(value, dict) else value)
+        if not all(isinstance(item, str) for item in inner):
+            raise TypeError(f"{name} holds {inner!r}.")
+    return dict(plain)
 
 
 def _judged(plan: Plan) -> dict[str, Any]:
