@@ -21,8 +21,9 @@ from bench.work import Failure, Job, Result
 
 GPU = "GPU"  # dask's resource: `dask worker --resources GPU=1`
 CONNECT_S = "20s"
+FIRST_WORKER_S = 60.0  # machines that are starting
 MUST_AGREE = ("bench", "torch", "python")  # else results would depend on who trained them
-_here = threading.local()  # this thread's pool, in a dask worker
+_here = threading.local()  # this thread's pool and what it trains, in a dask worker
 
 
 class ClusterTrouble(Refusal):
@@ -142,6 +143,8 @@ class Cluster:
         return found
 
     def _require_alike(self, address: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            self._client.wait_for_workers(1, timeout=FIRST_WORKER_S)
         if not self._workers():
             raise ClusterTrouble(
                 f"the dask scheduler at {address} has no workers.", fix=f"dask worker {address}"
@@ -198,10 +201,12 @@ def train_here(job: Job, retries: int) -> list[Result]:
     """Train one pack on this dask worker, in a process of its own that stays for the next one."""
     from bench.devices import slots
 
-    if not hasattr(_here, "pool"):
+    if getattr(_here, "source", None) != job.source_digest:  # a process imports a file only once
+        if hasattr(_here, "pool"):
+            _here.pool.close()
         # dask starts its workers as daemons, which may have no children. Ours end with their
         # parent by themselves, whatever becomes of it.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        _here.pool = Pool(slots(), retries=retries, workers=1)
+        _here.pool, _here.source = Pool(slots(), retries=retries, workers=1), job.source_digest
     pool: Pool = _here.pool
     return [result for results in pool.run([job]) for result in results]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 from bench import cluster as machines  # noqa: E402
+from bench import discover  # noqa: E402
 from bench.cluster import Cluster, ClusterTrouble  # noqa: E402
 
 Bench = Callable[..., Any]
@@ -96,6 +98,25 @@ def test_a_training_that_fails_there_is_a_failure_here(
     assert said.status == 3 and "seed 02" in said.err and "no such layer" in said.err
 
 
+def test_an_experiment_that_was_edited_meanwhile_is_imported_anew(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    source = write_tiny(tmp_path)
+    words = ("run", source, "--seeds", 2, "--backend", "dask", "--address", address)
+    words = (*words, "--no-report", "-q", "--store", copy_store(tmp_path / "store"))
+    assert bench(*words).status == 0
+    source.write_text(source.read_text().replace("* trial.settings", "* 2 * trial.settings"))
+    forget(source)  # as a new command would
+    said = bench(*words)
+    assert said.status == 0, said.err
+
+
+def forget(source: Path) -> None:
+    discover.load.cache_clear()
+    sys.modules.pop(source.stem, None)
+
+
 # -- before anything is trained --------------------------------------------------------------
 
 
@@ -114,7 +135,8 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
         Cluster("tcp://127.0.0.1:1")
 
 
-def test_a_scheduler_without_workers_is_named():
+def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machines, "FIRST_WORKER_S", 0.5)
     with (
         distributed.LocalCluster(
             n_workers=0, processes=True, dashboard_address=":0", host="127.0.0.1"
