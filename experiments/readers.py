@@ -150,7 +150,8 @@ def _archived(archive: Path, names: Mapping[str, str]) -> dict[str, bytes]:
             for member in tar:
                 folder, _, name = member.name.rpartition("/")
                 wanted = folder == CIFAR10_FOLDER and name in names
-                if wanted and member.size < LARGEST_BATCH and (file := tar.extractfile(member)):
+                wanted = wanted and member.isreg() and member.size < LARGEST_BATCH  # no links
+                if wanted and (file := tar.extractfile(member)):
                     contents[name] = file.read()
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise BadDataset(
