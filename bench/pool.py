@@ -64,7 +64,7 @@ class Mailbox:
         pid = 0
         while True:
             try:
-                message: Message = json.loads(connection.recv_bytes())
+                message = _checked(json.loads(connection.recv_bytes()))
             except (EOFError, OSError, ValueError):
                 self._closed.append(pid)
                 return
@@ -97,6 +97,19 @@ class Mailbox:
         self._ended = True
         with contextlib.suppress(OSError):
             self._listener.close()
+
+
+def _checked(message: Any) -> Message:
+    """Return a message that a worker sends, or raise ValueError: its line is then closed."""
+    kinds: dict[str, dict[str, type]] = {
+        "start": {"pid": int, "pack": int},
+        "epoch": {"arm": str, "seed": int, "attempt": int, "row": dict},
+        "stuck": {"pid": int},
+    }
+    fields = kinds.get(str(message.get("type"))) if isinstance(message, dict) else None
+    if fields is None or any(type(message.get(k)) is not kind for k, kind in fields.items()):
+        raise ValueError("not a message of a worker")
+    return dict(message)
 
 
 class Pool:

@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench import work
 from bench.devices import cpu_slots
@@ -41,6 +43,7 @@ EXPERIMENT = Experiment(name="scored", question="?", metric="return", train=trai
     arms={{"off": {{"x": 0}}, "on": {{"x": 1}}}}, {extra})
 """
 
+EPOCH = b'{"type": "epoch", "arm": "on", "seed": 1, "attempt": 1, "row": {"epoch": 0}}'
 Run = Callable[..., dict[TrialKey, Result]]
 
 
@@ -541,9 +544,31 @@ def test_strangers_are_refused_and_workers_still_heard():
             Client(box.address, authkey=b"wrong")
         with Client(box.address, authkey=box.authkey) as worker:
             worker.send_bytes(b'{"type": "start", "pid": 5, "pack": 2}')
-            worker.send_bytes(b'{"type": "epoch", "row": {}}')
+            worker.send_bytes(EPOCH)
             assert until(lambda: len(heard) == 2)
         assert [m["type"] for m in heard] == ["start", "epoch"]
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.recursive(
+            st.one_of(st.none(), st.integers(), st.text(max_size=4), st.just("epoch")),
+            lambda inner: st.one_of(
+                st.lists(inner, max_size=3),
+                st.dictionaries(st.sampled_from(["type", "pid", "arm", "seed"]), inner),
+            ),
+        ).map(lambda value: json.dumps(value).encode()),
+    )
+)
+def test_what_is_no_message_of_a_worker_closes_its_own_line_and_no_other(garbage: bytes):
+    with mailbox() as (box, heard):
+        with Client(box.address, authkey=box.authkey) as odd:
+            odd.send_bytes(garbage)
+            with Client(box.address, authkey=box.authkey) as worker:
+                worker.send_bytes(EPOCH)
+                assert until(lambda: heard)
+        assert heard == [json.loads(EPOCH)]
 
 
 def test_what_is_no_json_is_never_unpickled_and_ends_only_its_own_line(tmp_path: Path):
@@ -557,9 +582,9 @@ def test_what_is_no_json_is_never_unpickled_and_ends_only_its_own_line(tmp_path:
         with Client(box.address, authkey=box.authkey) as evil:
             evil.send_bytes(pickle.dumps(Touch()))
             with Client(box.address, authkey=box.authkey) as worker:
-                worker.send_bytes(b'{"type": "epoch"}')
+                worker.send_bytes(EPOCH)
                 assert until(lambda: heard)
-        assert heard == [{"type": "epoch"}] and not (tmp_path / "unpickled").exists()
+        assert heard == [json.loads(EPOCH)] and not (tmp_path / "unpickled").exists()
 
 
 def test_the_first_line_that_breaks_names_the_pack_that_was_training():
