@@ -596,7 +596,9 @@ def _first_line(plan: "Plan", note: str | None, workers: int) -> str:
     parts = [plan.experiment, *([str(data)] if data else [])]
     parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]
     first = textwrap.fill(first, 80, subsequent_indent="  ", break_on_hyphens=False)
-    return f"{first}\n{'   '.join(parts)}"
+    second = "   ".join(part.replace(" ", "\xa0") for part in parts)  # a part stays in one piece
+    second = textwrap.fill(second, 80, subsequent_indent="  ", break_on_hyphens=False)
+    return f"{first}\n{second}".replace("\xa0", " ")
 
 
 def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":

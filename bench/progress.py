@@ -1,12 +1,14 @@
 """Progress: what a person sees while it runs; all of it on stderr."""
 
+import heapq
+import os
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from analysis.format import Unit, duration, interval, number, suffix, value
@@ -15,18 +17,42 @@ from bench.plan import Plan, TrialKey
 from bench.runner import Look
 from bench.work import Failure, Result
 
-EIGHTHS = " ▏▎▍▌▋▊▉█"
 HEARTBEAT_S = 300.0
 
 
 @dataclass
-class _Training:
-    """One run in training, as its last message described it."""
+class Training:
+    """What one worker trains, as its messages described it; without keys it is idle."""
 
-    key: TrialKey
-    epoch: int
-    row: Mapping[str, Any]
-    since: float
+    pid: int
+    device: str
+    keys: tuple[TrialKey, ...]
+    epochs: int | None  # of all its trials together; None where the settings do not say
+    attempt: int
+    begun: float
+    first: tuple[float, int] = (0.0, 0)  # when every trial had an epoch, and how many there were
+    last: tuple[float, int] = (0.0, 0)  # the same for the latest epoch
+    rows: dict[TrialKey, Mapping[str, Any]] = field(default_factory=dict)
+
+    def log(self, key: TrialKey, row: Mapping[str, Any]) -> None:
+        """Take in an epoch."""
+        self.rows[key] = row
+        self.last = (time.monotonic(), sum(int(row["epoch"]) + 1 for row in self.rows.values()))
+        if len(self.rows) == len(self.keys) and not self.first[1]:
+            self.first = self.last
+
+    def seconds_an_epoch(self) -> float | None:
+        """Return the time between epochs of any of its trials, once there are enough."""
+        epochs = self.last[1] - self.first[1]
+        enough = self.first[1] and epochs >= len(self.keys)
+        return (self.last[0] - self.first[0]) / epochs if enough else None
+
+    def seconds_left(self, run_s: float | None) -> float | None:
+        """Return the time left: from its own epochs, or else from what a run takes."""
+        now, each = time.monotonic(), self.seconds_an_epoch()
+        if each is not None and self.epochs is not None:
+            return max(0.0, each * (self.epochs - self.last[1]) - (now - self.last[0]))
+        return None if run_s is None else max(0.0, run_s * len(self.keys) - (now - self.begun))
 
 
 class Progress:
@@ -35,59 +61,110 @@ class Progress:
     Parameters
     ----------
     stream : where to write
-    workers : how many trials train at once
+    workers : how many packs train at once
     blind : hide the running difference until all pairs are done
     """
 
     def __init__(self, stream: TextIO = sys.stderr, *, workers: int, blind: bool = False) -> None:
         self.stream, self.workers, self.blind = stream, max(1, workers), blind
-        self.lock = threading.Lock()
-        self.training: dict[TrialKey, _Training] = {}
+        self.lock = threading.RLock()  # messages come from other threads
+        self.training: list[Training] = []  # one a worker, each in its place
         self.durations: list[float] = []
+        self.device_s = 0.0  # on accelerators
+        self.begun: set[TrialKey] = set()
         self.done: set[TrialKey] = set()
         self.failed: set[TrialKey] = set()
         self.last_look: Look | None = None
+        self.enough = False  # the plan's rule has stopped the training: what trains now is the last
         self.started = time.monotonic()
 
     def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
         """Training is about to start."""
-        self.plan, self.left = plan, left
+        self.plan, self.packs = plan, plan.packs_left(finished)
         self.done |= set(finished)
         self.started = time.monotonic()
         known = METRICS.get(plan.metric)
         self.unit: Unit = known.unit if known else "score"
 
+    def start(self, message: Mapping[str, Any]) -> None:
+        """A worker has begun a pack; called from another thread, as is `epoch`."""
+        keys = tuple(TrialKey(arm, seed) for arm, seed in message["keys"])
+        planned = [self.plan.arms[key.arm].get("epochs") for key in keys]
+        epochs = [n for n in planned if isinstance(n, int)]
+        new = Training(
+            pid=int(message["pid"]),
+            device=str(message["device"]),
+            keys=keys,
+            epochs=sum(epochs) if len(epochs) == len(keys) else None,
+            attempt=int(message["attempt"]),
+            begun=time.monotonic(),
+        )
+        with self.lock:
+            self.begun |= set(keys)
+            for training in self.training:
+                if set(training.keys) & set(keys):  # its worker died, and they train again
+                    training.keys = ()
+            mine = [t for t in self.training if t.pid == new.pid]
+            idle = [t for t in self.training if not t.keys]
+            if place := mine or (idle if len(self.training) >= self.workers else []):
+                self.training[self.training.index(place[0])] = new
+            else:
+                self.training.append(new)
+
     def epoch(self, message: Mapping[str, Any]) -> None:
-        """A worker has logged an epoch; called from another thread."""
+        """A worker has logged an epoch."""
         key = TrialKey(message["arm"], message["seed"])
         with self.lock:
-            since = self.training[key].since if key in self.training else time.monotonic()
-            row = message["row"]
-            self.training[key] = _Training(key, int(row["epoch"]), row, since)
+            for training in self.training:
+                if key in training.keys:
+                    training.log(key, message["row"])
 
     def result(self, result: Result, value: float | None) -> None:
         """A trial is over."""
         with self.lock:
-            self.training.pop(result.key, None)
-            self.left = max(0, self.left - 1)
             if isinstance(result, Failure):
                 self.failed.add(result.key)
             else:
                 self.done.add(result.key)
                 self.durations.append(result.duration_s)
+                self.device_s += 0.0 if result.device == "cpu" else result.duration_s
+            for training in self.training:
+                if self.over().issuperset(training.keys):
+                    training.keys = ()
 
     def pair(self, seed: int, values: Mapping[str, float], look: Look | None) -> None:
         """All arms of a seed are finished."""
         self.last_look = look
+        self.enough |= look is not None and look.stop
 
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
+        with self.lock:
+            self.begun.discard(failure.key)
+            for training in self.training:
+                if failure.key in training.keys:
+                    training.keys = ()
 
     def notice(self, text: str) -> None:
         """Something that the person who waits should know."""
 
     def end(self) -> None:
         """Nothing more will happen."""
+
+    def over(self) -> set[TrialKey]:
+        """Return the trials that need no more training."""
+        return self.done | self.failed
+
+    def busy(self) -> list[Training]:
+        """Return what trains now."""
+        return [training for training in self.training if training.keys]
+
+    def waiting(self) -> list[tuple[TrialKey, ...]]:
+        """Return the packs that have not begun."""
+        if self.enough:
+            return []
+        begun = self.begun | self.over()
+        return [pack for pack in self.packs if not begun.issuperset(pack)]
 
     def pairs_done(self) -> int:
         """Count the seeds that are finished in every arm."""
@@ -96,11 +173,26 @@ class Progress:
             for seed in self.plan.seeds
         )
 
+    def run_s(self) -> float | None:
+        """Return what a run takes: the median of those finished, or of those far enough."""
+        if self.durations:
+            return statistics.median(self.durations)
+        each = [(t.seconds_an_epoch(), t) for t in self.busy()]
+        found = [s * t.epochs / len(t.keys) for s, t in each if s is not None and t.epochs]
+        return statistics.median(found) if found else None
+
     def seconds_left(self) -> float | None:
-        """Return the time left, from the median of finished runs; None before the first."""
-        if not self.durations:
-            return None
-        return statistics.median(self.durations) * self.left / self.workers
+        """Return the time left, each waiting pack on the worker that is free first."""
+        with self.lock:
+            each = self.run_s()
+            if each is None:
+                return None
+            free = [t.seconds_left(each) or 0.0 for t in self.busy()]
+            free += [0.0] * (self.workers - len(free))
+            heapq.heapify(free)
+            for pack in self.waiting():
+                heapq.heapreplace(free, free[0] + each * len(pack))
+            return max(free)
 
     def so_far(self) -> str:
         """Return the running anytime-valid interval: the only thing that is safe to look at."""
@@ -109,9 +201,10 @@ class Progress:
         look = self.last_look
         if look is None or look.low is None or look.high is None:
             return "not enough pairs yet"
+        first, *others = list(self.plan.arms)[1:]
         limits = interval(look.low, look.high, self.unit)
         mean = number(look.mean, self.unit) + suffix(self.unit)
-        return f"{mean}, anytime 95% {limits}   safe to look at"
+        return f"{f'{first} ' if others else ''}{mean}, anytime 95% {limits}"
 
 
 class Plain(Progress):
@@ -128,7 +221,9 @@ class Plain(Progress):
     def _beat(self) -> None:
         while not self._closed.wait(HEARTBEAT_S / 10):
             if time.monotonic() - self._last >= HEARTBEAT_S:
-                self._line(f"still training {len(self.training)} runs, {self.left} to go")
+                with self.lock:
+                    left = {key for pack in self.packs for key in pack} - self.over()
+                self._line(f"still training, {len(left)} runs to go")
 
     def _line(self, text: str) -> None:
         self._last = time.monotonic()
@@ -140,7 +235,7 @@ class Plain(Progress):
         super().result(result, value)
         where = f"seed={result.key.seed} arm={result.key.arm}"
         if isinstance(result, Failure):
-            self._line(f"run failed {where} error[{result.code}] {_one_line(result.what)}")
+            self._line(f"run failed {where} error[{result.code}] {one_line(result.what)}")
             return
         shown = "" if self.blind else _metric_value(self.plan.metric, value, self.unit)
         self._line(f"run done {where}{shown} device={result.device} {result.duration_s:.1f}s")
@@ -161,8 +256,9 @@ class Plain(Progress):
 
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
+        super().retry(failure)
         where = f"seed={failure.key.seed} arm={failure.key.arm}"
-        self._line(f"run retried {where} error[{failure.code}] {_one_line(failure.what)}")
+        self._line(f"run retried {where} error[{failure.code}] {one_line(failure.what)}")
 
     def notice(self, text: str) -> None:
         """Something that the person who waits should know."""
@@ -173,139 +269,6 @@ class Plain(Progress):
         self._closed.set()
 
 
-class Live(Progress):
-    """A table that is redrawn twice a second, for a terminal."""
-
-    def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
-        """Training is about to start."""
-        from rich.console import Console
-        from rich.live import Live as RichLive
-
-        super().begin(plan, finished, left)
-        self._console = Console(file=self.stream, highlight=False)
-        self._live = RichLive(
-            get_renderable=self._draw,
-            console=self._console,
-            refresh_per_second=2,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        if left:
-            self._live.start()
-
-    def result(self, result: Result, value: float | None) -> None:
-        """A trial is over."""
-        super().result(result, value)
-        if isinstance(result, Failure):
-            self._failure(result, "failed")
-
-    def retry(self, failure: Failure) -> None:
-        """A trial is tried again."""
-        self._failure(failure, "is tried again")
-
-    def _failure(self, failure: Failure, what: str) -> None:
-        whose = f"seed {failure.key.seed:02d}, {failure.key.arm}"
-        self.notice(f"{whose}, {what}: {_one_line(failure.what)}")
-
-    def notice(self, text: str) -> None:
-        """Something that the person who waits should know: it stays above the table."""
-        from rich.text import Text
-
-        self._console.print(Text(text, style="yellow"))
-
-    def end(self) -> None:
-        """Nothing more will happen."""
-        self._live.stop()
-
-    def _draw(self) -> Any:
-        from rich.console import Group
-        from rich.text import Text
-
-        return Group(
-            Text(""),
-            self._table(),
-            Text(""),
-            *(Text(line, no_wrap=True, overflow="ellipsis") for line in self._lines()),
-        )
-
-    def _table(self) -> Any:
-        from rich.table import Table
-
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        for name, side in _COLUMNS:
-            table.add_column(name, justify=side, no_wrap=True)
-        with self.lock:
-            running = sorted(self.training.values(), key=lambda t: (t.key.seed, t.key.arm))
-        for t in running[: max(1, self._console.height - 8)]:
-            table.add_row(*self._row(t))
-        return table
-
-    def _row(self, t: _Training) -> tuple[str, ...]:
-        total = self.plan.arms[t.key.arm].get("epochs")
-        done = t.epoch + 1
-        bar, count, left = "", str(done), ""
-        if isinstance(total, int) and total >= done:
-            bar, count = _bar(done / total), f"{done}/{total}"
-            left = duration((time.monotonic() - t.since) / max(done - 1, 1) * (total - done))
-        accuracy = None if self.blind else t.row.get("val/accuracy")
-        loss = t.row.get("train/loss", t.row.get("loss"))
-        return (
-            f"  {t.key.seed:>4}",
-            t.key.arm[:18],
-            bar,
-            count,
-            "" if accuracy is None else value(float(accuracy), "fraction"),
-            "" if loss is None else f"{float(loss):.3f}",
-            left,
-        )
-
-    def _lines(self) -> list[str]:
-        seeds, arms = self.plan.seeds, list(self.plan.arms)
-        running = {key.seed for key in self.training}
-        marks = []
-        for seed in seeds:
-            keys = [TrialKey(arm, seed) for arm in arms]
-            if any(key in self.failed for key in keys):
-                marks.append("×")
-            elif all(key in self.done for key in keys):
-                marks.append("●")
-            else:
-                marks.append("◐" if seed in running else "·")
-        dots = "".join(marks) if len(marks) <= 48 else ""
-        waiting = marks.count("·")
-        counts = (
-            f"{marks.count('●')} done, {marks.count('◐')} running, {waiting} waiting, "
-            f"{marks.count('×')} failed"
-        )
-        gone, left = time.monotonic() - self.started, self.seconds_left()
-        clock = f"{duration(gone)} gone"
-        if left is not None:
-            ends = datetime.now() + timedelta(seconds=left)
-            clock += f", {duration(left)} left (ends {ends:%H:%M})"
-        return [
-            f"  pairs    {dots}{'   ' if dots else ''}{counts}",
-            f"  so far   {self.so_far()}; the verdict waits for {len(seeds)}",
-            f"  time     {clock}",
-        ]
-
-
-_COLUMNS: tuple[tuple[str, Any], ...] = (
-    ("  seed", "left"),
-    ("arm", "left"),
-    ("epoch", "left"),
-    ("", "right"),
-    ("val acc", "right"),
-    ("loss", "right"),
-    ("left", "right"),
-)
-
-
-def _bar(share: float, width: int = 10) -> str:
-    whole, part = divmod(round(share * width * 8), 8)
-    return ("█" * whole + (EIGHTHS[part] if part else "")).ljust(width)
-
-
 def _metric_value(metric: str, x: float | None, unit: Unit) -> str:
     if x is None:
         return ""
@@ -313,12 +276,18 @@ def _metric_value(metric: str, x: float | None, unit: Unit) -> str:
     return f" {name}={value(x, unit)}"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text of any length for one line."""
     return " ".join(text.split())[:200]
 
 
 def progress(*, quiet: bool, workers: int, blind: bool, stream: TextIO | None = None) -> Progress:
     """Return the display that fits where stderr goes."""
     stream = stream or sys.stderr
-    kind = Progress if quiet else Live if stream.isatty() else Plain
-    return kind(stream, workers=workers, blind=blind)
+    if quiet:
+        return Progress(stream, workers=workers, blind=blind)
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return Plain(stream, workers=workers, blind=blind)
+    from bench.live import Live
+
+    return Live(stream, workers=workers, blind=blind)

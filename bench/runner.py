@@ -61,8 +61,11 @@ class Watcher(Protocol):
     def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
         """Training is about to start."""
 
+    def start(self, message: Mapping[str, Any]) -> None:
+        """A worker has begun a pack; called from another thread, as is `epoch`."""
+
     def epoch(self, message: Mapping[str, Any]) -> None:
-        """A worker has logged an epoch; called from another thread."""
+        """A worker has logged an epoch."""
 
     def result(self, result: Result, value: float | None) -> None:
         """A trial is over."""
@@ -232,7 +235,9 @@ class _Story:
 
     def message(self, message: dict[str, Any]) -> None:
         self.recorder.deliver(message)
-        if message["type"] == "epoch":
+        if message["type"] == "start":
+            self.watcher.start(message)
+        elif message["type"] == "epoch":
             self.watcher.epoch(message)
 
     def stops(self) -> bool:

@@ -227,7 +227,9 @@ def run_pack(job: Job) -> list[Result]:
     if _worker is None:
         raise RuntimeError("run_pack was called outside a worker that `start` has prepared")
     worker = _worker
-    _send(worker, {"type": "start", "pack": job.pack, "pid": os.getpid()})
+    begun = {"pack": job.pack, "keys": [[key.arm, key.seed] for key in job.keys]}
+    where = {"pid": os.getpid(), "device": worker.slot.device, "attempt": job.attempt}
+    _send(worker, {"type": "start", **begun, **where})
     run = _Run(worker, job)
     try:
         with _deadline(worker, job):
