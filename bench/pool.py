@@ -39,6 +39,7 @@ class Mailbox:
         self.deliver = deliver
         self._pack_of: dict[int, int] = {}  # worker pid to the pack it is training
         self._closed: list[int] = []  # worker pids in the order in which their lines broke
+        self.trouble: Exception | None = None  # what `deliver` raised
         self.stuck: set[int] = set()  # workers that ended themselves: --timeout, and no way to stop
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -73,7 +74,10 @@ class Mailbox:
                 self._pack_of[pid] = int(message["pack"])
             elif message["type"] == "stuck":
                 self.stuck.add(pid)
-            self.deliver(message)
+            try:
+                self.deliver(message)
+            except Exception as error:  # a bug of ours: not the worker's to die of
+                self.trouble = self.trouble or error
 
     def first_to_die(self) -> tuple[int, int] | None:
         """Return (pid, pack) of the worker whose line broke first, if it was training."""
@@ -209,6 +213,8 @@ class Pool:
         attempts: Counter[int] = Counter()
         while True:
             check()
+            if self._mailbox.trouble is not None:
+                raise self._mailbox.trouble
             while waiting and len(running) < self._workers and not stop():
                 job = waiting.popleft()
                 starts[job.pack] += 1

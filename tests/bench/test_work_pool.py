@@ -600,6 +600,16 @@ def test_the_first_line_that_breaks_names_the_pack_that_was_training():
         assert box.first_to_die() is None
 
 
+def test_a_bug_in_who_listens_is_raised_once_and_kills_no_worker(tiny: Discovered):
+    def broken(message: dict[str, Any]) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    with Pool(cpu_slots(1), broken) as pool:
+        with pytest.raises(ZeroDivisionError):
+            list(pool.run(jobs_of(tiny, 3)))
+        assert pool._mailbox._closed == []
+
+
 def test_the_line_is_open_to_this_user_only():
     with mailbox() as (box, _):
         assert Path(box.address).parent.stat().st_mode & 0o077 == 0
