@@ -81,3 +81,9 @@ def redacted(text: str) -> str:
         text,
         flags=re.IGNORECASE,
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says first, without passwords."""
+    text = redacted(str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300] if text else 'no message'}"

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from analysis.findings import Findings
     from bench.discover import Discovered
     from bench.plan import Plan, TrialKey
+    from bench.records import Benchmark
     from bench.runner import Ran
-    from bench.tracking import Benchmark, Store
+    from bench.tracking import Store
 
 EXIT_CODES = (
     "Exit codes: 0 done, whatever the verdict; 2 usage; 3 incomplete, resumable; "
@@ -70,15 +71,16 @@ app = typer.Typer(
 
 
 class Grouped(TyperCommand):
-    """A command whose help lists its options by group: design, devices, store, output."""
+    """A command whose help lists what it takes by group: design, devices, store, output."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one section a group, in the order in which the groups occur."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None and getattr(param, "opts", [""])[0].startswith("-"):
-                panel = getattr(param, "rich_help_panel", None) or "Options"
+            if record is not None:
+                other = "Options" if param.opts[0].startswith("-") else "Arguments"
+                panel = getattr(param, "rich_help_panel", None) or other
                 groups.setdefault(panel, []).append(record)
         for name in sorted(groups, key=lambda group: group == "Options"):
             with formatter.section(name):
@@ -92,7 +94,27 @@ class Usage(Refusal):
     exit_status = 2
 
 
-Name = Annotated[str | None, typer.Argument(help="Built-in experiment, file or module.")]
+def _built_in(incomplete: str) -> list[str]:
+    """Return the built-in experiments that begin so; where none does, the shell offers files."""
+    from bench.discover import built_in
+
+    return [name for name in built_in() if name.startswith(incomplete)]
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """Return what completes one of some words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        autocompletion=_built_in,
+        show_default=False,
+        help="Built-in experiment, file or module.",
+    ),
+]
 StoreUri = Annotated[
     str | None,
     typer.Option(
@@ -176,6 +198,7 @@ def run(
         typer.Option(
             rich_help_panel=DESIGN,
             metavar="WHAT",
+            autocompletion=_one_of("seeds-and-examples", "seeds"),
             help="seeds-and-examples, or seeds (this test set only).",
         ),
     ] = "seeds-and-examples",
@@ -184,6 +207,7 @@ def run(
         typer.Option(
             rich_help_panel=DESIGN,
             metavar="RULE",
+            autocompletion=_one_of("fixed", "group", "anytime"),
             help="fixed, group (three planned looks) or anytime: when to stop.",
         ),
     ] = "fixed",
@@ -311,7 +335,7 @@ def run(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Train two arms over the same seeds and report whether they differ.
+    """Train the arms on the same seeds and report whether they differ.
 
     \b
       bench run                                  digits, or cifar10 where it can
@@ -942,15 +966,15 @@ def compare(
         store=store,
         command=sys.argv[1:],
     )
+    if out is not None:
+        write_files(out, contents(findings, REPORT))
     if as_json:
         print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
     else:
         from analysis.report.terminal import summary
 
         shown = None if out is None else _shown(out / "report.html")
-        print(summary(findings, report=shown, unicode=_unicode()), flush=True)
-    if out is not None:
-        write_files(out, contents(findings, REPORT))
+        print(summary(findings, report=shown, unicode=_unicode()))
     _fail_if(findings, words)
 
 
@@ -1036,7 +1060,7 @@ def plan(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Say how many seeds a gain takes, and which gain seeds detect; trains nothing.
+    """Say how many seeds a gain takes, or what seeds can detect.
 
     \b
       bench plan --detect 0.3                    seeds for +0.30 pp
@@ -1168,10 +1192,11 @@ def verify(
 
         places = slots(devices, per_device=1, workers=None)
         again = retrain(f, rerun, experiment, folder=_data_folder(data), places=places)
-    if as_json:
+    differ = [run for run in again if not run.same]
+    if as_json and not differ:
         facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
         print(json.dumps({**facts, "note": found.note, "rerun": [asdict(run) for run in again]}))
-    elif not quiet:
+    elif not quiet and not as_json:
         print(f"{_shown(report.absolute())} says what its data say.")
         print(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
         if found.n_words is not None:
@@ -1180,7 +1205,7 @@ def verify(
             print(f"  note     {found.note}")
         for run in again:
             print(f"  seed {rerun}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
-    if differ := [run for run in again if not run.same]:
+    if differ:
         raise Unverified(
             f"seed {rerun} did not train to the values of the report.",
             facts=[f"{r.arm}: {r.trouble or repr(r.again)}, stated {r.stated!r}." for r in differ]
@@ -1204,7 +1229,7 @@ def doctor(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Check devices, disk and store; with NAME also that its runs can be paired.
+    """Check this machine; with NAME also that its runs can be paired.
 
     \b
       bench doctor               this machine
@@ -1251,7 +1276,7 @@ def status(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """List the recorded experiments, or one's pairs: done, running, failed.
+    """List what is recorded, or one experiment's pairs seed by seed.
 
     \b
       bench status                every recorded experiment
@@ -1272,11 +1297,12 @@ def status(
 def ui(
     port: Annotated[int, typer.Option(metavar="PORT", help="On 127.0.0.1; 0 takes any.")] = 5000,
     store: StoreUri = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Open the MLflow UI on the store, for this machine only, until Ctrl-C.
+    """Open the MLflow UI on the store, for this machine only.
 
     \b
       bench ui                    http://127.0.0.1:5000
@@ -1299,9 +1325,12 @@ def ui(
     if not quiet:
         print("starting MLflow …", file=sys.stderr, flush=True)
     with ended_by_signals(), served(place.uri, port) as address:
-        print(latest.name)
-        for name, link in links(latest, address).items():
-            print(f"  {name:<10}{link}", flush=True)
+        named = links(latest, address)
+        if as_json:
+            print(json.dumps({"experiment": latest.name, "links": named}), flush=True)
+        else:
+            text = "\n".join(f"  {name:<10}{link}" for name, link in named.items())
+            print(f"{latest.name}\n{text}", flush=True)
         print("Ctrl-C ends it.", file=sys.stderr, flush=True)
         threading.Event().wait()
 
@@ -1323,6 +1352,9 @@ def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     from bench.address import redacted
 
     text = "".join(traceback.format_exception(kind, error, where))
+    if "--json" in sys.argv:
+        facts = {"code": "bug", "message": redacted(f"{kind.__name__}: {error}"), "fix": None}
+        print(json.dumps({"error": facts}, indent=1))
     print(redacted(text), end="", file=sys.stderr)
 
 

@@ -21,7 +21,8 @@ from bench.plan import (
     make_plan,
     parse_seeds,
 )
-from bench.tracking import Benchmark, Store
+from bench.records import Benchmark
+from bench.tracking import Store
 
 
 class BadDesign(Refusal):

@@ -23,7 +23,8 @@ from bench.plan import TrialKey
 from bench.work import Result, Scored
 
 if TYPE_CHECKING:
-    from bench.tracking import Benchmark, Child, Store
+    from bench.records import Benchmark, Child
+    from bench.tracking import Store
 
 Run = Any  # MLflow's own, handed back to the store as it came
 Measured = tuple[str, float, int, int]  # name, value, milliseconds since 1970, epoch

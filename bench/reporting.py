@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.files import REPORT, Files, contents, require_writable, write_files
 from bench.names import file_name
-from bench.tracking import Benchmark, Store
+from bench.records import Benchmark
+from bench.tracking import Store
 
 if TYPE_CHECKING:
     from analysis.findings import Findings

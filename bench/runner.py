@@ -22,7 +22,8 @@ from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.pool import Pool
 from bench.recorder import Recorder
-from bench.tracking import Benchmark, Store
+from bench.records import Benchmark
+from bench.tracking import Store
 from bench.work import Failure, Job, Result, Scored
 
 if TYPE_CHECKING:

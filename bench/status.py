@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from bench.plan import Plan, TrialKey, what_changed
-from bench.tracking import Benchmark, Store
+from bench.records import Benchmark
+from bench.tracking import Store
 
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
 ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,17 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from analysis.errors import DiskFull, Refusal, is_disk_full
-from analysis.metrics import Predictions
-from analysis.table import TRIAL_COLUMNS, Design, Split, Tables
+from analysis.table import Tables
 from bench import artifacts, database, pending
-from bench.address import StoreAway, StoreTrouble, address, database_of, redacted, state_folder
+from bench.address import (
+    StoreAway,
+    StoreTrouble,
+    address,
+    database_of,
+    first_line,
+    redacted,
+    state_folder,
+)
 from bench.artifacts import Damaged
 from bench.discover import unknown
 from bench.locks import Locked, Locks, now
@@ -36,6 +43,16 @@ from bench.names import file_name, storable
 from bench.pending import RunStatus
 from bench.plan import Plan, TrialKey, varied_settings
 from bench.recorder import Measured, Recorder, recover
+from bench.records import (
+    Benchmark,
+    Child,
+    benchmark_of,
+    complete_seeds,
+    current_of,
+    facts_of,
+    key_of,
+    tables_of,
+)
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -46,63 +63,6 @@ class NothingRecorded(Refusal):
 
     code = "experiment"
     exit_status = 2
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One parent run: a plan, its history and where it lives."""
-
-    run_id: str
-    experiment_id: str
-    name: str
-    benchmark_id: str
-    started_at: float
-    active_at: float
-    plan: Plan
-    events: tuple[dict[str, Any], ...]
-    verdict: str | None = None  # of the last report
-
-    def design(self) -> Design:
-        """Return the plan as the analysis reads it, with its history."""
-        judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
-        return self.plan.design(
-            frozen_at=judged[-1]["at"],
-            frozen_before_first_run=judged[-1]["pairs_finished"] == 0,
-            analysis_changed_after_results=any(
-                e["event"] == "analysis changed" and e["pairs_finished"] > 0 for e in judged
-            ),
-            looks=tuple(e["pairs_finished"] for e in self.events if e["event"] == "seeds added"),
-            stopped_at=self.stopped_at,
-        )
-
-    @property
-    def stopped_at(self) -> int | None:
-        """Pairs at which the plan's rule ended the training; None if seeds were added since."""
-        last = next((e for e in reversed(self.events) if e["event"] != "analysis changed"), None)
-        return last["pairs_finished"] if last and last["event"] == "stopped" else None
-
-
-@dataclass(frozen=True)
-class Child:
-    """One trial's run as the store lists it."""
-
-    key: TrialKey
-    run: Run = field(repr=False)
-
-    @property
-    def status(self) -> str:
-        """What MLflow says: RUNNING, FINISHED, FAILED or KILLED."""
-        return str(self.run.info.status)
-
-    @property
-    def deleted(self) -> bool:
-        """Whether somebody deleted it in MLflow, from where it can be restored."""
-        return bool(self.run.info.lifecycle_stage != "active")
-
-    @property
-    def started(self) -> int:
-        """Milliseconds since 1970."""
-        return int(self.run.info.start_time)
 
 
 class _Client:
@@ -126,7 +86,7 @@ class _Client:
 
 def _refusal(error: Exception, uri: str, place: Path) -> Refusal:
     """Tell a store that is away for now from one that is full, and both from other trouble."""
-    said, shown = _first_line(error), redacted(uri)
+    said, shown = first_line(error), redacted(uri)
     nothing_free = "disk I/O error" in said and database.free_bytes(place) < 2**16
     if is_disk_full(error) or nothing_free:
         return DiskFull(
@@ -186,7 +146,7 @@ class Store:
                 raise _refusal(error, self.uri, self.folder) from error
             raise StoreTrouble(
                 f"the store {redacted(self.uri)} cannot be opened.",
-                facts=[_first_line(error)],
+                facts=[first_line(error)],
                 fix="--store sqlite:///FILE, in a folder you may write to",
             ) from error
 
@@ -262,33 +222,13 @@ class Store:
         return runs
 
     def _benchmark(self, run: Run) -> Benchmark:
-        tags = run.data.tags
-        try:
-            version = int(tags["bench.plan_version"])
-            record = json.loads(self._read(run, f"plan/{version:04d}.json"))
-            found = Benchmark(
-                run_id=run.info.run_id,
-                experiment_id=run.info.experiment_id,
-                name=record["plan"]["experiment"],
-                benchmark_id=tags["bench.benchmark"],
-                started_at=run.info.start_time / 1000,
-                active_at=float(tags.get("bench.active_at", 0)),
-                plan=Plan.from_dict(record["plan"]),
-                events=tuple(_event(event) for event in record["events"]),
-                verdict=tags.get("bench.verdict"),
-            )
-            if found.plan.hash != record["plan"]["hash"]:
-                raise ValueError("It is not the plan that has the hash which it states.")
-            found.design()  # which reads all of its history
-            return found
-        except Refusal:
-            raise
-        except Exception as error:  # a file that is not ours can be wrong in any way
+        version = run.data.tags.get("bench.plan_version", "")
+        if not version.isdigit():
             raise Damaged(
-                f"the stored plan of {run.info.run_name} cannot be read.",
-                facts=[_first_line(error), f"MLflow run {run.info.run_id}."],
-                fix="restore its plan/*.json and tags, or delete that run: bench ui",
-            ) from error
+                f"{run.info.run_name} no longer says which version of its plan holds.",
+                fix=f"restore the tag bench.plan_version of MLflow run {run.info.run_id}: bench ui",
+            )
+        return benchmark_of(run, self._read(run, f"plan/{int(version):04d}.json"))
 
     def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
         """Return every run of every trial, oldest first; not those deleted in MLflow."""
@@ -302,7 +242,7 @@ class Store:
         for run in self._search([benchmark.experiment_id], where, ViewType.ALL):
             tags = run.data.tags
             if tags.get("bench.kind") == "trial":
-                key = _key(tags, run.info.run_id)
+                key = key_of(run)
                 found[key].append(Child(key, run))
         for runs in found.values():
             runs.sort(key=lambda child: child.started)
@@ -310,7 +250,7 @@ class Store:
 
     def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
         """Return finished, failed or running for every trial with a run that counts."""
-        current = {key: _current(runs) for key, runs in self.children(benchmark).items()}
+        current = {key: current_of(runs) for key, runs in self.children(benchmark).items()}
         return {key: c.status.lower() for key, c in current.items() if c is not None}
 
     # -- one process at a time -------------------------------------------------------------
@@ -357,55 +297,7 @@ class Store:
         ------
         Damaged : something is not what was recorded; names all such runs
         """
-        rows, epochs, scores = [], [], []
-        predictions: dict[tuple[str, int, Split], Predictions] = {}
-        damaged: dict[TrialKey, Damaged] = {}
-        order = {key: position for position, key in enumerate(benchmark.plan.trials())}
-        every = self._every_child(benchmark)
-        for key in sorted(every, key=lambda key: order.get(key, len(order))):
-            runs = every[key]
-            active = [child for child in runs if not child.deleted]
-            child = _current(active)
-            try:
-                _require_kept(key, runs, child)
-                if child is None:
-                    continue
-                found = self._recorded(child, benchmark)
-            except Damaged as damage:
-                damaged[key] = damage
-                continue
-            rows.append(_trial_row(child, found.outcome, attempts=len(active)))
-            if found.epochs is not None:
-                epochs.append(found.epochs.assign(arm=key.arm, seed=key.seed))
-            for split, item in found.predictions.items():
-                predictions[key.arm, key.seed, split] = item
-            scores += [
-                {"arm": key.arm, "seed": key.seed, "score": name, "value": value}
-                for name, value in found.outcome.get("scores", {}).items()
-            ]
-        if damaged:
-            raise _all_damaged(damaged, benchmark.name)
-        return Tables(
-            trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *_EXTRA_COLUMNS]),
-            epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
-            scores=pd.DataFrame(scores, columns=["arm", "seed", "score", "value"]),
-            predictions=predictions,
-        )
-
-    def _recorded(self, child: Child, benchmark: Benchmark) -> artifacts.Recorded:
-        """Return the files of a run, after checking that nothing was changed since it ended."""
-        if child.status not in ("FINISHED", "FAILED"):
-            return artifacts.Recorded({}, None, {})
-        tags, key = child.run.data.tags, child.key
-        if tags.get(pending.SEAL) != pending.seal(benchmark.plan.trial_digest(key), tags):
-            raise Damaged(
-                f"the record of {_who(key)} was changed after its training.",
-                facts=[f"MLflow run {child.run.info.run_id}: its tags do not fit their seal."],
-            )
-        if child.status == "FAILED":
-            return artifacts.Recorded({}, None, {})
-        digests = json.loads(tags[pending.DIGESTS])
-        return artifacts.load(digests, lambda name: self._local(child.run, name), who=_who(key))
+        return tables_of(benchmark, self._every_child(benchmark), self._local)
 
     def foreign_runs(self, experiment: str) -> pd.DataFrame:
         """Return another project's finished runs: params.*, tags.* and metrics.*, a row each.
@@ -438,11 +330,11 @@ class Store:
         try:
             count = int(run.data.tags.get("bench.sessions", 0))
             texts = [self._read(run, f"provenance/{i + 1:04d}.json") for i in range(count)]
-            return [_facts(json.loads(text)) for text in texts]
+            return [facts_of(json.loads(text)) for text in texts]
         except (TypeError, ValueError) as error:
             raise Damaged(
                 f"the stored provenance of {benchmark.name} cannot be read.",
-                facts=[_first_line(error)],
+                facts=[first_line(error)],
                 fix="restore its provenance/*.json and tags",
             ) from error
 
@@ -535,7 +427,7 @@ class Store:
 
     def _update(self, found: Benchmark, plan: Plan) -> Benchmark:
         """Go on with a benchmark: its seeds may grow, its analysis may change; both are noted."""
-        pairs = len(_complete_seeds(found.plan, self.finished(found)))
+        pairs = len(complete_seeds(found.plan, self.finished(found)))
         merged = plan.in_batches(found.plan.batches).with_seeds(plan.seeds)
         events = list(found.events)
         if merged.seeds != found.plan.seeds:
@@ -583,7 +475,7 @@ class Store:
         return self._settled(benchmark)[1]
 
     def _settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
-        found = {key: _current(runs) for key, runs in self.children(benchmark).items()}
+        found = {key: current_of(runs) for key, runs in self.children(benchmark).items()}
         current = {key: child for key, child in found.items() if child is not None}
         return (
             {key: child for key, child in current.items() if child.status == "FINISHED"},
@@ -720,88 +612,6 @@ def _make_tables(uri: str) -> None:
     MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
-# -- what a run holds ------------------------------------------------------------------------
-
-_EXTRA_COLUMNS = (
-    "code",
-    "threads",
-    "attempts",
-    "selected_epoch",
-    "facts",
-    "logged_accuracy",
-    "run_id",
-)
-
-
-def _key(tags: Mapping[str, str], run_id: str) -> TrialKey:
-    try:
-        return TrialKey(tags["arm"], int(tags["seed"]))
-    except (KeyError, ValueError) as error:
-        raise Damaged(
-            f"MLflow run {run_id} no longer says which arm and seed it is.",
-            facts=["Its tags arm and seed were changed."],
-            fix="restore them, or delete that run: bench ui",
-        ) from error
-
-
-def _who(key: TrialKey) -> str:
-    return f"seed {key.seed:02d}, {key.arm},"
-
-
-def _current(runs: Sequence[Child]) -> Child | None:
-    """Choose the run that stands for a trial: the latest finished, else the latest failed."""
-    for wanted in ("FINISHED", "FAILED", "RUNNING"):
-        found = [
-            child
-            for child in runs
-            if child.status == wanted and "bench.superseded" not in child.run.data.tags
-        ]
-        if found:
-            return found[-1]
-    return None
-
-
-def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -> None:
-    """Refuse to go on without a finished run that was deleted, unless another stands for it."""
-    if current is None and any(child.status == "FINISHED" for child in runs if child.deleted):
-        raise Damaged(f"the run of {_who(key)} was deleted in MLflow.")
-
-
-def _all_damaged(damaged: Mapping[TrialKey, Damaged], name: str) -> Damaged:
-    """Return one refusal for all damaged runs, with the command that mends them."""
-    first, *others = damaged.values()
-    repeats = [word for key in damaged for word in ("--redo", f"{key.seed}:{key.arm}")]
-    return Damaged(
-        first.what,
-        facts=[*first.facts, *(f"And {other.what}" for other in others)],
-        fix=f"restore it, or {shlex.join(['bench', 'run', name, *repeats])}",
-    )
-
-
-def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> dict[str, Any]:
-    tags = child.run.data.tags
-    return {
-        "arm": child.key.arm,
-        "seed": child.key.seed,
-        "status": child.status.lower(),
-        "reason": tags.get("bench.reason", ""),
-        "code": tags.get("bench.failure", ""),
-        "device": tags.get("bench.device", ""),
-        "threads": int(tags.get("bench.threads", 0)),
-        "duration_s": float(tags.get("bench.duration_s", "nan")),
-        "environment": tags.get("bench.environment", "{}"),
-        "attempts": attempts,
-        "selected_epoch": outcome.get("selected_epoch"),
-        "facts": json.dumps(outcome.get("facts", {}), sort_keys=True),
-        "logged_accuracy": child.run.data.metrics.get("test/accuracy"),
-        "run_id": child.run.info.run_id,
-    }
-
-
-def _no_epochs() -> pd.DataFrame:
-    return pd.DataFrame({"arm": [], "seed": [], "epoch": []})
-
-
 def _digest_tag(artifact: str) -> str:
     return f"bench.sha256/{artifact}"
 
@@ -826,28 +636,6 @@ def _dataset(plan: Plan) -> DatasetInput:
     return DatasetInput(data, [InputTag("mlflow.data.context", "train, validation and test")])
 
 
-def _event(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event of a benchmark's history, or raise where it is none."""
-    kinds = {"at": str, "event": str, "pairs_finished": int}
-    if any(type(plain[name]) is not kind for name, kind in kinds.items()):
-        raise TypeError(f"{dict(plain)!r} is no event.")
-    return dict(plain)
-
-
-def _facts(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a session's provenance, or raise where something in it has another shape."""
-    shapes: dict[str, Any] = {"packages": dict, "devices": list, "notes": list}
-    for name, value in plain.items():
-        if not isinstance(value, shapes.get(name, (str, int, float, type(None)))):
-            raise TypeError(f"{name} is {value!r}.")
-        inner: list[Any] = []
-        if name in shapes:
-            inner = list(value.values() if isinstance(value, dict) else value)
-        if not all(isinstance(item, str) for item in inner):
-            raise TypeError(f"{name} holds {inner!r}.")
-    return dict(plain)
-
-
 def _judged(plan: Plan) -> dict[str, Any]:
     return {"analysis": plan.analysis(), "varied": varied_settings(plan.arms)}
 
@@ -861,12 +649,3 @@ def _source_tags(provenance: Mapping[str, Any]) -> dict[str, str]:
         tags["mlflow.source.git.commit"] = str(provenance["commit"])
         tags["mlflow.source.git.dirty"] = str(bool(provenance.get("dirty"))).lower()
     return tags
-
-
-def _complete_seeds(plan: Plan, finished: Mapping[TrialKey, Any]) -> list[int]:
-    return [s for s in plan.seeds if all(TrialKey(arm, s) in finished for arm in plan.arms)]
-
-
-def _first_line(error: BaseException) -> str:
-    text = redacted(str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:300] if text else 'no message'}"

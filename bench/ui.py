@@ -15,7 +15,7 @@ from analysis.errors import Refusal
 from analysis.metrics import METRICS
 
 if TYPE_CHECKING:
-    from bench.tracking import Benchmark
+    from bench.records import Benchmark
 
 HOST = "127.0.0.1"
 START_S = 120.0

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import artifacts, tracking
+from bench import artifacts
 from bench.address import StoreAway, StoreTrouble
 from bench.artifacts import Damaged
 from bench.contract import Outcome, Predictions
 from bench.locks import Locked
 from bench.plan import Plan, TrialKey
-from bench.tracking import Benchmark, NothingRecorded, Store
+from bench.records import Benchmark, Child
+from bench.tracking import NothingRecorded, Store
 from bench.work import Failure, Result, Success
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -112,7 +113,7 @@ def message(arm: str, seed: int, row: Mapping[str, float], attempt: int = 1) -> 
     return {"type": "epoch", "arm": arm, "seed": seed, "row": dict(row), "attempt": attempt}
 
 
-def children(store: Store, benchmark: Benchmark) -> dict[str, list[tracking.Child]]:
+def children(store: Store, benchmark: Benchmark) -> dict[str, list[Child]]:
     return {key.run_name: runs for key, runs in store.children(benchmark).items()}
 
 
