@@ -78,10 +78,13 @@ class Grouped(TyperCommand):
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
-                other = "Options" if param.opts[0].startswith("-") else "Arguments"
-                panel = getattr(param, "rich_help_panel", None) or other
-                groups.setdefault(panel, []).append(record)
+            if record is None:
+                continue
+            panel = getattr(param, "rich_help_panel", None) or "Options"
+            if not param.opts[0].startswith("-"):
+                name, says = getattr(param, "metavar", None), getattr(param, "help", None)
+                panel, record = "Arguments", (name or str(param.name), says or "")
+            groups.setdefault(panel, []).append(record)
         for name in sorted(groups, key=lambda group: group == "Options"):
             with formatter.section(name):
                 formatter.write_dl(groups[name])
@@ -109,7 +112,7 @@ def _one_of(*words: str) -> Callable[[str], list[str]]:
 Name = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]",
+        metavar="NAME",
         autocompletion=_built_in,
         show_default=False,
         help="Built-in experiment, file or module.",
@@ -715,7 +718,7 @@ def report(
     name: Name = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="(default: mlruns/reports/NAME)"),
+        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="Where (default: mlruns/reports/NAME)."),
     ] = None,
     formats: Annotated[
         str,
@@ -862,7 +865,10 @@ def _fail_if(findings: "Findings", words: frozenset[str]) -> None:
 
 @app.command(cls=Grouped, epilog=EXIT_CODES)
 def compare(
-    file: Annotated[str, typer.Argument(help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT."),
+    ],
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -1146,7 +1152,9 @@ def _unit_and_factor(metric: str) -> tuple[Any, float]:
 
 @app.command(cls=Grouped, epilog=EXIT_CODES)
 def verify(
-    report: Annotated[Path, typer.Argument(metavar="report.html", show_default=False)],
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report.html or results.json of bench.")
+    ],
     rerun: Annotated[
         int | None,
         typer.Option(
