@@ -718,7 +718,9 @@ def report(
     name: Name = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=OUTPUT, help="Where (default: mlruns/reports/NAME)."),
+        typer.Option(
+            metavar="DIR", rich_help_panel=OUTPUT, help="Where (default: mlruns/reports/NAME)."
+        ),
     ] = None,
     formats: Annotated[
         str,
