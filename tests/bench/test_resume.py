@@ -1,52 +1,20 @@
-"""Resume: killed, interrupted and failed runs, end to end through the real command line."""
+"""Resume: more seeds and failed runs, end to end; what is killed is in tests/faults."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-BENCH = Path(sys.executable).with_name("bench")
-NAP = 'time.sleep(float(os.environ.get("NAP", "0")))'  # not a setting: it changes no result
 SEEDS = ("--seeds", "6")
 
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., Path]) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("mine"), NAP)
-
-
-@contextmanager
-def started(*words: object, nap: float) -> Iterator["subprocess.Popen[str]"]:
-    """Start the console script and give it while it runs; nothing of it stays."""
-    environment = {**os.environ, "NAP": str(nap)}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [str(BENCH), *map(str, words)]
-    with subprocess.Popen(command, env=environment, **pipes) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
-    """Read stderr up to the line with a text."""
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if text in line:
-            return seen
-    raise AssertionError(f"{text!r} never came:\n{seen}")
+    return write_tiny(tmp_path_factory.mktemp("mine"))
 
 
 def lines(err: str, what: str) -> list[str]:
@@ -68,15 +36,8 @@ def digests(uri: str) -> dict[str, str]:
     return found
 
 
-def numbers(results: dict[str, Any]) -> dict[str, Any]:
-    """Return what a reader would quote from results.json: everything but times and places."""
-    pairs = [(p["seed"], p["arm"], p["value"], p["status"]) for p in results["pairs"]]
-    names = ("n_test", "arms", "comparisons", "calibration", "reliability", "curves", "gaps")
-    return {**{name: results[name] for name in names}, "pairs": pairs}
-
-
 @pytest.fixture(scope="module")
-def undisturbed(
+def trained(
     experiment: Path,
     tmp_path_factory: pytest.TempPathFactory,
     copy_store: Callable[[Path], str],
@@ -90,67 +51,15 @@ def undisturbed(
     return uri
 
 
-def test_nothing_depends_on_workers_interruptions_or_kills(
-    experiment: Path,
-    undisturbed: str,
-    tmp_path: Path,
-    copy_store: Callable[[Path], str],
-    bench: Callable[..., Any],
-):
-    """Stop a run with two workers by Ctrl-C, by SIGTERM and by kill -9, then let it finish."""
-    uri = copy_store(tmp_path / "two")
-    words = ("run", experiment, *SEEDS, "--store", uri, "--workers", "2", "--no-report")
-
-    with started(*words, nap=0.3) as process:
-        wait_for(process, "pair done 1/6")
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "interrupted: everything that had finished is recorded." in err
-    assert f"resume: bench {' '.join(map(str, words))}" in err and "Traceback" not in err
-
-    with started(*words, nap=0.3) as process:
-        seen = wait_for(process, "pair done 3/6")
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 143
-    assert "terminated: everything that had finished is recorded." in err
-    assert "resume: bench run" in err and "Traceback" not in err
-    assert len(lines(seen, "run done")) <= 6  # the pair that was finished was not trained again
-
-    with started(*words, nap=1.2) as process:  # time enough for a look at the lock
-        wait_for(process, "pair done 4/6")
-        locked = bench(*words)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=20)
-    assert process.returncode == -9
-    assert locked.status == 4 and "error[benchmark-locked]" in locked.err
-    assert f"(pid {process.pid} on " in locked.err and "fix: bench status tiny" in locked.err
-
-    last = bench(*words)
-    assert last.status == 0, last.err
-    assert 1 <= len(lines(last.err, "run done")) <= 6  # three pairs were safe since SIGTERM
-    assert digests(uri) == digests(undisturbed)
-    assert len(digests(uri)) == 12
-
-    again = bench(*words)
-    assert again.status == 0 and lines(again.err, "run done") == []
-
-    quoted = [bench("report", "--json", "--store", store) for store in (uri, undisturbed)]
-    assert [said.status for said in quoted] == [0, 0], quoted[0].err
-    assert numbers(quoted[0].json) == numbers(quoted[1].json)
-    assert quoted[0].json["plan"]["seeds_planned"] == [0, 1, 2, 3, 4, 5]
-
-
 def test_more_seeds_train_only_the_new_pairs(
-    experiment: Path, undisturbed: str, bench: Callable[..., Any]
+    experiment: Path, trained: str, bench: Callable[..., Any]
 ):
-    words = ("--store", undisturbed, "--workers", "2", "--no-report")
-    before = digests(undisturbed)
+    words = ("--store", trained, "--workers", "2", "--no-report")
+    before = digests(trained)
     more = bench("run", experiment, "--seeds", "0-6", *words)
     assert more.status == 0, more.err
     assert sorted(line.split()[3] for line in lines(more.err, "run done")) == ["seed=6"] * 2
-    assert before.items() < digests(undisturbed).items()
+    assert before.items() < digests(trained).items()
     less = bench("run", experiment, "--seeds", "2", *words)
     assert less.status == 0 and lines(less.err, "run done") == []
 

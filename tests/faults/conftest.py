@@ -338,10 +338,10 @@ def undisturbed(
     copy_store: Callable[[Path], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """Return the numbers of twelve runs that nothing happened to."""
+    """Return the numbers of twelve runs that nothing happened to, and that one worker trained."""
     folder = tmp_path_factory.mktemp("undisturbed")
     bench = Bench(zygote, folder, experiment, copy_store(folder))
-    command = bench.run()
+    command = bench.run("--workers", 1)
     assert command.status == 0, command.err
     return bench.numbers()
 
