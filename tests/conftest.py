@@ -47,10 +47,53 @@ def _cache(factory: pytest.TempPathFactory) -> str:
     return str(base)
 
 
+Table = dict[str, dict[str, int]]  # what was done, to how often it went how
+COUNTS = pytest.StashKey[dict[str, Table]]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let MLflow's own models use what SQLAlchemy deprecates; it is not ours to mend."""
     ignored = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
+    config.stash[COUNTS] = {}
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> dict[str, Table]:
+    """Return the tables that are printed after the tests, by their title."""
+    return pytestconfig.stash[COUNTS]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the tables of one of several processes to the one that prints."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["counts"] = session.config.stash[COUNTS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what the processes counted."""
+    tables = node.config.stash[COUNTS]
+    for title, table in getattr(node, "workeroutput", {}).get("counts", {}).items():
+        for name, row in table.items():
+            total = tables.setdefault(title, {}).setdefault(name, dict.fromkeys(row, 0))
+            for column, number in row.items():
+                total[column] += number
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the tables."""
+    for title, table in config.stash[COUNTS].items():
+        if not table:
+            continue
+        width, columns = max(map(len, table)), list(next(iter(table.values())))
+        total = {column: sum(row[column] for row in table.values()) for column in columns}
+        terminalreporter.section(title)
+        terminalreporter.line("  ".join([" " * width, *columns]))
+        for name, row in [*table.items(), ("all", total)]:
+            cells = [f"{row[column]:>{len(column)},}" for column in columns]
+            terminalreporter.line("  ".join([name.ljust(width), *cells]))
 
 
 # Two arms, 40 test images, a few epochs; `body` runs at the start of every training.

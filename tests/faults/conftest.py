@@ -29,64 +29,39 @@ with open(os.environ["TRAINED"], "a") as log:
 # -- the table -------------------------------------------------------------------------------
 
 
-@dataclass
-class Row:
-    """One kind of fault."""
-
-    injected: int = 0
-    survived: int = 0
-    lost: int = 0  # finished runs that were lost or recorded twice
-
-
-TABLE: dict[str, Row] = {}
-
-
 class Tally:
     """Counts what is injected, and what of it survived."""
 
-    def row(self, fault: str) -> Row:
-        return TABLE.setdefault(fault, Row())
+    def __init__(self, table: dict[str, dict[str, int]]) -> None:
+        self.table = table
+
+    def row(self, fault: str) -> dict[str, int]:
+        empty = {"injected": 0, "survived": 0, "finished runs lost": 0}
+        return self.table.setdefault(fault, empty)
 
     @contextmanager
     def __call__(self, fault: str) -> Iterator[None]:
         """Count one fault; it has survived when the block ends without an error."""
-        self.row(fault).injected += 1
+        self.row(fault)["injected"] += 1
         yield
-        self.row(fault).survived += 1
+        self.row(fault)["survived"] += 1
 
     def lost(self, fault: str, runs: int) -> None:
-        self.row(fault).lost += runs
+        """Count finished runs that were lost, or recorded twice."""
+        self.row(fault)["finished runs lost"] += runs
         assert runs == 0, f"{runs} finished runs lost or doubled by: {fault}"
 
 
 @pytest.fixture(scope="session")
-def fault() -> Tally:
+def fault(counts: dict[str, Any]) -> Tally:
     """Return what counts a fault around the block in which it happens."""
-    return Tally()
+    return Tally(counts.setdefault("faults", {}))
 
 
 @pytest.fixture(scope="session")
 def times() -> Callable[[int, int], int]:
     """Return what chooses between the short version, in `make test`, and the campaign's."""
     return lambda short, long: long if LONG else short
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table."""
-    if not TABLE:
-        return
-    width = max(map(len, TABLE))
-    terminalreporter.section("faults")
-    terminalreporter.line(f"{'fault':<{width}}  injected  survived  runs lost")
-    total = Row()
-    for name, row in TABLE.items():
-        line = f"{name:<{width}}  {row.injected:>8}  {row.survived:>8}  {row.lost:>9}"
-        terminalreporter.line(line)
-        total.injected += row.injected
-        total.survived += row.survived
-        total.lost += row.lost
-    line = f"{'all':<{width}}  {total.injected:>8}  {total.survived:>8}  {total.lost:>9}"
-    terminalreporter.line(line)
 
 
 # -- commands in processes of their own --------------------------------------------------------

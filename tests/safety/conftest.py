@@ -5,7 +5,6 @@ import io
 import json
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,8 @@ from typing import Any
 
 import pytest
 
-TRIED: Counter[str] = Counter()
 SLOWEST_S = 60  # no input may take longer, whatever the machine does besides
 STATUSES = (0, 2, 3, 4, 5, 10)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many inputs were tried."""
-    if TRIED:
-        terminalreporter.section("inputs tried")
-        for name, count in TRIED.items():
-            terminalreporter.line(f"{count:>6}  {name}")
 
 
 @dataclass(frozen=True)
@@ -56,12 +46,13 @@ def no_hang() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tried() -> Callable[[str], Any]:
+def tried(counts: dict[str, Any]) -> Callable[[str], Any]:
     """Return what counts an input, and ends it when it hangs."""
+    table = counts.setdefault("bad and hostile input", {})
 
     @contextlib.contextmanager
     def count(name: str) -> Iterator[None]:
-        TRIED[name] += 1
+        table.setdefault(name, {"tried": 0})["tried"] += 1
         with no_hang():
             yield
 
