@@ -7,18 +7,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench.contract import Diverged, Outcome, Trial
+from bench.contract import Diverged, Outcome, Settings, Trial
 from experiments.augment import Subset, digest
 from experiments.data import Images
 from experiments.features import Features, Trunk
 from experiments.label_smoothing import smoothed_cross_entropies
-from experiments.precision import autocast, computing_in
+from experiments.precision import autocast, computing_in, require
 from experiments.reproducible import deterministic, word
 from experiments.resnet import network, trunk_digest, with_products
 from experiments.selection import Selection, Weights
 from experiments.stacked import OneByOne, Stacked
 
 SMALL = 64  # pixels
+MOST_SEEDS = 10  # in a pack: more no longer make a step much cheaper
+BYTES_A_SEED = 2 * 2**30  # of a GPU's memory, for the stacked heads of a seed; more than they need
 
 
 @deterministic()
@@ -107,6 +109,21 @@ def networks(trials: Sequence[Trial], classes: int) -> tuple[list[Trunk], OneByO
         for number, trunk in zip(words, chosen, strict=True)
     ]
     return chosen, Stacked(heads) if stacking_pays(device, size) else OneByOne(heads)
+
+
+def pack_seeds(settings: Settings, device: str) -> int:
+    """Return how many seeds train together, by the memory of the device, before anything trains.
+
+    Raises
+    ------
+    BadSetting : a precision that the device does not have
+    """
+    where = torch.device(device)
+    require(str(settings["precision"]), where)
+    if not stacking_pays(where, int(settings["image_size"])):
+        return 1
+    memory = torch.cuda.get_device_properties(where).total_memory
+    return max(1, min(MOST_SEEDS, memory // BYTES_A_SEED))
 
 
 def stacking_pays(device: torch.device, size: int) -> bool:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from experiments.cifar10 import SETTINGS
 from experiments.data import load
 from experiments.features import Trunk
 from experiments.resnet import network, with_products
-from experiments.transfer import fine_tune, stacking_pays
+from experiments.settings import BadSetting
+from experiments.transfer import fine_tune, pack_seeds, stacking_pays
 
 TINY = {
     **SETTINGS, "weights": "none", "image_size": 32, "train_per_class": 5,
@@ -177,6 +180,32 @@ def test_only_small_images_on_an_accelerator_are_worth_stacking():
     assert [stacking_pays(d, size) for d in (cuda, cpu) for size in (32, 64, 224)] == [
         True, True, False, False, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "gibibytes", "seeds"), [(32, 139, 10), (64, 8, 4), (32, 1, 1), (224, 139, 1)]
+)
+def test_a_pack_is_as_large_as_the_memory_of_the_device_allows(size, gibibytes, seeds, monkeypatch):
+    memory = SimpleNamespace(total_memory=gibibytes * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert pack_seeds({**TINY, "image_size": size}, "cuda:0") == seeds
+    assert pack_seeds({**TINY, "image_size": size}, "cpu") == 1
+
+
+def test_a_precision_that_a_device_lacks_is_refused_before_anything_trains():
+    with pytest.raises(BadSetting, match="precision is 'tf32', which cpu cannot compute in"):
+        pack_seeds({**TINY, "precision": "tf32"}, "cpu")
+
+
+def test_bfloat16_is_close_to_float32_and_repeats_bit_for_bit(images, weights, forget):
+    exact = run(images, weights=weights, epochs=1)
+    rounded = run(images, weights=weights, epochs=1, precision="bf16")
+    forget()
+    again = run(images, weights=weights, epochs=1, precision="bf16")
+    assert bits(rounded) == bits(again) != bits(exact)
+    away = np.abs(rounded.validation.log_probabilities - exact.validation.log_probabilities)
+    assert 1e-4 < away.max() < 0.5
 
 
 def test_a_loss_that_diverges_ends_its_own_training_alone(images, weights):
