@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import typer.main
 
+from bench import __version__
 from bench.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
-PAGES["README.md"] = (ROOT / "README.md").read_text("utf-8")
+PAGES |= {path.name: path.read_text("utf-8") for path in ROOT.glob("*.md")}
 REFERENCE = PAGES["command-line.md"]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 EVERYWHERE = {"--json", "--quiet", "--verbose", "--no-color", "--help", "--store"}
@@ -142,7 +143,7 @@ def test_the_reference_names_the_built_in_experiments_and_exit_codes(bench: Any)
 
 @pytest.mark.parametrize("page", list(PAGES))
 def test_links_between_pages_lead_somewhere(page: str):
-    folder = ROOT if page == "README.md" else ROOT / "docs"
+    folder = ROOT if (ROOT / page).exists() else ROOT / "docs"
     for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", PAGES[page]):
         assert (folder / target).exists(), target
     anchors = {
@@ -150,3 +151,23 @@ def test_links_between_pages_lead_somewhere(page: str):
         for h in re.findall(r"^#+ (.*)$", PAGES[page], re.M)
     }
     assert set(re.findall(r"\]\(#([\w-]+)\)", PAGES[page])) <= anchors
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_the_files_that_a_page_names_are_there(page: str):
+    folders = "bench|analysis|experiments|tests|docs"
+    for name in re.findall(rf"`((?:{folders})/[\w/.-]+)`", PAGES[page]):
+        assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_the_changelog_has_this_version():
+    assert f"## [{__version__}]" in PAGES["CHANGELOG.md"]
+
+
+def test_pre_commit_runs_what_make_lint_runs():
+    hooks = re.findall(r"entry: \.venv/bin/(.*)", (ROOT / ".pre-commit-config.yaml").read_text())
+    recipe = (ROOT / "Makefile").read_text().partition("lint: $(STAMP)\n")[2].partition("\n\n")[0]
+    made = [line.removeprefix("\t$(BIN)/") for line in recipe.splitlines()]
+    assert [hook.removesuffix(" --force-exclude") for hook in hooks] == [
+        line.removesuffix(" .").removesuffix(" --check") for line in made
+    ]
