@@ -40,3 +40,13 @@ def test_a_metric_without_a_known_spread_is_counted_in_sds(
 ):
     plan = dataclasses.replace(plan_of(tiny, range(20)), metric="return")
     assert "20 seeds can detect 0.66 paired SDs" in said(plan)[0]
+
+
+def test_a_long_name_moves_what_follows_to_the_next_line_in_one_piece(
+    tiny: Discovered, plan_of: Callable[..., Plan]
+):
+    plan = dataclasses.replace(plan_of(tiny, range(20)), experiment="a name that says a lot " * 2)
+    lines = said(plan)
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith("  ") and lines[-1].endswith(f"plan {plan.hash[:7]}")
+    assert sum("20 seeds × 2 arms" in line for line in lines) == 1

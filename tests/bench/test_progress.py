@@ -1,7 +1,9 @@
 """Progress: plain lines for a log, a table for a terminal, and nothing hidden or given away."""
 
 import io
+import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from bench import cli
 from bench import live as table
 from bench import progress as shown
 from bench.contract import Outcome
@@ -514,6 +517,15 @@ def test_no_color_is_respected(plan: Plan, name: str | None, monkeypatch: pytest
     display.end()
     colours = re.findall(r"\x1b\[(?:\d+;)*3[0-7]m", stream.getvalue())
     assert bool(colours) == (name is None)
+
+
+def test_the_option_is_the_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.setattr(sys, "argv", ["bench", "plan", "-h", "--no-color"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # main sets its own
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert os.environ["NO_COLOR"] == "1"
 
 
 # -- which of them ---------------------------------------------------------------------------
