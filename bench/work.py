@@ -278,7 +278,7 @@ class _Run:
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
         return [
-            _with_streams(o, trial) if isinstance(o, Outcome) else o
+            _with_origin(o, trial, self.job.keys) if isinstance(o, Outcome) else o
             for o, trial in zip(outcomes, trials, strict=True)
         ]
 
@@ -387,8 +387,10 @@ def _use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _with_streams(outcome: Outcome, trial: Trial) -> Outcome:
-    """Keep with the run what it drew from each stream: arms that drew alike saw the same batches.
+def _with_origin(outcome: Outcome, trial: Trial, pack: Sequence[TrialKey]) -> Outcome:
+    """Keep with the run what it drew from each stream, and what it was trained together with.
+
+    Arms that drew alike saw the same batches.
 
     Raises
     ------
@@ -401,7 +403,10 @@ def _with_streams(outcome: Outcome, trial: Trial) -> Outcome:
             f'--vary {trial.varied}: the training never asks for trial.rng("{trial.varied}").',
             facts=[f"It uses {', '.join(sorted(streams)) or 'no stream'}."],
         )
-    return replace(outcome, facts={**outcome.facts, "streams": streams})
+    facts = {**outcome.facts, "streams": streams}
+    if len(pack) > 1:
+        facts["pack"] = [key.run_name for key in pack]
+    return replace(outcome, facts=facts)
 
 
 def _seed_globals(trial: Trial) -> None:

@@ -232,6 +232,14 @@ def test_packs_train_together_and_are_told_apart(run: Run, scored: Callable[...,
         for seed in range(3)
         for x, arm in enumerate(("off", "on"))
     }
+    packs = {
+        (k.seed, k.arm): r.outcome.facts["pack"]
+        for k, r in results.items()
+        if isinstance(r, Success)
+    }
+    assert packs[0, "on"] == packs[1, "off"] == ["off/seed-00", "on/seed-00", "off/seed-01",
+        "on/seed-01"]  # fmt: skip
+    assert packs[2, "on"] == ["off/seed-02", "on/seed-02"]
 
 
 def test_a_pack_has_the_time_of_all_its_trainings(run: Run, scored: Callable[..., Discovered]):

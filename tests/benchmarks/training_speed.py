@@ -376,8 +376,8 @@ def child(*words: str) -> str:
     return timed([sys.executable, __file__, "--child", *words], ROOT)[1]
 
 
-def child_flop(weights: str, size: str) -> None:
-    """Print the floating-point operations of trunk and head for one image, as they are done."""
+def flop(weights: str, size: int) -> dict[str, int]:
+    """Return the floating-point operations of trunk and head for one image, as they are done."""
     import torch
     from torch import nn
 
@@ -401,14 +401,14 @@ def child_flop(weights: str, size: str) -> None:
         return total
 
     net, head = network({**SETTINGS, "weights": weights}, 10, 0)
-    trunk = Trunk(net, "", int(size), torch.device("cpu"), torch.float32)
+    trunk = Trunk(net, "", size, torch.device("cpu"), torch.float32)
     layers = nn.Sequential(*(layer for layer, _ in trunk.layers))
     head = with_products(head, trunk.example)
-    found = {
-        "trunk": counted(layers, lambda: trunk(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))),
+    pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    return {
+        "trunk": counted(layers, lambda: trunk(pixels)),
         "head": counted(head, lambda: head(trunk.example)),
     }
-    print(json.dumps(found))
 
 
 def child_gemm() -> None:
@@ -473,6 +473,10 @@ def child_drift(images: str, weights: str) -> None:
             away.append(float(np.abs(difference).max()))
         said.append(f"{name} **{away[0]:.1g}** and {away[1]:.1g}")
     print("; ".join(said))
+
+
+def child_flop(weights: str, size: str) -> None:
+    print(json.dumps(flop(weights, int(size))))
 
 
 CHILDREN = {"flop": child_flop, "gemm": child_gemm, "sleep": child_sleep, "drift": child_drift}
