@@ -117,7 +117,8 @@ def test_page_and_json_go_to_mlflow_whatever_the_folder_gets(
     assert set(held) == {"report.html", "results.json"}
     assert json.loads(held["results.json"])["experiment"] == "tiny"
     note = place.client.get_run(run).data.tags["mlflow.note.content"]
-    assert note.startswith("**Does more strength raise test accuracy?**") and "CI [" in note
+    assert note.startswith("▲ **BETTER, provisional**") and "CI [" in note  # the verdict first
+    assert "**Does more strength raise test accuracy?**" in note
     metrics = place.client.get_run(run).data.metrics
     pairs = json.loads(held["results.json"])["comparisons"][0]
     assert metrics["n_pairs"] == 6
