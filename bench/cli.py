@@ -1051,9 +1051,7 @@ def plan(
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", rich_help_panel=PREREGISTER, help="As of run."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", rich_help_panel=PREREGISTER, help="As of run."),
     ] = None,
     arm: Annotated[
         list[str] | None,
