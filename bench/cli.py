@@ -1290,11 +1290,18 @@ def status(
       bench status                every recorded experiment
       bench status digits         its pairs, seed by seed
     """
-    from bench.status import listing, one
-    from bench.tracking import Store
+    from bench.glance import glance
+    from bench.status import Listing, State, at_a_glance, listing, one
 
-    place = Store(store)
-    found = listing(place) if name is None else one(place, _experiment_name(name) or name)
+    found: Listing | State
+    seen = glance(store) if name is None else None
+    if seen is not None:
+        found = at_a_glance(seen)
+    else:
+        from bench.tracking import Store
+
+        place = Store(store)
+        found = listing(place) if name is None else one(place, _experiment_name(name) or name)
     print(json.dumps(found.as_dict(), indent=1) if as_json else found.text(unicode=_unicode()))
 
 

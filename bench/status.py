@@ -1,13 +1,17 @@
 """Status: what is recorded, and how far each benchmark is."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from bench.glance import Glance
 from bench.plan import Plan, TrialKey, what_changed
 from bench.records import Benchmark
-from bench.tracking import Store
+
+if TYPE_CHECKING:
+    from bench.tracking import Store
 
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
 ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}
@@ -129,17 +133,28 @@ class Listing:
         return text if unicode else _plain(text)
 
 
-def listing(store: Store) -> Listing:
-    """Return every recorded benchmark, the one that was active last first."""
-    return Listing(tuple(_state(store, benchmark) for benchmark in store.benchmarks()))
+def at_a_glance(found: Glance) -> Listing:
+    """Return every benchmark of a local store, the one that was active last first."""
+    holder = found.locks.holder
+    return Listing(
+        tuple(
+            _state(b, found.words[b.run_id], held=holder(b.benchmark_id) is not None)
+            for b in found.benchmarks
+        )
+    )
 
 
-def one(store: Store, name: str) -> State:
+def listing(store: "Store") -> Listing:
+    """Return the same of any store, through MLflow."""
+    return Listing(tuple(_stored(store, benchmark) for benchmark in store.benchmarks()))
+
+
+def one(store: "Store", name: str) -> State:
     """Return the latest benchmark of one experiment."""
-    return _state(store, store.benchmark(name))
+    return _stored(store, store.benchmark(name))
 
 
-def begins_anew(store: Store, plan: Plan) -> str | None:
+def begins_anew(store: "Store", plan: Plan) -> str | None:
     """Say why a plan begins a new benchmark although its experiment has one; None if it does not.
 
     Returns
@@ -163,9 +178,13 @@ def begins_anew(store: Store, plan: Plan) -> str | None:
     )
 
 
-def _state(store: Store, benchmark: Benchmark) -> State:
-    plan, held = benchmark.plan, store.holder(benchmark.benchmark_id) is not None
-    words = store.trial_states(benchmark)
+def _stored(store: "Store", benchmark: Benchmark) -> State:
+    held = store.holder(benchmark.benchmark_id) is not None
+    return _state(benchmark, store.trial_states(benchmark), held=held)
+
+
+def _state(benchmark: Benchmark, words: Mapping[TrialKey, str], *, held: bool) -> State:
+    plan = benchmark.plan
     return State(
         name=benchmark.name,
         benchmark_id=benchmark.benchmark_id,

@@ -42,6 +42,7 @@ TRAINS = {
     "bench.database": 2,
     "bench.devices": 2,
     "bench.discover": 2,
+    "bench.glance": 2,
     "bench.live": 2,
     "bench.locks": 2,
     "bench.names": 2,
