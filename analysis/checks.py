@@ -362,7 +362,9 @@ def _failures_alike(e: Evidence) -> Check:
         "No run failed or collapsed."
         if not any(counts.values()) and not collapsed
         else f"Failures are alike in the arms ({listed}).{text}",
-        f"The arms differ in failures ({listed}).{text}",
+        f"The arms differ in failures ({listed}).{text}"
+        if len(set(counts.values())) > 1
+        else f"The arms differ in collapsed runs.{text}",
         "Collapsed runs stay in the mean; failed runs have no value and are counted here."
         + (
             " Where one arm alone collapses now and then, no interval of a mean over so few seeds "
