@@ -77,7 +77,12 @@ class _Client:
 
         def call(*args: Any, **named: Any) -> Any:
             try:
-                return method(*args, **named)
+                try:
+                    return method(*args, **named)
+                except MlflowException as error:
+                    if "IntegrityError" not in str(error):
+                        raise
+                    return method(*args, **named)  # another process wrote the same row just then
             except (MlflowException, OSError) as error:
                 raise _refusal(error, self._uri, self._place) from error
 

@@ -115,37 +115,43 @@ def delete_the_run(bench: Any) -> list[str]:
     return ["4:strong"]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("predictions truncated", truncate),
-        ("predictions: one bit flipped", flip_a_bit),
-        ("predictions of two runs swapped", swap),
-        ("predictions removed", remove),
-        ("run edited in MLflow", edit_a_tag),
-        ("digest edited in MLflow", edit_the_digest),
-        ("run deleted in MLflow", delete_the_run),
-    ],
-)
-def test_a_run_that_was_changed_is_named_and_redo_mends_it(
-    name: str,
-    damage: Callable[[Any], list[str]],
-    damaged: Any,
-    bench: Callable[..., Any],
-    undisturbed: Any,
-    fault: Any,
+DAMAGES: dict[str, Callable[[Any], list[str]]] = {
+    "predictions truncated": truncate,
+    "predictions: one bit flipped": flip_a_bit,
+    "predictions of two runs swapped": swap,
+    "predictions removed": remove,
+    "run edited in MLflow": edit_a_tag,
+    "digest edited in MLflow": edit_the_digest,
+    "run deleted in MLflow": delete_the_run,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_run_that_was_changed_is_named_and_never_used(
+    name: str, damaged: Any, bench: Callable[..., Any], fault: Any
 ):
     with fault(name):
-        trials = damage(damaged)
-        said = bench("report", "tiny", "--store", damaged.uri)
-        assert said.status == 5 and said.out == "", said.err
-        assert "Traceback" not in said.err and said.err.startswith("error[predictions]: ")
-        for trial in trials:
-            seed, arm = trial.split(":")
-            assert f"seed 0{seed}, {arm}," in said.err and f"--redo {trial}" in said.err
+        refused_and_named(DAMAGES[name](damaged), damaged, bench)
+
+
+def test_redo_mends_all_that_was_changed(
+    damaged: Any, bench: Callable[..., Any], undisturbed: Any, fault: Any
+):
+    with fault("all of these at once, then --redo"):
+        trials = [trial for damage in DAMAGES.values() for trial in damage(damaged)]
+        refused_and_named(trials, damaged, bench)
         redo = [word for trial in trials for word in ("--redo", trial)]
         assert mended(damaged, *redo) == undisturbed
         assert damaged.trained() == len(trials)
+
+
+def refused_and_named(trials: list[str], damaged: Any, bench: Callable[..., Any]) -> None:
+    said = bench("report", "tiny", "--store", damaged.uri)
+    assert said.status == 5 and said.out == "", said.err
+    assert "Traceback" not in said.err and said.err.startswith("error[predictions]: ")
+    for trial in trials:
+        seed, arm = trial.split(":")
+        assert f"seed 0{seed}, {arm}," in said.err and f"--redo {trial}" in said.err
 
 
 def test_a_benchmark_that_was_deleted_in_mlflow_is_not_begun_again_without_a_word(

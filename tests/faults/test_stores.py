@@ -46,23 +46,23 @@ def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
         assert bench.numbers() == undisturbed and bench.told([first, second]).total() == 12
 
 
-def test_two_plans_a_report_a_status_and_the_ui_share_a_store(
-    on: Callable[..., Any], undisturbed: Any, fault: Any
+def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
+    on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
     from bench.ui import served
 
     bench = on()
-    with fault("two plans, report, status and UI at once"), served(bench.uri, 0) as address:
-        one = bench.start(NAP=0.4)
-        two = bench.start("--set", "epochs=2", "--no-report", NAP=0.4)
-        one.until("pair done 3/6")
+    with fault("several plans, report, status and UI"), served(bench.uri, 0) as address:
+        plans = [("--set", f"epochs={n}") for n in range(3, 4 + times(1, 7))]
+        running = [bench.start("--no-report", *plan, NAP=0.4) for plan in plans]
+        for command in running:
+            command.until("pair done 2/6")
         report, status = bench.command("report", "tiny"), bench.command("status")
         seen = asked(f"{address}/api/2.0/mlflow/runs/search", {"experiment_ids": ["1"]})
         assert any(run["info"]["status"] == "RUNNING" for run in seen["runs"])
         assert (report.wait(), status.wait()) == (0, 0), report.err + status.err
-        assert (one.wait(), two.wait()) == (0, 0), one.err + two.err
-        assert bench.told([one]).total() == bench.told([two]).total() == 12
-        assert bench.command("report", "tiny").wait() == 0
+        for command in running:
+            assert command.wait() == 0 and bench.told([command]).total() == 12, command.err
         assert bench.run().status == 0 and bench.numbers() == undisturbed
 
 
