@@ -219,7 +219,7 @@ def memory(machine: Machine) -> str:
 
 
 def variants(machine: Machine) -> str:
-    """Time what the code decides: stacking, layout, deterministic algorithms."""
+    """Time what the code decides: stacking, layouts, deterministic algorithms."""
     free = fine_tune.__wrapped__  # as torch comes
     said = []
     cases = [(32, "fp32", 10), (64, "bf16", 10), (224, "bf16", 1)]
@@ -231,6 +231,10 @@ def variants(machine: Machine) -> str:
             found["one by one" if stacked else "stacked"] = side_by_side(machine, seeds, settings)
         with patched(features, "fastest_layout", lambda shape, device: torch.contiguous_format):
             found["contiguous trunk"] = side_by_side(machine, seeds, settings)
+        other = transfer.head_layout(machine.device, precision) == torch.contiguous_format
+        layout = torch.channels_last if other else torch.contiguous_format
+        with patched(transfer, "head_layout", lambda device, precision, x=layout: x):
+            found["head in the other layout"] = side_by_side(machine, seeds, settings)
         found["not deterministic"] = side_by_side(machine, seeds, settings, train=free)
         times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items())
         said.append(f"{size} px, {precision}, {seeds} seeds: {times}")

@@ -13,7 +13,7 @@ from experiments.data import load
 from experiments.features import Trunk
 from experiments.resnet import network, with_products
 from experiments.settings import BadSetting
-from experiments.transfer import fine_tune, pack_seeds, stacking_pays
+from experiments.transfer import fine_tune, head_layout, pack_seeds, stacking_pays
 
 TINY = {
     **SETTINGS, "weights": "none", "image_size": 32, "train_per_class": 5,
@@ -242,3 +242,10 @@ def test_the_test_set_is_scored_at_the_selected_epoch_and_at_the_last(images):
 
 def test_a_network_that_is_trained_whole_has_no_trunk(images):
     assert run(images, trainable_layers=7, epochs=1).facts["epochs_trained"] == 1
+
+
+def test_only_tensor_cores_want_a_heads_channels_side_by_side():
+    cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
+    wanted = [head_layout(d, p) for d in (cuda, cpu) for p in ("fp32", "bf16")]
+    plain = torch.contiguous_format
+    assert wanted == [plain, torch.channels_last, plain, plain]
