@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,16 @@ class Machine:
     device: torch.device
     folder: Path
     weights: Path
-    epochs: int
+    quick: bool = False
+
+    @property
+    def epochs(self) -> int:
+        return 2 if self.quick else EPOCHS
 
     def settings(self, size: int, precision: str, **changes: Any) -> dict[str, Any]:
         own = {"weights": str(self.weights), "image_size": size, "precision": precision}
+        if self.quick:
+            own |= {"train_per_class": 12, "validation_per_class": 8}
         return {"epochs": self.epochs, "patience": self.epochs, **own, **changes}
 
     def trials(self, seeds: Sequence[int], settings: dict[str, Any]) -> list[Trial]:
@@ -77,16 +84,22 @@ class Step:
     cuda_only: bool = False
 
 
-def side_by_side(machine: Machine, seeds: int, settings: dict[str, Any], **how: Any) -> float:
+def side_by_side(
+    machine: Machine,
+    seeds: int,
+    settings: dict[str, Any],
+    *,
+    pack: int | None = None,
+    train: Callable[..., Any] = fine_tune,
+) -> float:
     """Return the seconds that trainings take, in the packs that `bench run` would make."""
     images = data.load(machine.folder)
-    size = pack_seeds({**EXPERIMENT.settings, **settings}, str(machine.device))
+    size = pack or pack_seeds({**EXPERIMENT.settings, **settings}, str(machine.device))
     features._kept.clear()
     machine.wait()
     started = time.perf_counter()
     for first in range(0, seeds, size):
-        trials = machine.trials(range(first, min(first + size, seeds)), settings)
-        how.get("train", fine_tune)(images, trials)
+        train(images, machine.trials(range(first, min(first + size, seeds)), settings))
     machine.wait()
     return time.perf_counter() - started
 
@@ -225,17 +238,19 @@ def variants(machine: Machine) -> str:
     cases = [(32, "fp32", 10), (64, "bf16", 10), (224, "bf16", 1)]
     for size, precision, seeds in cases if machine.device.type == "cuda" else [(32, "fp32", 1)]:
         settings = machine.settings(size, precision, epochs=min(5, machine.epochs))
+        pack = pack_seeds({**EXPERIMENT.settings, **settings}, str(machine.device))
+        timed = partial(side_by_side, machine, seeds, settings, pack=pack)
         stacked = transfer.stacking_pays(machine.device, size)
-        found = {"as it is": side_by_side(machine, seeds, settings)}
+        found = {"as it is": timed()}
         with patched(transfer, "stacking_pays", lambda device, size, s=stacked: not s):
-            found["one by one" if stacked else "stacked"] = side_by_side(machine, seeds, settings)
+            found["one by one" if stacked else "stacked"] = timed()
         with patched(features, "fastest_layout", lambda shape, device: torch.contiguous_format):
-            found["contiguous trunk"] = side_by_side(machine, seeds, settings)
+            found["contiguous trunk"] = timed()
         other = transfer.head_layout(machine.device, precision) == torch.contiguous_format
         layout = torch.channels_last if other else torch.contiguous_format
         with patched(transfer, "head_layout", lambda device, precision, x=layout: x):
-            found["head in the other layout"] = side_by_side(machine, seeds, settings)
-        found["not deterministic"] = side_by_side(machine, seeds, settings, train=free)
+            found["head in the other layout"] = timed()
+        found["not deterministic"] = timed(train=free)
         times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items())
         said.append(f"{size} px, {precision}, {seeds} seeds: {times}")
     return "; ".join(said)
@@ -303,7 +318,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE, metavar="FOLDER")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--quick", action="store_true", help="two epochs of little; any device")
+    parser.add_argument("--quick", action="store_true", help="2 epochs of 120 images, any device")
     typed = parser.parse_args()
     device = torch.device(typed.device)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
@@ -320,7 +335,7 @@ def main() -> None:
     began = time.perf_counter()
     with unpacked(Given(typed.images.resolve(), typed.weights.resolve())) as given:
         assert given.images is not None and given.weights is not None
-        machine = Machine(device, given.images, given.weights, 2 if typed.quick else EPOCHS)
+        machine = Machine(device, given.images, given.weights, typed.quick)
         data.load(machine.folder)  # decoded here, once
         for step in steps(typed.quick):
             started = time.perf_counter()
