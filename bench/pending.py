@@ -80,7 +80,8 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
     part = Path(tempfile.mkdtemp(dir=place, prefix=PART))
     try:
         (part / FILES).mkdir()
-        tags = _tags(result, artifacts.write(part / FILES, result), commit)
+        digests = artifacts.write(part / FILES, result)
+        tags = _tags(result, digests, commit)
         name = f"{time.time_ns():020d}-{result.key.seed}-{file_name(result.key.arm)}"
         entry = Entry(
             folder=place / name,
@@ -97,7 +98,7 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
         plain = {k: v for k, v in asdict(entry).items() if k != "folder"}
         text = json.dumps({"sha256": digest(plain), "entry": plain})
         (part / ENTRY).write_text(text, "utf-8")
-        for path in (*(part / FILES).iterdir(), part / ENTRY, part / FILES, part):
+        for path in (*(part / FILES / name for name in digests), part / ENTRY):
             _sync(path)
         os.replace(part, entry.folder)
         _sync(place)
