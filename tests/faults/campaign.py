@@ -1,6 +1,6 @@
 """The long version of the fault tests: hundreds of kills, longer locks; prints the table.
 
-python tests/faults/campaign.py             all of them, about half an hour
+python tests/faults/campaign.py             all of them, within the hour
 python tests/faults/campaign.py -k killed   some of them; takes what pytest takes
 """
 

@@ -33,11 +33,11 @@ def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name
 @pytest.mark.parametrize(
     ("name", "short", "long"),
     [
-        ("kill -9 of the parent", 20, 200),
-        ("kill -9 of the process group", 3, 40),
-        ("SIGTERM", 3, 40),
-        ("Ctrl-C once", 3, 40),
-        ("Ctrl-C twice", 3, 40),
+        ("kill -9 of the parent", 20, 100),
+        ("kill -9 of the process group", 3, 20),
+        ("SIGTERM", 3, 20),
+        ("Ctrl-C once", 3, 20),
+        ("Ctrl-C twice", 3, 20),
     ],
 )
 def test_a_command_that_is_stopped_at_any_moment_loses_nothing(
@@ -103,7 +103,7 @@ def test_a_store_that_was_being_made_is_made_again(
 ):
     """Half of MLflow's tables would make a database that nobody could ever open again."""
     bench, commands = on(), []
-    for _ in range(times(3, 30)):
+    for _ in range(times(3, 10)):
         (bench.folder / "mlflow.db").unlink(missing_ok=True)
         with fault("kill -9 while the store is made"):
             command = bench.start("--no-report", NAP=NAP)
@@ -124,7 +124,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
     fault: Any,
     times: Callable[[int, int], int],
 ):
-    for round_ in range(times(2, 30)):
+    for round_ in range(times(2, 10)):
         bench = on(f"store-{round_}")
         with fault("kill -9 of a worker"):
             command = bench.start("--retries", 9, NAP=0.2)
