@@ -5,6 +5,7 @@ and its output are handled as everywhere else. Epochs come back with the finishe
 """
 
 import contextlib
+import logging
 import multiprocessing
 import platform
 import threading
@@ -55,7 +56,10 @@ class Cluster:
                 "--backend dask needs the package distributed.",
                 fix='pip install "bench-paired[cluster]"',
             ) from None
-        self._retries = retries
+        self._address, self._retries = address, retries
+        _require_certificate(address)
+        for name in ("distributed", "distributed.client"):  # what goes wrong is raised, told once
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
@@ -65,7 +69,7 @@ class Cluster:
                 fix="dask scheduler, then --address tcp://HOST:8786",
             ) from None
         try:
-            self._require_alike(address)
+            self._require_alike()
         except BaseException:
             self._client.close()
             raise
@@ -121,33 +125,50 @@ class Cluster:
 
     def _submit(self, job: Job) -> Any:
         gpus = any(GPU in worker["resources"] for worker in self._workers().values())
-        return self._client.submit(
-            train_here,
-            job,
-            self._retries,
-            resources={GPU: 1} if gpus else None,
-            pure=False,
-            key=f"bench-pack-{job.pack}-{id(job):x}",
-        )
+        with self._in_touch():
+            return self._client.submit(
+                train_here,
+                job,
+                self._retries,
+                resources={GPU: 1} if gpus else None,
+                pure=False,
+                key=f"bench-pack-{job.pack}-{id(job):x}",
+            )
 
     def _done(self, running: Mapping[Any, Job], *, seconds: float) -> list[Any]:
         """Return the futures that are over, after at most so many seconds."""
         from distributed import wait
 
-        with self._client.as_current(), contextlib.suppress(TimeoutError):
+        with self._in_touch(), self._client.as_current(), contextlib.suppress(TimeoutError):
             wait(list(running), timeout=seconds, return_when="FIRST_COMPLETED")
         return [future for future in running if future.done()]
 
     def _workers(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        with self._in_touch():
+            found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         return found
 
-    def _require_alike(self, address: str) -> None:
+    @contextlib.contextmanager
+    def _in_touch(self) -> Iterator[None]:
+        """Say so where the scheduler has gone: what was in training is lost with it."""
+        from distributed.client import FuturesCancelledError
+
+        try:
+            yield
+        except (OSError, FuturesCancelledError) as error:
+            raise ClusterTrouble(
+                f"the dask scheduler at {self._address} has gone.",
+                facts=["Everything that had finished is recorded."],
+                fix="start scheduler and workers anew, then the same command",
+            ) from error
+
+    def _require_alike(self) -> None:
         with contextlib.suppress(TimeoutError):
             self._client.wait_for_workers(1, timeout=FIRST_WORKER_S)
         if not self._workers():
             raise ClusterTrouble(
-                f"the dask scheduler at {address} has no workers.", fix=f"dask worker {address}"
+                f"the dask scheduler at {self._address} has no workers.",
+                fix=f"dask worker {self._address}",
             )
         mine, facts = versions(), []
         answers = {"the scheduler": self._asked(self._client.run_on_scheduler)}
@@ -173,6 +194,19 @@ class Cluster:
             return run(versions)
         except Exception as error:  # whatever the import there raised
             return error
+
+
+def _require_certificate(address: str) -> None:
+    """Refuse early: dask itself would try for a long time, and then trip."""
+    from distributed.security import Security
+
+    mine = Security().get_connection_args("client")["ssl_context"]
+    if address.startswith("tls://") and mine is None:
+        raise ClusterTrouble(
+            f"the scheduler at {address} asks for a certificate, and there is none here.",
+            facts=["dask's configuration names it: distributed.comm.tls.client."],
+            fix="copy ~/.config/dask from a machine that has one, then the same command",
+        )
 
 
 def versions() -> dict[str, str]:

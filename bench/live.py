@@ -141,14 +141,16 @@ class Live(Progress):
         return [f"  {name:<9}{text}" for name, text in zip(names, texts, strict=True) if text]
 
     def _certain(self) -> bool:
-        """Tell whether all that is planned will be trained."""
-        return self.plan.stop == "fixed" or self.enough
+        """Tell whether all that waits will be trained."""
+        return self.plan.stop == "fixed" or self.enough or self.time_is_up
 
     def _pairs(self, width: int) -> tuple[str, str]:
         """Return a mark for each pair and their counts: on one line, on two, or counts alone."""
         running = {key.seed for key in self.begun}
         marks = "".join(self._mark(seed, running) for seed in self.plan.seeds)
-        unstarted = "not needed" if self.enough else "waiting"
+        unstarted = "waiting"
+        if self.enough or self.time_is_up:
+            unstarted = "not needed" if self.enough else "for another time"
         words = {"●": "done", "◐": "running", "·": unstarted, "×": "failed"}
         counts = ", ".join(f"{marks.count(mark)} {word}" for mark, word in words.items())
         if len(marks) + 3 + len(counts) <= width:

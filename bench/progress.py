@@ -76,6 +76,7 @@ class Progress:
         self.failed: set[TrialKey] = set()
         self.last_look: Look | None = None
         self.enough = False  # the plan's rule has stopped the training: what trains now is the last
+        self.time_is_up = False  # the same, before the plan was done
         self.started = time.monotonic()
 
     def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
@@ -148,6 +149,10 @@ class Progress:
     def notice(self, text: str) -> None:
         """Something that the person who waits should know."""
 
+    def late(self) -> None:
+        """The time is up: what trains now is the last."""
+        self.time_is_up = True
+
     def end(self) -> None:
         """Nothing more will happen."""
 
@@ -160,8 +165,8 @@ class Progress:
         return [training for training in self.training if training.keys]
 
     def waiting(self) -> list[tuple[TrialKey, ...]]:
-        """Return the packs that have not begun."""
-        if self.enough:
+        """Return the packs that have not begun, and will."""
+        if self.enough or self.time_is_up:
             return []
         begun = self.begun | self.over()
         return [pack for pack in self.packs if not begun.issuperset(pack)]

@@ -80,6 +80,9 @@ class Watcher(Protocol):
     def notice(self, text: str) -> None:
         """Something that the person who waits should know."""
 
+    def late(self) -> None:
+        """The time is up: what trains now is the last."""
+
     def end(self) -> None:
         """Nothing more will happen."""
 
@@ -245,6 +248,7 @@ class _Story:
         """Tell whether nothing more is started; asked only while something is left."""
         if not self.enough and not self.late and time.monotonic() >= self.deadline:
             self.late = True
+            self.watcher.late()
             self.watcher.notice(
                 "the time of --max-hours is up: runs in training are finished, no more are started."
             )

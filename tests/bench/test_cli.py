@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bench import cli
+from bench.commands import common
 
 Bench = Callable[..., Any]
 COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "doctor", "ui")
@@ -361,7 +362,7 @@ def test_fail_on_ends_with_10_only_on_its_words(trained: dict[str, Any], bench: 
     words = ("report", "tiny", "--json", "--store", trained["uri"])
     said = bench(*words)
     word = said.json["comparisons"][0]["verdict"]["word"]
-    others = ",".join(w for w in cli.WORDS if w != word)
+    others = ",".join(w for w in common.WORDS if w != word)
     assert said.status == 0
     assert bench(*words, "--fail-on", f"{others},{word}").status == 10
     assert bench(*words, "--fail-on", others).status == 0

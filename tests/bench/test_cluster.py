@@ -98,6 +98,39 @@ def test_a_training_that_fails_there_is_a_failure_here(
     assert said.status == 3 and "seed 02" in said.err and "no such layer" in said.err
 
 
+def test_a_scheduler_that_goes_in_mid_run_loses_only_what_was_in_training(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    mark = f"os.path.join({str(marks)!r}, f'{{trial.arm}} {{trial.seed}} {{time.time()}}')"
+    source = write_tiny(tmp_path, f"open({mark}, 'w').close()")
+    words = ("run", source, "--seeds", 6, "--set", "nap=0.1", "--no-report", "--backend", "dask")
+    words = (*words, "--store", copy_store(tmp_path / "store"), "--address")
+
+    def close_when_some_have_finished() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(list(marks.iterdir())) < 4:
+            time.sleep(0.05)
+        own.close()
+
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0",
+        host="127.0.0.1",
+    ) as own:  # fmt: skip
+        closer = threading.Thread(target=close_when_some_have_finished)
+        closer.start()
+        said = bench(*words, own.scheduler_address)
+        closer.join()
+    assert said.status == 4 and "Traceback" not in said.err
+    assert f"the dask scheduler at {own.scheduler_address} has gone." in said.err
+    finished = said.err.count("run done")
+    assert 3 <= finished < 12
+    last = bench(*words, address)
+    assert last.status == 0 and last.err.count("run done") == 12 - finished
+
+
 def test_an_experiment_that_was_edited_meanwhile_is_imported_anew(
     tmp_path: Path, address: str, write_tiny: Callable[..., Path],
     copy_store: Callable[[Path], str], bench: Bench,

@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Callable
 
-from bench.cli import _first_line
 from bench.discover import Discovered
 from bench.plan import Plan
+from bench.session import first_line
 
 
 def said(plan: Plan, note: str | None = None) -> list[str]:
-    return _first_line(plan, note, workers=2).splitlines()
+    return first_line(plan, note, workers=2).splitlines()
 
 
 def test_says_which_gain_the_seeds_detect_and_what_the_claim_takes(

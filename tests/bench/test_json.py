@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from bench import cli
+from bench.commands import common
+from bench.commands.parser import parser
 
 Bench = Callable[..., Any]
 
@@ -70,7 +72,7 @@ FAILURES = [
 
 
 def test_every_command_is_covered():
-    commands = cli.typer.main.get_command(cli.app).commands
+    commands = parser(cli.app).commands
     assert {words.split()[0] for words, _ in SUCCESSES} | {"ui"} == set(commands)
     assert {words.split()[0] for words, _ in FAILURES} == set(commands)
 
@@ -94,7 +96,7 @@ def test_failure_is_one_object_with_code_message_and_fix(
     assert error["message"].startswith(what)
 
 
-@pytest.mark.parametrize("name", list(cli.typer.main.get_command(cli.app).commands))
+@pytest.mark.parametrize("name", list(parser(cli.app).commands))
 def test_a_wrong_option_is_one_object_too(name: str, bench: Bench):
     said = bench(name, "--nope", "--json")
     assert (said.status, said.json["error"]["code"]) == (2, "option")
@@ -104,7 +106,7 @@ def test_a_verdict_that_fails_a_pipeline_is_the_object_of_success(
     trained: dict[str, Any], bench: Bench
 ):
     words = filled("report tiny --store STORE --fail-on", trained)
-    said = bench(*words, ",".join(cli.WORDS), "--json")
+    said = bench(*words, ",".join(common.WORDS), "--json")
     assert said.status == 10 and "schema" in said.json
 
 

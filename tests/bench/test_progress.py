@@ -443,6 +443,17 @@ def test_a_rule_that_may_stop_early_says_so(plan: Plan):
     display.end()
 
 
+def test_when_the_time_is_up_only_what_trains_is_waited_for(plan: Plan):
+    display = begun(plan)
+    finish_pair(display, 12, Look(0.0035, 0.0012, 0.0058))
+    assert "7 waiting" in "\n".join(drawn(display)) and display.waiting()
+    display.late()
+    after = "\n".join(drawn(display))
+    assert "7 for another time" in after and "waiting, " not in after
+    assert not display.waiting()
+    display.end()
+
+
 def test_an_end_on_another_day_says_which(monkeypatch: pytest.MonkeyPatch):
     class Now(datetime):
         @classmethod

@@ -173,6 +173,9 @@ class Watcher:
     def notice(self, text: str) -> None:
         self.seen.append(("notice", text))
 
+    def late(self) -> None:
+        self.seen.append(("late",))
+
     def end(self) -> None:
         self.seen.append(("end",))
 
@@ -402,6 +405,7 @@ def test_after_the_deadline_nothing_is_started_and_what_is_left_is_named(mine: B
     ran = mine.run(deadline=0.0)
     assert mine.trained == [] and ran.unstarted == (*keys(0), *keys(2))
     assert "the time of --max-hours is up" in mine.watcher.of("notice")[0][1]
+    assert mine.watcher.of("late") == [("late",)]
 
 
 def test_a_rule_that_has_its_answer_leaves_nothing_unstarted(mine: Bench):

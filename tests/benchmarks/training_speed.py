@@ -365,6 +365,10 @@ def status(given: Given) -> str:
     return f"**{statistics.median(times):.2f} s** ({', '.join(f'{t:.2f}' for t in times)})"
 
 
+def profile(given: Given, *, name: str, size: int = 0) -> str:
+    return child("profile", name, str(given.images), str(given.weights), str(size)).strip()
+
+
 def drift(given: Given) -> str:
     return child("drift", str(given.images), str(given.weights)).strip()
 
@@ -475,11 +479,51 @@ def child_drift(images: str, weights: str) -> None:
     print("; ".join(said))
 
 
+def child_profile(name: str, images: str, weights: str, size: str) -> None:
+    """Print where one core's time goes in a pack, after a first one that filled what is kept."""
+    import importlib
+
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    from bench import Trial
+
+    torch.set_num_threads(1)
+    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    own = {"weights": weights, "image_size": int(size), "epochs": 3} if name == "cifar10" else {}
+    seeds = experiment.pack_seeds if isinstance(experiment.pack_seeds, int) else 1
+
+    def train(first: int) -> float:
+        trials = [
+            Trial(seed, arm, {**experiment.arm_settings(arm), **own}, data_dir=Path(images))
+            for seed in range(first, first + seeds)
+            for arm in experiment.arms
+        ]
+        started = time.perf_counter()
+        experiment.train_pack(trials)
+        return time.perf_counter() - started
+
+    train(0)
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as found:
+        seconds = train(seeds)
+    events = sorted(found.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    parts = {e.key.removeprefix("aten::"): e.self_cpu_time_total / 1e6 / seconds for e in events}
+    top = ", ".join(f"{key} {100 * share:.0f} %" for key, share in list(parts.items())[:8])
+    rest = 1 - sum(parts.values())
+    print(f"{seconds:.2f} s of a pack of {2 * seeds}: {top}; outside torch {100 * rest:.0f} %")
+
+
 def child_flop(weights: str, size: str) -> None:
     print(json.dumps(flop(weights, int(size))))
 
 
-CHILDREN = {"flop": child_flop, "gemm": child_gemm, "sleep": child_sleep, "drift": child_drift}
+CHILDREN = {
+    "drift": child_drift,
+    "flop": child_flop,
+    "gemm": child_gemm,
+    "profile": child_profile,
+    "sleep": child_sleep,
+}
 
 
 # -- the page ----------------------------------------------------------------------------------
@@ -514,6 +558,19 @@ ROWS = [
         functools.partial(cifar10_floor, size=32),
     ),
     Row("floor-64", "the same at 64 px", "", functools.partial(cifar10_floor, size=64)),
+    *(
+        Row(
+            f"profile-{name}",
+            f"where one core's time goes: {what}, under torch's profiler, self time",
+            "",
+            functools.partial(profile, name=experiment_name, size=size),
+        )
+        for name, experiment_name, size, what in (
+            ("digits", "digits", 0, "`digits`"),
+            ("32", "cifar10", 32, "`cifar10`, 32 px, 3 epochs"),
+            ("64", "cifar10", 64, "the same at 64 px"),
+        )
+    ),
     Row(
         "drift",
         "largest difference of a validation log-probability from the plain loop's, after one step "
@@ -540,7 +597,10 @@ ROWS = [
     Row("h200-224", "one H200, 224 px, 20 seeds × 2 arms × 20 epochs, fp32 and bf16", "15.1 ×"),
     Row("h200-32", "one H200, 32 px, the same", "25 ×"),
 ]
-NEED_IMAGES = ("cifar10-32", "cifar10-64", "floor-32", "floor-64", "drift", "equal-cifar10")
+NEED_IMAGES = (
+    *("cifar10-32", "cifar10-64", "floor-32", "floor-64"),
+    *("profile-32", "profile-64", "drift", "equal-cifar10"),
+)
 
 
 def kept() -> dict[str, str]:

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from analysis.errors import Refusal
 from bench import cli
+from bench.session import Session
 
 COMMANDS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
 OPTIONS = sorted(
@@ -63,9 +64,11 @@ def planned(
     def refuses(*words: Any, **how: Any) -> None:
         raise WouldTrain("this would train or serve now.")
 
-    monkeypatch.setattr(cli._Session, "train", would_train)
-    monkeypatch.setattr(cli._Session, "warmed", lambda *a: contextlib.nullcontext())
-    monkeypatch.setattr(cli, "_choose", lambda name, folder: (name or str(mine), None))
+    monkeypatch.setattr(Session, "train", would_train)
+    monkeypatch.setattr(Session, "warmed", lambda *a: contextlib.nullcontext())
+    monkeypatch.setattr(
+        "bench.commands.run._choose", lambda name, folder: (name or str(mine), None)
+    )
     monkeypatch.setattr("bench.ui.served", refuses)
     monkeypatch.setattr("bench.pool.Pool.__init__", refuses)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", copy_store(tmp_path / "empty"))

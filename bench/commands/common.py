@@ -1,0 +1,93 @@
+"""What several commands do with what was typed, and how they print."""
+
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.errors import Refusal
+from bench.commands.parser import Exit
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
+    from bench.tracking import Store
+
+WORDS = ("better", "worse", "equivalent", "inconclusive", "none")
+
+
+class Usage(Refusal):
+    """A command line that cannot be understood."""
+
+    code = "option"
+    exit_status = 2
+
+
+class DataTrouble(Refusal):
+    """A data set that is not where it should be."""
+
+    code = "dataset"
+    exit_status = 4
+
+
+def data_folder(data: Path | None) -> Path | None:
+    """Return the folder of --data, which has to be there."""
+    if data is None:
+        return None
+    folder = data.expanduser().absolute()
+    if not folder.exists():
+        raise DataTrouble(
+            f"there is no folder {data}.",
+            facts=["--data names the folder that holds the data set."],
+            fix="--data FOLDER",
+        )
+    return folder
+
+
+def opened(store: "Store", say: Callable[[str], None]) -> "Store":
+    """Return a store, saying so if it lies elsewhere than when it was written last."""
+    if store.moved_from is not None:
+        say(f"The store was moved here from {store.moved_from}; its addresses were corrected.")
+    return store
+
+
+def experiment_name(name: str | None) -> str | None:
+    """Return the recorded name: of an experiment's file, the name that the file gives itself."""
+    if name is None or not name.endswith(".py"):
+        return name
+    from bench.discover import discover
+
+    return discover(name).experiment.name
+
+
+def fail_words(text: str | None) -> frozenset[str]:
+    """Return the verdict words of --fail-on."""
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    for word in words:
+        if word not in WORDS:
+            close = difflib.get_close_matches(word, WORDS, n=1) or ["inconclusive"]
+            raise Usage(
+                f'--fail-on "{word}" is no verdict word.',
+                facts=[f"Words: {', '.join(WORDS)}."],
+                fix=f"--fail-on {close[0]}",
+            )
+    return frozenset(words)
+
+
+def fail_if(findings: "Findings", words: frozenset[str]) -> None:
+    """End with status 10 where a verdict is one of the words."""
+    if any(c.verdict.word in words for c in findings.comparisons):
+        raise Exit(10)
+
+
+def shown(path: Path) -> str:
+    """Return a path relative to the current folder where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def unicode_out() -> bool:
+    """Say whether stdout shows more than ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")

@@ -1,0 +1,63 @@
+"""`bench doctor`: can this machine train, and can an experiment's runs be paired?"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from bench.commands.common import data_folder, unicode_out
+from bench.commands.options import DEVICES, STORE, AsJson, Name, NoColor, Quiet, StoreUri, Verbose
+from bench.commands.parser import Option
+
+
+def doctor(
+    name: Name = None,
+    devices: Annotated[
+        str, Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
+    ] = "auto",
+    data: Annotated[
+        Path | None,
+        Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
+    ] = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Check this machine; with NAME also that its runs can be paired.
+
+    \b
+      bench doctor               this machine
+      bench doctor digits        also: same seed, same bits; both arms, same draws
+
+    With NAME two seeds are trained twice in both arms; nothing is recorded.
+    """
+    from bench import doctor as looks
+    from bench.devices import slots
+    from bench.drafting import Typed, draft
+
+    places, findings = slots(devices, per_device=1, workers=None), []
+
+    def show(found: Any) -> None:
+        findings.append(found)
+        if not as_json and not quiet:
+            print(found.line(unicode=unicode_out()), flush=True)
+
+    for found in looks.machine(store, places):
+        show(found)
+    if name is not None:
+        folder = data_folder(data)
+        experiment, plan = draft(name, folder, Typed())
+        for found in looks.experiment(experiment, plan, places, folder=folder):
+            show(found)
+        show(looks.pairing(store, plan.experiment))
+    bad = [found for found in findings if found.state == "bad"]
+    if as_json and not bad:
+        print(json.dumps({"findings": [asdict(found) for found in findings]}))
+    if bad:
+        raise looks.Unwell(
+            f"{len(bad)} of {len(findings)} checks failed.",
+            facts=[f"{found.name}: {found.text}." for found in bad],
+            fix="mend these before training; bench doctor -h",
+        )

@@ -1,0 +1,97 @@
+"""The parser: typer, behind a few names. No other file imports it."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Exit, Option
+from typer.core import TyperCommand, TyperGroup
+
+__all__ = ["Argument", "Exit", "Interrupted", "Option", "ReaderGone", "application", "parser"]
+
+EXIT_CODES = (
+    "Exit codes: 0 done, whatever the verdict; 2 usage; 3 incomplete, resumable; "
+    "4 environment (memory, disk, data set, lock); 5 damaged or mismatched data; "
+    "10 --fail-on matched; 130 interrupted, 143 terminated."
+)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. The parser would turn a KeyboardInterrupt into an exit of its own, without a word."""
+
+
+class ReaderGone(BaseException):
+    """What read our output (head, less) has seen enough."""
+
+
+class Commands(TyperGroup):
+    """The commands; what ends them early reaches `_run` as it is."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
+
+class Grouped(TyperCommand):
+    """A command whose help lists what it takes by group: design, devices, store, output."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a group, in the order in which the groups occur."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is None:
+                continue
+            panel = getattr(param, "rich_help_panel", None) or "Options"
+            if not param.opts[0].startswith("-"):
+                name, says = getattr(param, "metavar", None), getattr(param, "help", None)
+                panel, record = "Arguments", (name or str(param.name), says or "")
+            groups.setdefault(panel, []).append(record)
+        for name in sorted(groups, key=lambda group: group == "Options"):
+            with formatter.section(name):
+                formatter.write_dl(groups[name])
+
+
+def application(commands: Sequence[Callable[..., None]]) -> typer.Typer:
+    """Return the command line that is made of some commands."""
+    app = typer.Typer(
+        cls=Commands,
+        help="Does my training trick really help? Paired trainings over seeds, honest intervals.",
+        epilog="bench COMMAND -h shows a command's options and examples.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    )
+    app.callback()(_bench)
+    for command in commands:
+        app.command(cls=Grouped, epilog=EXIT_CODES)(command)
+    return app
+
+
+def parser(app: typer.Typer) -> Any:
+    """Return what parses words for an application, and calls its commands."""
+    return typer.main.get_command(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from bench import __version__
+
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+def _bench(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Does my training trick really help? Paired trainings over seeds, honest intervals."""

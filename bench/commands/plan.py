@@ -1,0 +1,174 @@
+"""`bench plan`: seeds for a gain, a gain for seeds, and the plan written before any training."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from bench.commands.common import Usage, data_folder
+from bench.commands.options import (
+    DESIGN,
+    PREREGISTER,
+    AsJson,
+    Name,
+    NoColor,
+    Quiet,
+    StoreUri,
+    Verbose,
+)
+from bench.commands.parser import Option
+
+
+def plan(
+    name: Name = None,
+    detect: Annotated[
+        float | None,
+        Option(
+            metavar="PP",
+            rich_help_panel=DESIGN,
+            help="Gain to look for (default: the experiment's margin).",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        Option(metavar="N", rich_help_panel=DESIGN, help="Also: the gain that N detect."),
+    ] = None,
+    power: Annotated[
+        float, Option(metavar="P", rich_help_panel=DESIGN, help="Wanted chance to see it.")
+    ] = 0.8,
+    sd: Annotated[
+        float | None,
+        Option(
+            metavar="PP",
+            rich_help_panel=DESIGN,
+            help="SD of the paired differences (default: 0.8 for accuracies).",
+        ),
+    ] = None,
+    pilot: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            rich_help_panel=DESIGN,
+            help="A recorded benchmark; its SD's upper 80% limit is used.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        bool,
+        Option(
+            "--freeze",
+            rich_help_panel=PREREGISTER,
+            help="Write NAME's plan into the store, before anything is trained.",
+        ),
+    ] = False,
+    margin: Annotated[
+        float | None, Option(metavar="X", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    claim: Annotated[
+        float | None, Option(metavar="PP", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    scope: Annotated[
+        str, Option(metavar="WHAT", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = "seeds-and-examples",
+    stop: Annotated[
+        str, Option(metavar="RULE", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = "fixed",
+    max_seeds: Annotated[
+        int | None, Option(metavar="N", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        Option("--set", metavar="KEY=VALUE", rich_help_panel=PREREGISTER, help="As of run."),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        Option(metavar="NAME:K=V", rich_help_panel=PREREGISTER, help="As of run."),
+    ] = None,
+    data: Annotated[
+        Path | None, Option(metavar="DIR", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
+    store: StoreUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say how many seeds a gain takes, or what seeds can detect.
+
+    \b
+      bench plan --detect 0.3                    seeds for +0.30 pp
+      bench plan --seeds 40 --sd 0.5             the gain that 40 seeds detect
+      bench plan --detect 0.3 --pilot digits     from what was seen
+      bench plan digits --seeds 30 --freeze      preregister; then bench run
+    """
+    from bench.planning import advise
+
+    if freeze:
+        typed = {
+            "seeds": str(20 if seeds is None else seeds),
+            "margin": margin,
+            "claim": claim,
+            "scope": scope,
+            "stop": stop,
+            "max_seeds": max_seeds,
+            "settings": setting or (),
+            "arms": arm or (),
+        }
+        return _freeze(name, typed, data_folder(data), store, as_json=as_json)
+    metric, margin = _planned_metric(name)
+    unit, factor = _unit_and_factor(metric)
+    seen = None
+    if pilot is not None:
+        from bench.reporting import pilot_from
+        from bench.tracking import Store
+
+        seen, unit, factor = pilot_from(Store(store), pilot)
+    wanted = margin if detect is None else detect * factor
+    found = advise(
+        unit=unit,
+        sd=None if sd is None else sd * factor,
+        pilot=seen,
+        detect=wanted,
+        seeds=seeds,
+        power=power,
+    )
+    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+
+
+def _freeze(
+    name: str | None, typed: dict[str, Any], folder: Path | None, uri: str | None, *, as_json: bool
+) -> None:
+    from bench import provenance
+    from bench.devices import slots
+    from bench.discover import file_of
+    from bench.drafting import Typed, described, draft, freeze
+    from bench.tracking import Store
+
+    if name is None:
+        raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
+    found, plan = draft(name, folder, Typed(**typed))
+    facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), slots())
+    benchmark = freeze(Store(uri), found, plan, facts)
+    if as_json:
+        print(json.dumps(benchmark.plan.as_dict(), default=str))
+    else:
+        asked = ["bench", "run", *(word for word in sys.argv[2:] if word != "--freeze")]
+        print(f"{described(benchmark)}\n  next     {shlex.join(asked)}")
+
+
+def _planned_metric(name: str | None) -> tuple[str, float | None]:
+    """Return the metric that a plan is for, and its margin; without NAME an accuracy."""
+    if name is None:
+        return "accuracy", None
+    from bench.discover import discover
+
+    experiment = discover(name).experiment
+    return experiment.metric, experiment.margin
+
+
+def _unit_and_factor(metric: str) -> tuple[Any, float]:
+    """Return a metric's unit, and what turns a typed number into metric units."""
+    from analysis.metrics import METRICS
+
+    unit = METRICS[metric].unit if metric in METRICS else "score"
+    return unit, 0.01 if unit == "fraction" else 1.0

@@ -1,0 +1,80 @@
+"""`bench verify`: recompute every number of a report from the data embedded in it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from bench.commands.common import data_folder, shown
+from bench.commands.options import DEVICES, STORE, AsJson, NoColor, Quiet, Verbose
+from bench.commands.parser import Argument, Option
+
+
+def verify(
+    report: Annotated[
+        Path, Argument(metavar="REPORT", help="A report.html or results.json of bench.")
+    ],
+    rerun: Annotated[
+        int | None,
+        Option(
+            metavar="SEED",
+            rich_help_panel=DEVICES,
+            help="Train this seed's pair again and compare; records nothing.",
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            rich_help_panel=DEVICES,
+            help="Experiment or file to train (default: the report's).",
+        ),
+    ] = None,
+    devices: Annotated[
+        str, Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
+    ] = "auto",
+    data: Annotated[
+        Path | None,
+        Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Recompute every number of a report from the data embedded in it.
+
+    \b
+      bench verify report.html               numbers and words against the data
+      bench verify report.html --rerun 3     and train seed 3 of both arms again
+
+    A changed digit, anywhere, ends it with exit code 5. results.json is read too.
+    """
+    from bench.verifying import Unverified, check, retrain
+
+    found = check(report)
+    f, again = found.findings, []
+    if rerun is not None:
+        from bench.devices import slots
+
+        places = slots(devices, per_device=1, workers=None)
+        again = retrain(f, rerun, experiment, folder=data_folder(data), places=places)
+    differ = [run for run in again if not run.same]
+    if as_json and not differ:
+        facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
+        print(json.dumps({**facts, "note": found.note, "rerun": [asdict(run) for run in again]}))
+    elif not quiet and not as_json:
+        print(f"{shown(report.absolute())} says what its data say.")
+        print(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
+        if found.n_words is not None:
+            print(f"  page     {found.n_words:,} pieces of text written again: all equal")
+        if found.note:
+            print(f"  note     {found.note}")
+        for run in again:
+            print(f"  seed {rerun}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
+    if differ:
+        raise Unverified(
+            f"seed {rerun} did not train to the values of the report.",
+            facts=[f"{r.arm}: {r.trouble or repr(r.again)}, stated {r.stated!r}." for r in differ]
+            + ["Another device or other versions may change the last bits; bits repeat on one."],
+        )

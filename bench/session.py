@@ -1,0 +1,182 @@
+"""One `bench run`: the store, the workers, the plans in turn, the report."""
+
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.commands.common import opened
+from bench.commands.report import publish
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
+    from bench.discover import Discovered
+    from bench.plan import Plan, TrialKey
+    from bench.records import Benchmark
+    from bench.runner import Ran
+    from bench.tracking import Store
+
+
+class Session:
+    """One `bench run`: the store, the workers and what is said meanwhile."""
+
+    def __init__(self, uri: str | None, *, quiet: bool, cluster: str | None = None) -> None:
+        self.uri, self.quiet, self.cluster = uri, quiet, cluster
+        self.store: Store | None = None
+        self.pool: Any = None
+
+    def say(self, text: str) -> None:
+        """Tell the terminal, unless it shall be quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warmed(self, name: str, places: Sequence[Any], retries: int) -> Any:
+        """Start the workers at once where nothing can be finished yet: imports take seconds."""
+        import contextlib
+
+        from bench.address import may_hold_runs
+        from bench.discover import reference_of
+
+        reference = reference_of(name)  # a name that does not exist starts no workers
+        stack = contextlib.ExitStack()
+        if self.cluster is None and not may_hold_runs(self.uri):
+            from bench.pool import Pool
+
+            self.pool = stack.enter_context(Pool(places, retries=retries))
+            self.pool.warm(reference)
+        return stack
+
+    def train(
+        self,
+        found: "Discovered",
+        plan: "Plan",
+        places: Sequence[Any],
+        *,
+        folder: Path | None,
+        retries: int,
+        timeout_s: float | None,
+        deadline: float,
+        redo: "frozenset[TrialKey]",
+        fresh: bool,
+        blind: bool,
+        notes: list[str],
+    ) -> "Ran":
+        """Train what a plan still needs, and show how it goes."""
+        from bench import provenance, runner
+        from bench.discover import file_of
+        from bench.progress import progress
+        from bench.status import begins_anew
+        from bench.stopping import looker
+        from bench.tracking import Store
+
+        self.store = opened(Store(self.uri), self.say)
+        if (news := begins_anew(self.store, plan)) and not fresh:
+            self.say(textwrap.fill(news, 80, subsequent_indent="  "))
+            notes = [*notes, news]
+        options = runner.Options(
+            slots=places,
+            data_dir=folder,
+            retries=retries,
+            timeout_s=timeout_s,
+            deadline=deadline,
+            redo=redo,
+            fresh=fresh,
+        )
+        pool, self.pool = self.pool, None  # a second plan starts its own workers
+        workers = len(places)
+        if self.cluster is not None:
+            from bench.cluster import Cluster
+
+            pool = Cluster(self.cluster, retries=retries)
+            workers = pool.workers
+        command = ["bench", *sys.argv[1:]]
+        facts = provenance.collect(command, file_of(found.reference), places)
+        return runner.run(
+            plan,
+            found,
+            store=self.store,
+            options=options,
+            provenance={**facts, "notes": notes},
+            watcher=progress(quiet=self.quiet, workers=workers, blind=blind),
+            look=looker(plan),
+            pool=pool,
+        )
+
+    def rehearse(
+        self,
+        found: "Discovered",
+        plan: "Plan",
+        places: Sequence[Any],
+        *,
+        folder: Path | None,
+        as_json: bool,
+    ) -> None:
+        """Say what the plan costs; nothing is recorded."""
+        from bench.address import may_hold_runs
+        from bench.rehearsal import rehearse
+        from bench.runner import Options
+        from bench.tracking import Store
+
+        finished, durations = [], []
+        if may_hold_runs(self.uri):
+            store = Store(self.uri)
+            benchmark = store.find(plan.benchmark_id, plan.experiment)
+            if benchmark is not None:
+                finished = list(store.finished(benchmark))
+                trials = store.tables(benchmark).trials
+                durations = [s for s in trials.duration_s if s == s and s is not None]
+        options = Options(slots=places, data_dir=folder)
+        cost = rehearse(plan, found, options, finished=finished, durations=durations)
+        print(json.dumps(cost.as_dict()) if as_json else cost.text())
+
+    def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
+        """Write the report and print it; None where failures left nothing to compare."""
+        from analysis.table import BadTables
+
+        if self.store is None:
+            raise RuntimeError("a report was asked for before anything was recorded")
+        try:
+            silent = as_json and failures  # stdout is one object, and that is the error
+            return publish(self.store, benchmark, as_json=as_json, silent=silent)
+        except BadTables:
+            if failures:  # nothing to compare yet; the failures themselves are shown instead
+                return None
+            raise
+
+
+def first_line(plan: "Plan", note: str | None, workers: int) -> str:
+    """Say which gain these seeds can detect, before anything is trained."""
+    from analysis.format import magnitude, suffix
+    from analysis.metrics import METRICS
+    from analysis.power import detectable, seeds_for
+    from bench.planning import ASSUMED_SD
+
+    n, known = len(plan.seeds), METRICS.get(plan.metric)
+    prefix = f"{note} " if note else ""
+    if n < 2:
+        first = f"{prefix}{plan.experiment}: one pair cannot tell luck from gain."
+    elif known is None or known.unit != "fraction":
+        gain = detectable(1.0, n)
+        first = (
+            f"{prefix}{plan.experiment}: {n} seeds can detect {gain:.2g} paired SDs (80% power)."
+        )
+    else:
+        gain = detectable(ASSUMED_SD, n)
+        first = (
+            f"{prefix}{plan.experiment}: {n} seeds can detect {100 * gain:.2f} pp "
+            f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
+        )
+        target = plan.claim or plan.margin
+        needed = seeds_for(abs(target), ASSUMED_SD) if target else None
+        if target and needed:
+            first += f"; {magnitude(target, known.unit)}{suffix(known.unit)} takes {needed:,}"
+        first += "."
+    data = plan.data.get("name")
+    parts = [plan.experiment, *([str(data)] if data else [])]
+    parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]
+    first = textwrap.fill(first, 80, subsequent_indent="  ", break_on_hyphens=False)
+    second = "   ".join(part.replace(" ", "\xa0") for part in parts)  # a part stays in one piece
+    second = textwrap.fill(second, 80, subsequent_indent="  ", break_on_hyphens=False)
+    return f"{first}\n{second}".replace("\xa0", " ")
