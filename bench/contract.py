@@ -237,7 +237,8 @@ class Experiment:
 
     Raises
     ------
-    BadExperiment : fewer than two arms, two equal arms, an unknown metric direction, …
+    BadExperiment : fewer than two arms, settings that are not plain values, a metric whose
+        direction is another one, …
     """
 
     name: str

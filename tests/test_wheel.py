@@ -1,11 +1,15 @@
 """The wheel: what it holds, and that it works without the checkout, in an empty folder."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,6 +54,26 @@ def test_holds_the_three_packages_and_what_they_read(wheel: Path):
     beside = {"analysis/report/page.html.j2", "analysis/report/style.css"}
     assert beside | {"analysis/py.typed", "bench/py.typed"} <= source
     assert f"{info}/licenses/LICENSE" in names
+
+
+def test_what_it_imports_is_what_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
+    known = {re.split(r"[^\w.-]", text)[0].lower() for text in declared}
+    imported = set()
+    for package in ("analysis", "bench", "experiments"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    imported.add(node.module.partition(".")[0])
+    others = imported - {"analysis", "bench", "experiments"} - sys.stdlib_module_names
+    sources = metadata.packages_distributions()
+    assert {"torch", "mlflow", "PIL"} <= others
+    used = {name: {source.lower() for source in sources[name]} for name in others}
+    assert [name for name, found in used.items() if not found & known] == []
+    assert known - set().union(*used.values()) == set()
 
 
 def test_works_in_an_empty_environment_outside_the_checkout(wheel: Path, tmp_path: Path):

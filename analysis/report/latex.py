@@ -1,4 +1,4 @@
-"""LaTeX: the tables and the paragraph for a paper, by booktabs and siunitx."""
+"""LaTeX: the tables and the paragraph for a paper, by booktabs, graphicx and siunitx."""
 
 import re
 import textwrap
@@ -11,6 +11,8 @@ from analysis.report import words
 from analysis.report.display import fitted
 from analysis.report.tables import Cell, Row, Table, analyses, primary_outcome, secondary_outcomes
 
+# A table shrinks only where it would be wider than the text.
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 _APART = "\ue000"  # keeps two hyphens from becoming a dash
 _SIGNS = {
     _APART: "{}",
@@ -91,7 +93,7 @@ def results(f: Findings, *, version: str) -> str:
     f = fitted(f)
     blocks = [f"% bench {version}, plan {f.design.hash[:7] or 'not recorded'}."]
     body = [*tables(f), *(_paragraph(words.paragraph(f, c)) for c in f.comparisons)]
-    blocks[0] += "\n% Needs \\usepackage{booktabs,siunitx}."
+    blocks[0] += "\n% Needs \\usepackage{booktabs,graphicx,siunitx}."
     if not all(text.isascii() for text in body):
         blocks[0] += "\n% Names hold letters that pdfLaTeX may lack; XeLaTeX and LuaLaTeX do not."
     return "\n\n".join([*blocks, *body]) + "\n"
@@ -123,13 +125,13 @@ def table(t: Table) -> str:
         r"\begin{table}[tbp]",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{inert(caption)}}}",
-        rf"\begin{{tabular}}{{@{{}}{' '.join(kinds)}@{{}}}}",
+        rf"{_FITTED}{{\begin{{tabular}}{{@{{}}{' '.join(kinds)}@{{}}}}",
         r"\toprule",
         rf"{head} \\",
         r"\midrule",
         *_rows(rows, kinds),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines)

@@ -54,6 +54,7 @@ def results(f: Findings, *, trail: Sequence[tuple[str, str]]) -> str:
     """
     f = fitted(f)
     blocks = [f"# {inert(words.question(f))}", inert(words.compared(f))]
+    blocks += [f"**{inert(words.overview(f))}**"] if len(f.comparisons) > 1 else []
     for c in f.comparisons:
         blocks += [f"## {inert(c.treatment)}"] if len(f.comparisons) > 1 else []
         blocks += _answer(f, c)

@@ -173,6 +173,7 @@ def test_markdown_leads_with_the_verdict_and_names_what_to_read_first(shape):
     shown = html.unescape(re.sub(r"</?\w+[^>]*>", "", GFM.render(
         markdown.results(shape, trail=[("Command", "bench run digits")]))))  # fmt: skip
     assert shown.startswith(words.question(shape))
+    assert (words.overview(shape) in shown) == (len(shape.comparisons) > 1)
     for c in shape.comparisons:
         assert f"{c.verdict.glyph} {c.verdict.label}" in shown
         assert c.verdict.headline in shown

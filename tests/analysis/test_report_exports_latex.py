@@ -35,7 +35,7 @@ COMMANDS = {"begin", "end", "centering", "footnotesize", "setlength", "tabcolsep
             "toprule", "midrule", "bottomrule", "multicolumn", "quad", "scriptsize", "pm", "to",
             "leq", "epsilon", "infty", "uparrow", "downarrow", "dots", "textless", "textgreater",
             "textbackslash", "textasciicircum", "textasciitilde", "textbar", "textasciigrave",
-            "char"}  # fmt: skip
+            "char", "resizebox", "ifdim", "width", "linewidth", "else", "fi"}  # fmt: skip
 
 
 def check_structure(text):
@@ -67,14 +67,14 @@ def test_it_has_the_structure_of_tables(known, name):
     text = latex.results(known(name), version="0.1.0")
     check_structure(text)
     assert text.startswith("% bench 0.1.0, plan ")
-    assert r"\usepackage{booktabs,siunitx}" in text.split("\n\n")[0]
+    assert r"\usepackage{booktabs,graphicx,siunitx}" in text.split("\n\n")[0]
     assert text.isascii()
 
 
 def compile_latex(folder, text):
     (folder / "results.tex").write_text(text, "utf-8")
     (folder / "paper.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs,siunitx}"
+        "\\documentclass{article}\\usepackage{booktabs,graphicx,siunitx}"
         "\\begin{document}\\input{results}\\end{document}"
     )
     return subprocess.run(
@@ -111,6 +111,7 @@ NO_TEX = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflate
 def test_it_compiles(known, tmp_path, name):
     done = compile_latex(tmp_path, latex.results(known(name), version="1"))
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+    assert b"Overfull" not in done.stdout, done.stdout[-2000:].decode(errors="replace")
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
 
 

@@ -369,6 +369,10 @@ def profile(given: Given, *, name: str, size: int = 0) -> str:
     return child("profile", name, str(given.images), str(given.weights), str(size)).strip()
 
 
+def bits(given: Given) -> str:
+    return child("bits", str(given.images), str(given.weights), str(given.repeats)).strip()
+
+
 def drift(given: Given) -> str:
     return child("drift", str(given.images), str(given.weights)).strip()
 
@@ -513,11 +517,38 @@ def child_profile(name: str, images: str, weights: str, size: str) -> None:
     print(f"{seconds:.2f} s of a pack of {2 * seeds}: {top}; outside torch {100 * rest:.0f} %")
 
 
+def child_bits(images: str, weights: str, repeats: str) -> None:
+    """Print what deterministic algorithms cost one core: both arms of a seed, in turn without."""
+    import torch
+
+    from bench import Trial
+    from experiments import data
+    from experiments.cifar10 import EXPERIMENT
+    from experiments.transfer import fine_tune
+
+    torch.set_num_threads(1)
+    loaded = data.load(Path(images))
+    own = {"weights": weights, "image_size": 32, "epochs": 3}
+    settings = {arm: {**EXPERIMENT.arm_settings(arm), **own} for arm in EXPERIMENT.arms}
+    trials = [Trial(0, arm, settings[arm], data_dir=Path(images)) for arm in settings]
+    fine_tune(loaded, trials)  # fills what is kept
+    found: dict[Callable[..., object], list[float]] = {fine_tune: [], fine_tune.__wrapped__: []}
+    for _ in range(int(repeats)):
+        for train, kept in found.items():
+            started = time.perf_counter()
+            train(loaded, trials)
+            kept.append(time.perf_counter() - started)
+    on, off = found.values()
+    cost = statistics.median(on) / statistics.median(off) - 1
+    print(f"**{100 * cost:+.1f} %**: with {listed(on, 2)}, without {listed(off, 2)}")
+
+
 def child_flop(weights: str, size: str) -> None:
     print(json.dumps(flop(weights, int(size))))
 
 
 CHILDREN = {
+    "bits": child_bits,
     "drift": child_drift,
     "flop": child_flop,
     "gemm": child_gemm,
@@ -572,6 +603,13 @@ ROWS = [
         )
     ),
     Row(
+        "bits",
+        "what deterministic algorithms cost: both arms of a seed of `cifar10`, 32 px, 3 epochs, "
+        "one core",
+        "",
+        bits,
+    ),
+    Row(
         "drift",
         "largest difference of a validation log-probability from the plain loop's, after one step "
         "on all training images, and after one epoch",
@@ -599,7 +637,7 @@ ROWS = [
 ]
 NEED_IMAGES = (
     *("cifar10-32", "cifar10-64", "floor-32", "floor-64"),
-    *("profile-32", "profile-64", "drift", "equal-cifar10"),
+    *("profile-32", "profile-64", "bits", "drift", "equal-cifar10"),
 )
 
 
