@@ -1,20 +1,24 @@
-"""Soak: 2,000 tiny trials through the real pool and store. What do memory, files and time do?
+"""Soak: up to 2,000 tiny trials through the real pool and store. What do they cost?
 
-    python tests/benchmarks/soak.py [--trials 2000] [--markdown FILE]
-
-It fails if, after the first quarter, the parent's memory grows by more than a tenth, a file stays
-open, or a trial takes more than 0.1 s; and if the report over all pairs is not written.
+``python tests/benchmarks/soak.py`` trains benchmarks of several sizes, each in a process of its
+own, and writes `soak.md` beside this file: plan, training, store and report as seeds and arms grow,
+and what memory, files and threads of the parent do during the largest. It fails if, after the first
+quarter of that one, the parent's memory grows by more than a tenth, a file stays open, or a trial
+takes more than 0.1 s. ``--shapes 100x2,20x10`` are seeds x arms; nothing is written then.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ from bench.runner import Options, run
 from bench.stopping import looker
 from bench.tracking import Store
 
+PAGE = Path(__file__).with_suffix(".md")
+SHAPES = "50x2,250x2,1000x2,100x10,200x10"  # seeds x arms; the first of the most trials is looked into
 MOST_GROWTH = 0.10  # of the memory at a quarter of the trials
 MOST_S = 0.1  # a trial, all told
 EXPERIMENT = '''"""A training of 5 ms."""
@@ -34,7 +40,7 @@ import time
 import numpy as np
 from bench import Experiment, Outcome, Predictions, Trial
 
-LABELS = np.arange(50) % 5
+ARMS, LABELS = 2, np.arange(50) % 5
 
 
 def train(trial: Trial) -> Outcome:
@@ -50,7 +56,7 @@ def train(trial: Trial) -> Outcome:
 EXPERIMENT = Experiment(
     name="soak",
     question="Does more strength raise test accuracy?",
-    arms={"weak": {"strength": 1.0}, "strong": {"strength": 1.1}},
+    arms={f"strength {x:.2f}": {"strength": x} for x in 1 + 0.02 * np.arange(ARMS)},
     train=train,
     margin=0.01,
 )
@@ -94,82 +100,148 @@ class Watch(Progress):
             self.samples.append(sample(len(self.done), self.started))
 
 
-def soaked(folder: Path, trials: int) -> tuple[Watch, float, Any, Any]:
-    """Train and record; gives the samples, the seconds, the store and the benchmark."""
+@dataclass(frozen=True)
+class Cost:
+    """What one benchmark cost."""
+
+    seeds: int
+    arms: int
+    plan_s: float
+    trial_s: float
+    again_s: float
+    memory_mib: float
+    store_mib: float
+    report_s: float
+    report_mib: float
+    page_mib: float
+    samples: Sequence[Sample]
+
+
+def soaked(folder: Path, seeds: int, arms: int) -> Cost:
+    """Train, record and report; and run the finished benchmark once more."""
     path = folder / "soak_experiment.py"
-    path.write_text(EXPERIMENT)
+    path.write_text(EXPERIMENT.replace("ARMS, LABELS = 2,", f"ARMS, LABELS = {arms},"))
     found = discover(str(path))
-    plan = make_plan(found, data={}, arms=arms_with(found), seeds=range(trials // 2))
-    places = cpu_slots()
-    store, watch = Store(f"sqlite:///{folder / 'mlflow.db'}"), Watch(trials, len(places))
     started = time.monotonic()
-    ran = run(
-        plan,
-        found,
-        store=store,
-        options=Options(slots=places),
-        provenance={},
-        watcher=watch,
-        look=looker(plan),
+    plan = make_plan(found, data={}, arms=arms_with(found), seeds=range(seeds))
+    plan_s, trials = time.monotonic() - started, seeds * arms
+    options = Options(slots=cpu_slots())
+    watch = Watch(trials, len(options.slots))
+    seconds = []
+    for watcher in (watch, Progress(workers=len(options.slots))):
+        store = Store(f"sqlite:///{folder / 'mlflow.db'}")
+        started = time.monotonic()
+        ran = run(
+            plan,
+            found,
+            store=store,
+            options=options,
+            provenance={},
+            watcher=watcher,
+            look=looker(plan),
+        )
+        seconds.append(time.monotonic() - started)
+        assert ran.trained == (trials if watcher is watch else 0) and not ran.failures
+    memory = peak_mib()
+    started = time.monotonic()
+    page = report(store, ran.benchmark).html
+    report_s = time.monotonic() - started
+    pairs = json.loads((page.parent / "results.json").read_text())["comparisons"][0]["n_pairs"]
+    assert pairs == seeds
+    return Cost(
+        seeds=seeds,
+        arms=arms,
+        plan_s=plan_s,
+        trial_s=seconds[0] / trials,
+        again_s=seconds[1],
+        memory_mib=memory,
+        store_mib=sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20,
+        report_s=report_s,
+        report_mib=peak_mib(),
+        page_mib=page.stat().st_size / 2**20,
+        samples=watch.samples,
     )
-    seconds = time.monotonic() - started
-    assert ran.trained == trials and not ran.failures
-    return watch, seconds, store, ran.benchmark
 
 
-def reported(store: Any, benchmark: Any) -> tuple[float, Path]:
-    """Write the report and return the seconds it took and where it is."""
-    started = time.monotonic()
-    page = report(store, benchmark).html
-    return time.monotonic() - started, page
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def troubles(samples: Sequence[Sample], per_trial: float) -> list[str]:
+def in_a_process(shape: str) -> Cost:
+    """Measure a shape; a process of its own, so that its memory is its own."""
+    words = [sys.executable, __file__, "--child", shape]
+    usual = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    out = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=usual, check=True).stdout
+    plain = json.loads(out.splitlines()[-1])
+    return Cost(**{**plain, "samples": [Sample(**each) for each in plain["samples"]]})
+
+
+def troubles(cost: Cost) -> list[str]:
     """Return what did not stay within its limit."""
-    first, last = samples[1], samples[-1]
+    first, last = cost.samples[1], cost.samples[-1]
     found = []
     if last.memory_mib > first.memory_mib * (1 + MOST_GROWTH):
         found.append(f"memory grew from {first.memory_mib:.0f} to {last.memory_mib:.0f} MiB")
     if last.files > first.files + 2:  # one or two are open just then
         found.append(f"open files grew from {first.files} to {last.files}")
-    if per_trial > MOST_S:
-        found.append(f"a trial took {per_trial:.3f} s")
+    if cost.trial_s > MOST_S:
+        found.append(f"a trial took {cost.trial_s:.3f} s")
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--markdown", type=Path)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        watch, seconds, store, benchmark = soaked(folder, asked.trials)
-        report_s, page = reported(store, benchmark)
-        found = json.loads((page.parent / "results.json").read_text())
-        pairs = found["comparisons"][0]["n_pairs"]
-        assert pairs == asked.trials // 2
-        per_trial = seconds / asked.trials
-        lines = [
-            f"{asked.trials:,} trials of 5 ms, {os.cpu_count()} cores, {platform.machine()}, "
-            f"Python {platform.python_version()}",
+def page_of(costs: Sequence[Cost], largest: Cost, load: float) -> str:
+    trials = f"{largest.seeds * largest.arms:,}"
+    return "\n".join(
+        [
+            "# Soak",
             "",
-            "| trials | seconds | memory of the parent, MiB | open files | threads |",
+            f"Written by `tests/benchmarks/soak.py` on {datetime.date.today()}: Python "
+            f"{platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, load "
+            f"{load:.1f} at the start. A training sleeps for 5 ms, logs 3 epochs and returns "
+            "predictions for 50 images.",
+            "",
+            "| seeds × arms | plan | a trial, all told | the same command again | parent's memory "
+            "| store and files | report | its memory | page |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(
+                f"| {c.seeds:,} × {c.arms} | {1000 * c.plan_s:.0f} ms | {1000 * c.trial_s:.1f} ms "
+                f"| {c.again_s:.1f} s | {c.memory_mib:.0f} MiB | {c.store_mib:.0f} MiB "
+                f"| {c.report_s:.1f} s | {c.report_mib:.0f} MiB | {c.page_mib:.1f} MiB |"
+                for c in costs
+            ),
+            "",
+            f"The parent during {trials} trials of {largest.arms} arms:",
+            "",
+            "| trials | seconds | memory, MiB | open files | threads |",
             "|---:|---:|---:|---:|---:|",
             *(
                 f"| {s.trials:,} | {s.seconds:.1f} | {s.memory_mib:.0f} | {s.files} | {s.threads} |"
-                for s in watch.samples
+                for s in largest.samples
             ),
             "",
-            f"{per_trial * 1000:.1f} ms a trial, start and end included. Report over {pairs:,} "
-            f"pairs: {report_s:.1f} s, page of {page.stat().st_size / 2**20:.1f} MiB. "
-            f"Store: {(folder / 'mlflow.db').stat().st_size / 2**20:.0f} MiB.",
         ]
-    text = "\n".join(lines)
+    )
+
+
+def main() -> int:
+    """Measure and write the page; status 1 where a limit was passed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", metavar="LIST")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    typed = parser.parse_args()
+    if typed.child:
+        seeds, arms = map(int, typed.child.split("x"))
+        with tempfile.TemporaryDirectory() as name:
+            print(json.dumps(asdict(soaked(Path(name), seeds, arms))))
+        return 0
+    load = os.getloadavg()[0]
+    costs = [in_a_process(shape) for shape in (typed.shapes or SHAPES).split(",")]
+    largest = max(costs, key=lambda cost: cost.seeds * cost.arms)
+    text = page_of(costs, largest, load)
     print(text)
-    if asked.markdown is not None:
-        asked.markdown.write_text(f"# Soak\n\n`python tests/benchmarks/soak.py`\n\n{text}\n")
-    wrong = troubles(watch.samples, per_trial)
+    if typed.shapes is None:
+        PAGE.write_text(text, "utf-8")
+    wrong = troubles(largest)
     for trouble in wrong:
         print(f"too much: {trouble}", file=sys.stderr)
     return 1 if wrong else 0
