@@ -1,6 +1,5 @@
 """Effect: each seed in both arms (F1), and the difference with its uncertainty (F2)."""
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,18 +130,17 @@ def dots(f: Findings, c: Treatment) -> Drawing:
 
 def _swarm(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
     """Draw every seed as a dot of its own, side by side where they are equal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a dot that found no place is drawn over
-        sns.swarmplot(
-            x=np.zeros(values.size),
-            y=values,
-            ax=ax,
-            size=dot_size(values.size),
-            facecolor="none" if hollow else TREATMENT,
-            edgecolor=TREATMENT,
-            linewidth=0.9,
-            native_scale=True,
-        )
+    sns.swarmplot(
+        x=np.zeros(values.size),
+        y=values,
+        ax=ax,
+        size=dot_size(values.size),
+        facecolor="none" if hollow else TREATMENT,
+        edgecolor=TREATMENT,
+        linewidth=0.9,
+        native_scale=True,
+        warn_thresh=1.0,  # a dot that found no place is drawn over others
+    )
 
 
 def _bold(

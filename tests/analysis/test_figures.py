@@ -195,3 +195,9 @@ def test_captions_name_the_level_that_is_drawn(known):
     assert "98.33% interval" in effect.dots(f, f.comparisons[0]).caption
     assert "98.33% anytime-valid" in planning.as_they_came(f, f.comparisons[0]).caption
     assert "95% interval of each arm" in effect.slopes(f, f.comparisons[0]).caption
+
+
+def test_more_seeds_than_there_is_room_for_are_drawn_without_a_warning(simulate):
+    f = simulate(n_seeds=600, n_test=40, n_epochs=0).findings()
+    svg = effect.dots(f, f.comparisons[0]).svg
+    assert svg.count("<use ") >= 600
