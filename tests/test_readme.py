@@ -50,6 +50,12 @@ def test_its_commands_and_options_exist(words: list[str]):
     assert [word for word in words if word.startswith("--") and word not in known] == []
 
 
+def test_shows_a_picture_of_the_report_that_is_there_and_small():
+    [picture] = re.findall(r"!\[[^\]]{40,}\]\(([^)]+)\)", README)
+    head = (ROOT / picture).read_bytes()
+    assert head.startswith(b"\x89PNG") and len(head) < 150_000
+
+
 def test_names_only_files_that_are_there():
     named = set(re.findall(r"`((?:bench|analysis|experiments|tests)/[\w/.]+)`", README))
     assert named
