@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import tokenize
 import traceback
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+import experiments  # first of all: a folder of that name beside somebody's file shadows nothing
 from bench.contract import BadExperiment, Experiment
 
 
@@ -38,9 +40,7 @@ class Discovered:
 
 def built_in() -> list[str]:
     """Return the names of the experiments that come with bench."""
-    spec = importlib.util.find_spec("experiments")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [path for folder in folders for path in Path(folder).glob("*.py")]
+    files = [path for folder in experiments.__path__ for path in Path(folder).glob("*.py")]
     return sorted(p.stem for p in files if _defines_experiment(p))
 
 
@@ -100,8 +100,12 @@ def unknown(name: str, known: list[str]) -> UnknownExperiment:
 def _module_exists(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:  # it, or something that its package imports
+        return not f"{name}.".startswith(f"{error.name}.")
     except (ImportError, ValueError):
         return False
+    except (Exception, SystemExit):  # from its package; `load` says which
+        return True
 
 
 @lru_cache(maxsize=8)
@@ -123,16 +127,7 @@ def _import(reference: str) -> ModuleType:
     try:
         if not reference.endswith(".py"):
             return importlib.import_module(reference)
-        path = Path(reference)
-        if str(path.parent) not in sys.path:
-            sys.path.insert(0, str(path.parent))  # so that it finds the modules beside it
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise BadExperiment(f"{_short(reference)} is not a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module  # dataclasses and pickles look their module up here
-        spec.loader.exec_module(module)
-        return module
+        return _import_file(Path(reference))
     except BadExperiment:
         raise
     except (Exception, SystemExit) as error:
@@ -143,6 +138,44 @@ def _import(reference: str) -> ModuleType:
             if reference.endswith(".py")
             else f"python -c 'import {reference}'",
         ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Run a file as a module; what it replaces for that is put back."""
+    name, folder = _module_name(path), str(path.parent)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadExperiment(f"{path.name} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up here
+    sys.path.insert(0, folder)  # as for a script: the modules beside it come first
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:  # for what it imports later; here and in the workers ours wins
+            sys.path.append(folder)
+    return module
+
+
+def _module_name(path: Path) -> str:
+    """Return the file's own name, by which other processes find it, or one that nobody has.
+
+    An experiment in json.py must not take the place of json.
+    """
+    name = path.stem
+    if name in sys.modules:
+        origin = getattr(sys.modules[name], "__file__", None)
+    else:
+        spec = None if "." in name else importlib.util.find_spec(name)
+        origin = str(path) if spec is None else spec.origin
+    if origin is not None and Path(origin).resolve() == path and name.isidentifier():
+        return name
+    digest = hashlib.sha256(str(path).encode()).hexdigest()
+    return f"{re.sub(r'[^0-9A-Za-z]', '_', name)}_{digest[:12]}"
 
 
 def _short(reference: str) -> str:

@@ -1,5 +1,6 @@
 """Discovery: a name becomes an experiment, and what cannot is refused with the line."""
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,86 @@ def test_an_experiment_that_refuses_itself_keeps_its_own_words(tmp_path: Path):
     assert "has 1 arm; a comparison needs two" in refusal.what
 
 
+# -- what it leaves alone --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["bench", "analysis", "json", "wave", "__main__", "my file", "a.b"]
+)
+def test_a_file_named_like_a_module_does_not_take_its_place(
+    name: str, tmp_path: Path, tiny_text: Callable[..., str]
+):
+    before = sys.modules.get(name)
+    found = discover(str(write(tmp_path, f"{name}.py", tiny_text(name="mine"))))
+    assert found.experiment.name == "mine" and sys.modules.get(name) is before
+    assert found.experiment.train.__module__ in sys.modules  # for pickles and dataclasses
+
+
+def test_a_file_keeps_its_name_where_it_is_free(tmp_path: Path, tiny_text: Callable[..., str]):
+    (first, second) = (write(tmp_path, f"{i}/mine_own.py", tiny_text(name=i)) for i in "ab")
+    assert discover(str(first)).experiment.train.__module__ == "mine_own"
+    other = discover(str(second)).experiment
+    assert other.name == "b" and other.train.__module__.startswith("mine_own_")
+    assert sys.modules["mine_own"].__file__ == str(first)
+
+
+@pytest.mark.parametrize("name", ["mine_half", "json"])
+def test_a_file_that_fails_leaves_no_half_of_itself(name: str, tmp_path: Path):
+    import json
+
+    before = set(sys.modules)
+    assert refused(write(tmp_path, f"{name}.py", "x = 1\nraise ValueError('no')\n")).facts == (
+        "In line 2: raise ValueError('no')",
+    )
+    assert set(sys.modules) == before and sys.modules["json"] is json
+
+
+def test_packages_named_like_ours_shadow_nothing_here_nor_in_workers(
+    tmp_path: Path, tiny_text: Callable[..., str], copy_store: Callable[[Path], str],
+    bench: Callable[..., object],
+):  # fmt: skip
+    for package in ("experiments", "analysis", "bench"):
+        write(tmp_path, f"{package}/__init__.py", "raise ValueError('not the one you want')\n")
+    write(tmp_path, "wave.py", "raise ValueError('nor this')\n")
+    path = write(tmp_path, "mine_crowded.py", tiny_text())
+    words = ("--seeds", 2, "--workers", 1, "--no-report", "-q", "--store")
+    assert bench("run", path, *words, copy_store(tmp_path / "store")).status == 0  # type: ignore[attr-defined]
+    assert importlib.import_module("wave").__file__ != str(tmp_path / "wave.py")
+
+
+def test_modules_beside_the_file_come_first_as_for_a_script_and_are_found_later_too(
+    tmp_path: Path, tiny_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    write(tmp_path, "colorsys.py", "MINE = 1\n")
+    write(tmp_path, "mine_later.py", "LATER = 2\n")
+    lazily = "def later():\n    from mine_later import LATER\n    return LATER\n"
+    path = write(tmp_path, "mine_first.py", f"from colorsys import MINE\n{lazily}{tiny_text()}")
+    discover(str(path))
+    del sys.modules["colorsys"]
+    assert sys.modules["mine_first"].later() == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("raise RuntimeError('no GPU')", "RuntimeError: no GPU"),
+        ("x = = 1", "SyntaxError: invalid syntax"),
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_package_that_does_not_import_is_named_with_its_error(
+    body: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(tmp_path, "mine_bad/__init__.py", body)
+    write(tmp_path, "mine_bad/one.py", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BadExperiment) as caught:
+        discover("mine_bad.one")
+    assert caught.value.what.startswith(f"mine_bad.one does not import: {error}")
+
+
 # -- what belongs to the source --------------------------------------------------------------
 
 
@@ -167,7 +248,6 @@ def test_line_ends_and_a_byte_order_mark_do_not_change_the_digest(
         path.parent.mkdir()
         path.write_bytes(tiny_text().encode(encoding).replace(b"\n", line_end))
         digests.add(discover(str(path)).source_digest)
-        del sys.modules["mine_ends"]
     assert len(digests) == 1
 
 
