@@ -1,7 +1,6 @@
 """Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -12,6 +11,7 @@ import numpy as np
 
 from analysis.errors import Refusal
 from bench.address import address, database_of, may_hold_runs, redacted, state_folder
+from bench.database import free_bytes
 from bench.devices import Slot, cores
 from bench.discover import Discovered
 from bench.plan import Plan, TrialKey
@@ -59,8 +59,7 @@ def machine(uri: str | None, slots: Sequence[Slot]) -> Iterator[Finding]:
     text = f"{', '.join(sorted(places))}: {len(slots)} at once, {slots[0].threads} thread each"
     yield Finding("devices", "ok", f"{text}; {cores()} CPU cores")
     folder = state_folder(address(uri))
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     state: Literal["ok", "bad"] = "ok" if free >= LEAST_FREE else "bad"
     yield Finding("disk", state, f"{free / 2**30:.1f} GiB free for {_short(folder)}")
     yield _store(uri)
@@ -87,7 +86,7 @@ def _short(path: Path | str) -> str:
 def experiment(
     found: Discovered, plan: Plan, slots: Sequence[Slot], *, folder: Path | None
 ) -> Iterator[Finding]:
-    """Train two seeds of both arms, each twice, and compare; nothing is recorded."""
+    """Train two seeds of every arm, each twice, and compare; nothing is recorded."""
     data = plan.data
     if data:
         digest = f", sha256 {str(data['digest'])[:12]}…" if data.get("digest") else ""
@@ -137,26 +136,41 @@ def _repeats(first: dict[TrialKey, Success], again: dict[TrialKey, Success]) -> 
 
 
 def _seeds_differ(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
-    one, other = (_fingerprint(runs[TrialKey(plan.baseline, seed)]) for seed in SEEDS)
-    if one != other:
-        return Finding("seeds", "ok", "another seed gives other predictions")
-    return Finding("seeds", "bad", "two seeds give the same predictions: train() ignores the seed")
+    deaf = [
+        arm
+        for arm in plan.arms
+        if len({_fingerprint(runs[TrialKey(arm, seed)]) for seed in SEEDS}) < len(SEEDS)
+    ]
+    if not deaf:
+        return Finding("seeds", "ok", "another seed gives other predictions in every arm")
+    text = f"two seeds give the same predictions in {', '.join(deaf)}"
+    return Finding("seeds", "bad", f"{text}: train() ignores the seed")
 
 
 def _same_streams(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
-    drawn = {
-        arm: runs[TrialKey(arm, SEEDS[0])].outcome.facts.get("streams", {}) for arm in plan.arms
-    }
-    common = set.intersection(*(set(streams) for streams in drawn.values()))
-    if not common:
-        return Finding(
-            "streams", "open", "the training asks for no stream, so none can be compared"
-        )
-    odd = sorted(n for n in common if len({streams[n] for streams in drawn.values()}) > 1)
+    drawn = {key: run.outcome.facts.get("streams", {}) for key, run in runs.items()}
+    asked = sorted(set().union(*drawn.values()))
+    if not asked:
+        text = "the training asks for no stream, so none can be compared"
+        return Finding("streams", "open", text)
+    notes = [
+        f"{arm} draws nothing from {name}"
+        for arm in plan.arms
+        for name in asked
+        if any(name not in drawn[TrialKey(arm, seed)] for seed in SEEDS)
+    ]
+    common = [name for name in asked if all(name in streams for streams in drawn.values())]
+    odd = [
+        name
+        for name in common
+        if any(len({drawn[TrialKey(arm, seed)][name] for arm in plan.arms}) > 1 for seed in SEEDS)
+    ]
     if odd:
-        text = f"the arms draw differently from {', '.join(odd)}: not the same batches, or not as"
-        return Finding("streams", "open", f"{text} many")
-    return Finding("streams", "ok", f"both arms draw the same from {', '.join(sorted(common))}")
+        text = f"the arms draw differently from {', '.join(odd)}"
+        notes.append(f"{text}: not the same batches, or not as many")
+    if notes:
+        return Finding("streams", "open", "; ".join(notes))
+    return Finding("streams", "ok", f"the arms draw the same from {', '.join(asked)}")
 
 
 def pairing(uri: str | None, name: str) -> Finding:

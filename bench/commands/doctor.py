@@ -48,7 +48,7 @@ def doctor(
         show(found)
     if name is not None:
         folder = data_folder(data)
-        experiment, plan = draft(name, folder, Typed())
+        experiment, plan = draft(name, folder, Typed(), {place.device for place in places})
         for found in looks.experiment(experiment, plan, places, folder=folder):
             show(found)
         show(looks.pairing(store, plan.experiment))

@@ -4,8 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from analysis.errors import Refusal
+from bench.contract import Experiment, Trial
+from bench.devices import Slot
+from bench.discover import discover
 from bench.doctor import Finding
 
 Bench = Callable[..., Any]
@@ -36,7 +41,22 @@ def test_an_experiment_that_can_be_paired(
     words = ("--seeds", 6, "--store", store, "-q", "--no-report", "--workers", 2)
     assert bench("run", source, *words).status == 0
     said = bench("doctor", source, "--store", store)
-    assert "over 6 pairs: pairing saves" in said.out and "draw the same from init" in said.out
+    assert "the arms draw the same from init" in said.out
+    r, saved = gain_of_pairing(discover(str(source)).experiment, seeds=6)
+    assert f"r = {r:.2f} between the arms over 6 pairs: pairing saves {saved:.0%} of" in said.out
+
+
+def gain_of_pairing(experiment: Experiment, seeds: int) -> tuple[float, float]:
+    """Return the correlation of the arms' accuracies, and the share of the variance it saves."""
+    accuracies: dict[str, list[float]] = {"weak": [], "strong": []}
+    for arm, values in accuracies.items():
+        for seed in range(seeds):
+            trial = Trial(seed=seed, arm=arm, settings=experiment.arm_settings(arm))
+            test = experiment.train(trial).test
+            assert test is not None
+            values.append(float((test.log_probabilities.argmax(1) == test.labels).mean()))
+    [[var_weak, cov], [_, var_strong]] = np.cov(*accuracies.values()).tolist()
+    return cov / (var_weak * var_strong) ** 0.5, 2 * cov / (var_weak + var_strong)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +64,9 @@ def test_an_experiment_that_can_be_paired(
     [
         ("trial.settings['strength'] = float(time.time_ns() % 1000) / 1000",
          "repeats", "other bits when trained again"),
-        ("return Outcome(test=Predictions(np.log(np.full((40, 2), 0.5)), LABELS))",
-         "seeds", "ignores the seed"),
+        ("if trial.arm == 'strong':\n"
+         "    return Outcome(test=Predictions(np.log(np.full((40, 2), 0.5)), LABELS))",
+         "seeds", "predictions in strong: train() ignores the seed"),
         ("raise ValueError('no such layer')", "training", "no such layer"),
     ],
 )  # fmt: skip
@@ -58,13 +79,32 @@ def test_what_a_paired_design_cannot_rest_on_is_named(
     assert "error[doctor]" in said.err and f"{name}: " in said.err and says in said.err
 
 
-def test_arms_that_draw_differently_are_told(
+def test_arms_that_draw_differently_with_any_seed_are_told(
     tmp_path: Path, write_tiny: Callable[..., Path], bench: Bench
 ):
-    body = "trial.rng('order').normal(size=2 if trial.arm == 'weak' else 3)"
+    body = "trial.rng('order').normal(size=2 + trial.seed * (trial.arm == 'strong'))\n"
+    body += "if trial.arm == 'strong':\n    trial.rng('mixup').normal()"
     source = write_tiny(tmp_path, body)
     said = bench("doctor", source, "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
-    assert said.status == 0 and "the arms draw differently from order" in said.out
+    assert said.status == 0
+    assert (
+        "streams   weak draws nothing from mixup; the arms draw differently from order" in said.out
+    )
+
+
+def test_the_plan_is_made_for_the_devices_that_are_checked(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def draft(*given: Any) -> None:
+        seen.append(given[-1])
+        raise Refusal("enough")
+
+    monkeypatch.setattr("bench.devices.slots", lambda *_, **__: [Slot("cuda:1", 0, 1)])
+    monkeypatch.setattr("bench.drafting.draft", draft)
+    bench("doctor", "digits", "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert seen == [{"cuda:1"}]
 
 
 def test_a_terminal_without_these_signs_gets_plain_ones():
