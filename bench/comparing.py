@@ -1,5 +1,6 @@
 """Comparing: scores from a file or from another project's MLflow runs become findings."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,7 +63,7 @@ def compared(
             allow_missing=allow_missing,
         )
     facts = {
-        "command": " ".join(["bench", *map(redacted, command)]),
+        "command": shlex.join(["bench", *map(redacted, command)]),
         "data": {"name": source if source.startswith("mlflow:") else path.name},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),

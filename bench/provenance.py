@@ -3,6 +3,7 @@
 import getpass
 import hashlib
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -29,13 +30,13 @@ def collect(command: Sequence[str], source: Path | None, slots: Sequence[Slot]) 
     slots : where the trials of this session train
     """
     return {
-        "command": " ".join(map(redacted, command)),
+        "command": shlex.join(map(redacted, command)),
         "bench": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": cores(),
-        "devices": _devices(slots),
+        "devices": device_names(slots),
         "threads": slots[0].threads if slots else 0,
         "packages": _versions(),
         "host": socket.gethostname(),
@@ -81,7 +82,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _devices(slots: Sequence[Slot]) -> list[str]:
+def device_names(slots: Sequence[Slot]) -> list[str]:
+    """Return this machine's devices, with their models where torch is there to say."""
     names = list(dict.fromkeys(slot.device for slot in slots))
     torch = sys.modules.get("torch")
     if torch is None:

@@ -1,6 +1,7 @@
 """Provenance: what a reader needs to repeat a benchmark, and nothing that should stay private."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def test_code_versions_and_machine_are_recorded(repository: Path):
     json.dumps(facts, allow_nan=False)
 
 
+def test_the_recorded_command_can_be_typed_again(repository: Path):
+    command = ["bench", "run", "my file.py", "--arm", "a b:x='1'", "--set", 'note="$HOME"']
+    facts = collect(command, repository / "a.py", cpu_slots(1))
+    assert shlex.split(facts["command"]) == command
+
+
 def test_no_secret_of_the_environment_is_recorded(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -86,7 +93,7 @@ def test_no_secret_of_the_environment_is_recorded(
 def test_a_password_that_was_typed_is_not_recorded(repository: Path):
     command = ["bench", "run", "--store", "postgresql://me:s3cret@host/db"]
     facts = collect(command, repository / "a.py", cpu_slots(1))
-    assert facts["command"] == "bench run --store postgresql://me:***@host/db"
+    assert facts["command"] == "bench run --store 'postgresql://me:***@host/db'"
     assert "s3cret" not in json.dumps(facts)
 
 
