@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ import pytest
 
 from bench import cli
 from bench.commands import common
+from bench.commands.parser import _reader_gone
 
 Bench = Callable[..., Any]
 COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "doctor", "ui")
@@ -320,6 +322,27 @@ def test_output_that_nobody_reads_any_more_is_no_error(empty: str):
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True
     )
     assert done.stderr == "" and done.stdout.startswith("Usage")
+
+
+def test_another_pipe_that_breaks_is_a_bug_and_not_the_end_of_the_output(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*args: Any) -> None:
+        raise BrokenPipeError("a server's")
+
+    monkeypatch.setattr("bench.drafting.seeds_of", broken)
+    with pytest.raises(RuntimeError, match="a pipe broke that is not the output") as caught:
+        bench("run", "digits")
+    assert isinstance(caught.value.__cause__, BrokenPipeError)
+
+
+def test_only_a_pipe_without_a_reader_is_a_broken_output(monkeypatch: pytest.MonkeyPatch):
+    end, start = os.pipe()
+    with os.fdopen(start, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert not _reader_gone()
+        os.close(end)
+        assert _reader_gone()
 
 
 # -- what works ------------------------------------------------------------------------------
