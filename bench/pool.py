@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 import shutil
+import stat
+import sys
 import tempfile
 import threading
 import time
@@ -12,19 +14,32 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
+from analysis.errors import Refusal
 from bench.devices import Slot
 from bench.plan import TrialKey
-from bench.work import Failure, Job, Result, read_tail, run_pack, start, too_slow, warm
+from bench.work import Failure, Job, Result, read_tail, run_pack, start, too_slow, waits_for, warm
 
 Message = dict[str, Any]
+
+
+class LeaseTrouble(Refusal):
+    """A folder of leases that is not this user's alone."""
+
+    code = "leases"
+    exit_status = 4
+
+
+def say_waiting(message: Message) -> None:
+    """Say on stderr that a worker waits for a device; where nobody else listens."""
+    if message["type"] == "waiting":
+        print(waits_for(message["devices"]), file=sys.stderr, flush=True)
 
 
 class Mailbox:
@@ -33,8 +48,8 @@ class Mailbox:
     def __init__(self, deliver: Callable[[Message], None]) -> None:
         self.authkey = secrets.token_bytes(32)
         # The default family is a Unix socket in a folder only this user can enter (a named pipe
-        # on Windows).
-        self._listener = Listener(authkey=self.authkey)
+        # on Windows). It takes whoever comes: `_meet` asks for the key.
+        self._listener = Listener()
         self._ended = False
         self.deliver = deliver
         self._pack_of: dict[int, int] = {}  # worker pid to the pack it is training
@@ -52,14 +67,22 @@ class Mailbox:
         while True:
             try:
                 connection = self._listener.accept()
-            except (AuthenticationError, EOFError, ConnectionError):
-                continue  # a stranger, or a worker that died while it introduced itself
             except OSError:
                 if self._ended:
                     return
                 time.sleep(0.01)
-                continue  # garbage in place of an introduction
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+                continue
+            threading.Thread(target=self._meet, args=(connection,), daemon=True).start()
+
+    def _meet(self, connection: Connection) -> None:
+        """Let a worker introduce itself; who says nothing keeps nobody but this thread waiting."""
+        with connection:
+            try:
+                deliver_challenge(connection, self.authkey)
+                answer_challenge(connection, self.authkey)
+            except Exception:  # a stranger's garbage fails in many ways; or a worker that died
+                return
+            self._read(connection)
 
     def _read(self, connection: Connection) -> None:
         pid = 0
@@ -109,6 +132,7 @@ def _checked(message: Any) -> Message:
         "start": {"pid": int, "pack": int},
         "epoch": {"arm": str, "seed": int, "attempt": int, "row": dict},
         "stuck": {"pid": int},
+        "waiting": {"pid": int, "devices": str},
     }
     fields = kinds.get(str(message.get("type"))) if isinstance(message, dict) else None
     if fields is None or any(type(message.get(k)) is not kind for k, kind in fields.items()):
@@ -130,12 +154,14 @@ class Pool:
     def __init__(
         self,
         slots: Sequence[Slot],
-        deliver: Callable[[Message], None] = lambda message: None,
+        deliver: Callable[[Message], None] = say_waiting,
         *,
         retries: int = 1,
         workers: int | None = None,
     ) -> None:
         self._slots = tuple(slots)
+        on_cpu = all(slot.device == "cpu" for slot in self._slots)
+        self._lease_dir = None if on_cpu else _lease_dir()
         self._workers = len(self._slots) if workers is None else workers
         self._retries = retries
         self._scratch = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -290,8 +316,6 @@ class Pool:
                 yield list(failures)
 
     def _start(self) -> ProcessPoolExecutor:
-        on_cpu = all(slot.device == "cpu" for slot in self._slots)
-        lease_dir = None if on_cpu else _lease_dir()
         threads = str(self._slots[0].threads)
         names = (
             "OMP_NUM_THREADS",
@@ -307,7 +331,7 @@ class Pool:
             initializer=start,
             initargs=(
                 self._slots,
-                lease_dir,
+                self._lease_dir,
                 box.address,
                 box.authkey,
                 str(self._scratch),
@@ -341,8 +365,26 @@ def _unless_from_loky(args: threading.ExceptHookArgs) -> None:
 
 
 def _lease_dir() -> str:
-    """Return one folder for all of this user's benchmarks on this machine."""
+    """Return one folder for all of this user's benchmarks on this machine.
+
+    Raises
+    ------
+    LeaseTrouble : its name, which everybody can predict, is taken by another user or is a link
+    """
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
     folder = Path(tempfile.gettempdir()) / f"bench-leases-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return str(folder)
+    with contextlib.suppress(FileExistsError):  # whatever is there, `lstat` sees it
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if os.name != "posix" or (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == user
+        and stat.S_IMODE(found.st_mode) == 0o700
+    ):
+        return str(folder)
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == user
+    raise LeaseTrouble(
+        f"{folder}, which says who trains on which device, is not a folder of yours alone.",
+        facts=[f"It is {stat.filemode(found.st_mode)} and belongs to user {found.st_uid}."],
+        fix=f"chmod 700 {folder}" if ours else 'export TMPDIR="$HOME", then the same command',
+    )

@@ -120,7 +120,7 @@ def rehearse(
 
 
 def _timed(plan: Plan, found: "Discovered", options: "Options") -> tuple[float | None, float, str]:
-    from bench.pool import Pool
+    from bench.pool import Pool, say_waiting
     from bench.runner import jobs
     from bench.work import Failure
 
@@ -132,6 +132,7 @@ def _timed(plan: Plan, found: "Discovered", options: "Options") -> tuple[float |
     def deliver(message: dict[str, Any]) -> None:
         if message["type"] == "epoch":
             seen.append(time.perf_counter())
+        say_waiting(message)
 
     def check() -> None:
         if known is not None and len(seen) > EPOCHS_TIMED * len(first.keys):

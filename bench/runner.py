@@ -1,6 +1,7 @@
 """Runner: the story of one benchmark, from a frozen plan to recorded trials."""
 
 import contextlib
+import difflib
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
 from bench.address import redacted
-from bench.contract import Outcome
+from bench.contract import BadOutcome, Outcome
 from bench.devices import Slot
 from bench.discover import Discovered
 from bench.names import printable
@@ -24,7 +25,7 @@ from bench.pool import Pool
 from bench.recorder import Recorder
 from bench.records import Benchmark
 from bench.tracking import Store
-from bench.work import Failure, Job, Result, Scored
+from bench.work import Failure, Job, Result, Scored, Success, waits_for
 
 if TYPE_CHECKING:
     from bench.cluster import Cluster
@@ -78,7 +79,7 @@ class Watcher(Protocol):
         """A trial is tried again."""
 
     def notice(self, text: str) -> None:
-        """Something that the person who waits should know."""
+        """Something that the person who waits should know; from any thread."""
 
     def late(self) -> None:
         """The time is up: what trains now is the last."""
@@ -143,11 +144,11 @@ def run(
         if pool is not None:
             stack.callback(pool.close)
         stack.enter_context(store.lock(plan))
+        ending = stack.enter_context(ended_by_signals())  # until the recorder is closed
         recorder = store.begin(
             plan, provenance=provenance, source=found.source, fresh=options.fresh
         )
         stack.enter_context(recorder)
-        ending = stack.enter_context(ended_by_signals())
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options)
@@ -158,16 +159,16 @@ def run(
             pool = pool or Pool(options.slots[: len(left)], story.message, retries=options.retries)
             stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
             pool.listen(story.message)
-            ending.patient = True
 
             def check() -> None:
                 ending.check()
                 recorder.check()
                 story.tell_if_away()
 
-            for results in pool.run(left, stop=story.stops, on_retry=story.retry, check=check):
-                for result in results:
-                    story.add(result)
+            with ending.held_back():
+                for results in pool.run(left, stop=story.stops, on_retry=story.retry, check=check):
+                    for result in results:
+                        story.add(result)
     lost = tuple(key for key in plan.trials() if key in recorder.diverged - options.redo)
     return Ran(
         recorder.benchmark,
@@ -229,6 +230,7 @@ class _Story:
         self.failures: list[Failure] = []
         self.trained = 0
         self.told = False  # that the store is away
+        self.waits = False  # for a device that another benchmark uses, and it was said
         self.late = False  # the deadline has passed
         self.runs: dict[int, dict[str, Scored]] = {}
         for key, run in recorder.known_runs().items():
@@ -238,11 +240,15 @@ class _Story:
         self.enough = recorder.stopped or (now is not None and now.stop)
 
     def message(self, message: dict[str, Any]) -> None:
-        self.recorder.deliver(message)
+        if not message.get("passing"):
+            self.recorder.deliver(message)
         if message["type"] == "start":
             self.watcher.start(message)
         elif message["type"] == "epoch":
             self.watcher.epoch(message)
+        elif message["type"] == "waiting" and not self.waits:
+            self.waits = True
+            self.watcher.notice(waits_for(message["devices"]))
 
     def stops(self) -> bool:
         """Tell whether nothing more is started; asked only while something is left."""
@@ -274,17 +280,20 @@ class _Story:
         if result.key in self.settled:  # trained again only because its pack was incomplete
             return
         result = _tame(result)
-        self.recorder.record(result)
-        self.over.add(result.key)
         if isinstance(result, Failure):
+            self.recorder.record(result)
+            self.over.add(result.key)
             self.failures.append(result)
             self.watcher.result(result, None)
             return
-        self.trained += 1
         value = value_of(result.outcome, self.plan.metric)
+        if value is None:
+            raise _no_metric(result, self.plan.metric)
+        self.recorder.record(result)
+        self.over.add(result.key)
+        self.trained += 1
         self.watcher.result(result, value)
-        if value is not None:
-            self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
+        self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
 
     def _pair(self, key: TrialKey, run: Scored) -> None:
         mine = self.runs.setdefault(key.seed, {})
@@ -326,6 +335,23 @@ def value_of(outcome: Outcome, metric: str) -> float | None:
     return outcome.scores.get(metric)
 
 
+def _no_metric(result: Success, metric: str) -> BadOutcome:
+    """Return the refusal for a run that cannot be compared; nor, most likely, can the others."""
+    computed = [name for name, known in METRICS.items() if known.per_example is not None]
+    scores = sorted(result.outcome.scores)
+    there = scores if result.outcome.test is None else [*computed, *scores]
+    close = difflib.get_close_matches(metric, there, n=1) or there
+    return BadOutcome(
+        f'seed {result.key.seed:02d}, {result.key.arm}, has no "{metric}" to compare.',
+        facts=[
+            f"It has {printable(', '.join(there))}.",
+            f"Known: {', '.join(computed)}, from test predictions, and whatever scores are named.",
+            "This run is not recorded, and nothing more is trained.",
+        ],
+        fix=f'Experiment(…, metric="{close[0]}"), or Outcome(scores={{"{metric}": …}})',
+    )
+
+
 def examples_of(outcome: Outcome, plan: Plan) -> NDArray[np.float64] | None:
     """Return the metric of each test example, where the plan's rule needs it between the runs."""
     known = METRICS.get(plan.metric)
@@ -343,7 +369,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.asked: type[BaseException] | None = None
-        self.patient = False  # set while somebody calls `check` again and again
+        self.patient = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Take a signal: at once, or at the next `check` where somebody calls it."""
@@ -351,6 +377,16 @@ class Ending:
         if not self.patient or self.asked is not None:
             raise kind
         self.asked = kind
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Hold the first signal back while somebody calls `check` again and again, and after."""
+        self.patient = True
+        try:
+            yield
+            self.check()  # what came after the last one
+        finally:
+            self.patient = False
 
     def check(self) -> None:
         """Raise what was asked for, now that it is safe."""

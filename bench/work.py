@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -33,6 +34,8 @@ from bench.plan import TrialKey
 Epochs = list[dict[str, float]]
 LOG_TAIL_BYTES = 64 * 1024
 GRACE_S = 10.0  # between asking a training that is too slow to stop and ending its process
+QUIET_WAIT_S = 5.0  # so long a device may be in use before it is said
+WAIT_TOLD_S = 60.0  # and then again, for whoever began to listen later
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def start(
     log_path = Path(scratch) / f"worker-{os.getpid()}.log"
     _redirect_output(log_path)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    slot, lease = _take_slot(slots, lease_dir)
+    slot, lease = _take_slot(slots, lease_dir, connection)
     _worker = _Worker(slot, connection, log_path, lease)
 
 
@@ -147,19 +150,47 @@ def _line_to(parent: int, address: str, authkey: bytes) -> Connection:
         raise
 
 
-def _take_slot(slots: Sequence[Slot], lease_dir: str | None) -> tuple[Slot, FileLock | None]:
+def _take_slot(
+    slots: Sequence[Slot], lease_dir: str | None, connection: Connection
+) -> tuple[Slot, FileLock | None]:
     """Hold a file lock for the worker's life: it frees itself when the worker is killed."""
     if lease_dir is None:  # every CPU slot is like the other
         return slots[0], None
+    tell_at = time.monotonic() + QUIET_WAIT_S
     while True:
         for slot in slots:
-            lock = FileLock(Path(lease_dir) / f"{slot.device.replace(':', '-')}-{slot.lane}.lock")
+            lock = FileLock(Path(lease_dir) / lease_name(slot))
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
             return slot, lock
+        if time.monotonic() >= tell_at:
+            devices = ", ".join(dict.fromkeys(slot.device for slot in slots))
+            message = {"type": "waiting", "pid": os.getpid(), "devices": devices}
+            connection.send_bytes(json.dumps(message).encode())
+            tell_at = time.monotonic() + WAIT_TOLD_S
         time.sleep(0.2)
+
+
+def lease_name(slot: Slot) -> str:
+    """Return the file that stands for a device of this machine and one lane on it.
+
+    "cuda:0" is the first of the devices that this process may see, so another one's may be another
+    device. Slurm gives a device to one job at a time, and may let each job count from 0.
+    """
+    kind, _, index = slot.device.partition(":")
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if kind == "cuda" and index.isdigit() and int(index) < len(visible):
+        index = visible[int(index)] or index
+    job = os.environ.get("SLURM_JOB_ID")
+    parts = [kind, index, *([f"job-{job}"] if job else []), str(slot.lane)]
+    return re.sub(r"[^\w-]", "-", "-".join(part for part in parts if part)) + ".lock"
+
+
+def waits_for(devices: str) -> str:
+    """Say that all devices are in use."""
+    return f"a worker waits for {devices}: another benchmark of yours trains there."
 
 
 def _redirect_output(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import runner
-from bench.contract import Outcome, Predictions
+from bench.contract import BadOutcome, Outcome, Predictions
 from bench.devices import cpu_slots
 from bench.discover import Discovered
 from bench.plan import Plan, TrialKey
@@ -430,6 +430,18 @@ def test_epochs_go_to_the_store_and_to_the_display(mine: Bench):
     assert mine.watcher.of("epoch")[:2] == [("epoch", "weak", 0), ("epoch", "strong", 0)]
 
 
+def test_epochs_that_may_be_trained_again_elsewhere_are_shown_and_not_recorded(mine: Bench):
+    def answer(key: TrialKey) -> Result:
+        row = {"epoch": 1, "time": 1.0}
+        epoch = {"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row}
+        mine.pool.deliver({**epoch, "passing": True})
+        return success(key)
+
+    mine.run(answer)
+    assert mine.store.recorder is not None and len(mine.store.recorder.delivered) == 6
+    assert len(mine.watcher.of("epoch")) == 12
+
+
 # -- values ----------------------------------------------------------------------------------
 
 
@@ -443,9 +455,23 @@ def test_a_value_is_computed_from_predictions_or_taken_from_the_scores():
     assert value_of(Outcome(scores={"accuracy": 0.25}), "accuracy") == 0.25
 
 
-def test_a_missing_metric_makes_no_pair_but_keeps_the_run(mine: Bench):
-    mine.run(lambda key: success(key, outcome=Outcome(scores={"other": 1.0}), log="x"))
-    assert mine.watcher.of("pair") == [] and len(mine.recorded) == 6
+def test_the_first_run_without_the_metric_ends_it_all_and_says_what_it_has(mine: Bench):
+    with pytest.raises(BadOutcome, match='seed 00, weak, has no "return" to compare') as caught:
+        mine.run(lambda key: success(key, outcome=Outcome(scores={"a": 1.0, "retrun": 1.0})))
+    assert caught.value.facts[0] == "It has a, retrun."
+    assert caught.value.facts[1].startswith("Known: accuracy, nll, brier, from test predictions")
+    assert caught.value.fix is not None and 'metric="retrun"' in caught.value.fix
+    assert mine.trained == keys(0)[:1] and mine.recorded == []
+    assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
+
+
+def test_a_misspelt_metric_of_the_predictions_is_answered_with_the_nearest(mine: Bench):
+    mine.plan = replace(mine.plan, metric="acuracy")
+    test = Predictions(np.log([[0.8, 0.2]]), np.array([0]))
+    with pytest.raises(BadOutcome) as caught:
+        mine.run(lambda key: success(key, outcome=Outcome(test=test)))
+    assert caught.value.facts[0] == "It has accuracy, nll, brier."
+    assert caught.value.fix is not None and 'metric="accuracy"' in caught.value.fix
 
 
 # -- signals ---------------------------------------------------------------------------------
@@ -465,6 +491,33 @@ def test_sigterm_ends_the_run_after_everything_is_written(mine: Bench):
     assert len(mine.recorded) == 3 and mine.pool.closed >= 1  # what was in hand is kept too
 
 
+def test_a_signal_during_the_last_training_is_not_lost(mine: Bench):
+    def answer(key: TrialKey) -> Result:
+        if key == keys(2)[-1]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return success(key)
+
+    with pytest.raises(Terminated):
+        mine.run(answer)
+    assert len(mine.recorded) == 6
+    assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
+
+
+def test_a_signal_while_the_store_takes_the_last_runs_ends_us_as_any_other(
+    mine: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    def close(recorder: Recorder, *_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Recorder, "__exit__", close)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # else a process without a message
+    try:
+        with pytest.raises(Terminated):
+            mine.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_the_first_signal_waits_for_a_safe_moment_and_the_second_acts_at_once():
     ending = runner.Ending()
     ending.patient = True
@@ -481,7 +534,7 @@ def test_a_signal_while_nobody_checks_acts_at_once():
     runner.Ending().check()  # nobody asked: nothing happens
 
 
-# -- a store that is away, and secrets --------------------------------------------------------
+# -- a device in use, a store that is away, and secrets ---------------------------------------
 
 
 def test_that_the_store_is_away_and_back_is_said_once_each(mine: Bench):
@@ -496,6 +549,17 @@ def test_that_the_store_is_away_and_back_is_said_once_each(mine: Bench):
     assert [text for _, text in mine.watcher.of("notice")] == [
         "the store does not answer; finished runs are kept on this disk until it does. no route",
         "the store answers again.",
+    ]
+
+
+def test_that_workers_wait_for_a_device_is_said_once(mine: Bench):
+    def answer(key: TrialKey) -> Result:
+        mine.pool.deliver({"type": "waiting", "pid": key.seed, "devices": "cuda:0"})
+        return success(key)
+
+    mine.run(answer)
+    assert [text for _, text in mine.watcher.of("notice")] == [
+        "a worker waits for cuda:0: another benchmark of yours trains there."
     ]
 
 

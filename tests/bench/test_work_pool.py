@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -21,11 +22,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import pool as pool_module
 from bench import work
-from bench.devices import cpu_slots
+from bench.devices import Slot, cpu_slots
 from bench.discover import Discovered, discover
 from bench.plan import Plan, TrialKey, arms_with, make_plan
-from bench.pool import Mailbox, Pool
+from bench.pool import LeaseTrouble, Mailbox, Pool
 from bench.work import Failure, Job, Result, Success
 
 SCORED = """
@@ -516,6 +518,96 @@ def test_every_worker_takes_the_packs_in_the_order_of_the_plan(pool: Pool, tiny:
     assert all(packs == sorted(packs) for packs in started.values())
 
 
+# -- who trains on which device --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("visible", "job", "name"),
+    [
+        (None, None, "cuda-1-0.lock"),
+        ("2,3", None, "cuda-3-0.lock"),
+        ("GPU-8932f937, MIG-GPU-8932f937/1/0", None, "cuda-MIG-GPU-8932f937-1-0-0.lock"),
+        ("", None, "cuda-1-0.lock"),
+        ("0,1", "77", "cuda-1-job-77-0.lock"),  # numbered by Slurm, from 0 in every job
+    ],
+)
+def test_a_lease_is_named_for_the_device_itself(
+    visible: str | None, job: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    for variable, value in (("CUDA_VISIBLE_DEVICES", visible), ("SLURM_JOB_ID", job)):
+        monkeypatch.delenv(variable, raising=False)
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    assert work.lease_name(Slot("cuda:1", 0, 1)) == name
+    assert work.lease_name(Slot("mps", 0, 1)).startswith("mps-")
+
+
+class Waits(Exception):
+    """What a worker said in place of waiting."""
+
+
+class Line:
+    """A worker's line to its parent, where nothing is said without the test's ending."""
+
+    def send_bytes(self, message: bytes) -> None:
+        raise Waits(json.loads(message))
+
+
+def test_two_jobs_wait_for_each_other_on_the_same_device_only_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(work, "QUIET_WAIT_S", 0.3)
+    slots = [Slot("cuda:0", 0, 1)]
+    leases = []
+    for visible in ("0", "1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        leases.append(work._take_slot(slots, str(tmp_path), Line())[1])  # type: ignore[arg-type]
+    with pytest.raises(Waits) as said:
+        work._take_slot(slots, str(tmp_path), Line())  # type: ignore[arg-type]
+    message = {"type": "waiting", "pid": os.getpid(), "devices": "cuda:0"}
+    assert said.value.args == (message,) and pool_module._checked(message) == message
+    assert leases[1] is not None
+    leases[1].release()
+    assert work._take_slot(slots, str(tmp_path), Line())[0] == slots[0]  # type: ignore[arg-type]
+
+
+def test_that_a_worker_waits_is_said_where_nobody_else_listens(capfd: pytest.CaptureFixture[str]):
+    pool_module.say_waiting({"type": "waiting", "pid": 1, "devices": "cuda:0, cuda:1"})
+    pool_module.say_waiting({"type": "stuck", "pid": 1})
+    out, err = capfd.readouterr()
+    assert out == "" and err.splitlines() == [
+        "a worker waits for cuda:0, cuda:1: another benchmark of yours trains there."
+    ]
+
+
+def test_a_folder_of_leases_that_others_can_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = Path(pool_module._lease_dir())
+    assert folder.parent == tmp_path and pool_module._lease_dir() == str(folder)
+    folder.chmod(0o777)
+    with pytest.raises(LeaseTrouble, match="is not a folder of yours alone") as caught:
+        Pool([Slot("cuda:0", 0, 1)])
+    assert caught.value.fix == f"chmod 700 {folder}" and caught.value.exit_status == 4
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(LeaseTrouble) as caught:
+        pool_module._lease_dir()
+    assert "drwx" not in caught.value.facts[0] and "TMPDIR" in (caught.value.fix or "")
+
+
+def test_a_folder_of_leases_that_another_user_made_first_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    with pytest.raises(LeaseTrouble, match="of yours alone") as caught:
+        pool_module._lease_dir()
+    assert caught.value.facts == (f"It is drwx------ and belongs to user {os.geteuid()}.",)
+    assert caught.value.fix == 'export TMPDIR="$HOME", then the same command'
+
+
 # -- the line between worker and parent ------------------------------------------------------
 
 
@@ -539,7 +631,8 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> bool:
 
 
 def test_strangers_are_refused_and_workers_still_heard():
-    with mailbox() as (box, heard):
+    with mailbox() as (box, heard), socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(box.address)  # and says nothing, all the time
         for garbage in (b"hello there, how are you\n", b"\x00\x00\x00\x05abcde", b"", b"\xff" * 64):
             with socket.socket(socket.AF_UNIX) as stranger:
                 stranger.settimeout(5)
