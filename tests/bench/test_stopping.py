@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,31 @@ def test_without_an_effect_a_word_is_stopped_at_no_more_often_than_promised(
         wrong += any((s := look(pairs[:n])) is not None and s.stop for n in steps)
     # A t test at the same looks is wrong 10 % (group) and 20 % (every pair) of the time.
     assert stats.binomtest(wrong, replications, 0.05, alternative="greater").pvalue > 0.001
+
+
+# -- end to end ------------------------------------------------------------------------------
+
+# Seed 5's first run outlasts the next seeds, and is in training when they are enough.
+LONG = "time.sleep(2.0 * (trial.seed == 5 and trial.arm == 'weak'))"
+
+
+@pytest.mark.parametrize(("rule", "most"), [("anytime", 40), ("group", 12)])
+def test_a_rule_stops_a_training_and_what_was_in_training_counts(
+    rule: str, most: int, tmp_path: Path, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Callable[..., Any],
+):  # fmt: skip
+    source = write_tiny(tmp_path, LONG)
+    source.write_text(source.read_text().replace('"strength": 1.0', '"strength": 4.0'))
+    words = ("run", source, "--stop", rule, "--max-seeds", most, "--workers", 2)
+    words = (*words, "--store", copy_store(tmp_path / "store"))
+    said = bench(*words)
+    assert said.status == 0, said.err
+    assert f"the rule --stop {rule} stops after 6 pairs; runs in training are" in said.err
+    said_once = " ".join(said.out.split())
+    assert f"enough after 6 pairs of at most {most}" in said_once
+    assert said.err.count("run done") < 2 * 10
+    again = bench(*words, "--json")
+    assert again.status == 0 and "run done" not in again.err
+    plan, [found] = again.json["plan"], again.json["comparisons"]
+    assert (plan["stop"], plan["stopped_at"], plan["pending"]) == (rule, 6, 0)
+    assert found["n_pairs"] > plan["stopped_at"] and found["verdict"]["word"] == "better"
