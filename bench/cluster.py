@@ -1,7 +1,8 @@
 """Cluster: the workers of a dask scheduler, on other machines, in place of this machine's.
 
 Each dask worker keeps a pool of one training process, so that a training's time limit, its crash
-and its output are handled as everywhere else. Epochs come back with the finished run.
+and its output are handled as everywhere else. Epochs are shown while it trains, and recorded when
+it has finished: one that begins again on another machine must not leave its first epochs behind.
 """
 
 import contextlib
@@ -9,15 +10,21 @@ import logging
 import multiprocessing
 import platform
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from types import TracebackType
 from typing import Any, Self
 
 from analysis.errors import Refusal
 from bench import __version__
-from bench.pool import Pool
+from bench.devices import Slot, slots
+from bench.discover import load
+from bench.plan import pack_seeds
+from bench.pool import Message, Pool
+from bench.provenance import device_names
 from bench.work import Failure, Job, Result
 
 GPU = "GPU"  # dask's resource: `dask worker --resources GPU=1`
@@ -32,6 +39,15 @@ class ClusterTrouble(Refusal):
 
     code = "cluster"
     exit_status = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a pack on a dask worker."""
+
+    results: list[Result]
+    retried: Sequence[Failure] = ()  # what failed there before, and was tried again
+    unlike: str | None = None  # this worker's address, where it must not train
 
 
 class Cluster:
@@ -57,6 +73,9 @@ class Cluster:
                 fix='pip install "bench-paired[cluster]"',
             ) from None
         self._address, self._retries = address, retries
+        self.places: list[Slot] = []  # one a training at once, of the workers that are there first
+        self.devices: list[str] = []  # their names, for the record
+        self._trouble: Exception | None = None  # what a listener raised
         _require_certificate(address)
         for name in ("distributed", "distributed.client"):  # what goes wrong is raised, told once
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -90,11 +109,42 @@ class Cluster:
         """How many trainings run at once."""
         return sum(_capacity(worker) for worker in self._workers().values())
 
-    def listen(self, deliver: Callable[[dict[str, Any]], None]) -> None:
-        """Messages do not travel: epochs come back with the finished run."""
+    def listen(self, deliver: Callable[[Message], None]) -> None:
+        """Send the workers' messages to somebody, who is told not to record them."""
+
+        def handle(event: tuple[float, Message]) -> None:
+            try:
+                deliver({**event[1], "passing": True})
+            except Exception as error:  # a bug of ours: not dask's to die of
+                self._trouble = self._trouble or error
+
+        self._client.subscribe_topic(self._topic, handle)
+
+    @property
+    def _topic(self) -> str:
+        return f"bench-{self._client.id}"
+
+    def pack_seeds(self, reference: str, arms: Mapping[str, Mapping[str, Any]]) -> int:
+        """Return how many seeds train together on every device that is there.
+
+        Raises
+        ------
+        Refusal : the workers' own, of settings that a device cannot train with
+        """
+        answers = self._client.run(pack_seeds_here, reference, arms, on_error="return")
+        for who, found in answers.items():
+            if isinstance(found, Refusal):
+                found.facts = (*found.facts, f"So says the worker {who}.")
+                raise found
+            if isinstance(found, Exception):
+                raise ClusterTrouble(
+                    f"{who} cannot plan {reference}: {type(found).__name__}: {found}",
+                    fix=f"copy it there, to the same path: {reference}",
+                )
+        return min(answers.values(), default=1)
 
     def close(self) -> None:
-        """Let go of the scheduler; what still trains there is cancelled."""
+        """Let go of the scheduler; what is in training there ends unheard, dask cannot stop it."""
         self._client.close()
 
     def run(
@@ -113,13 +163,21 @@ class Cluster:
         try:
             while True:
                 check()
+                if self._trouble is not None:
+                    raise self._trouble
                 while waiting and len(running) < max(1, self.workers) and not stop():
                     job = waiting.popleft()
                     running[self._submit(job)] = job
                 if not running:
                     return
                 for future in self._done(running, seconds=0.5):
-                    yield _answer(future, running.pop(future))
+                    answer = _answer(future, running.pop(future))
+                    for failure in answer.retried:
+                        on_retry(failure)
+                    if answer.unlike is not None:  # else it would take one pack after another
+                        with self._in_touch():
+                            self._client.retire_workers([answer.unlike])
+                    yield answer.results
         finally:
             self._client.cancel(list(running), force=True)
 
@@ -130,6 +188,8 @@ class Cluster:
                 train_here,
                 job,
                 self._retries,
+                versions(),
+                self._topic,
                 resources={GPU: 1} if gpus else None,
                 pure=False,
                 key=f"bench-pack-{job.pack}-{id(job):x}",
@@ -171,29 +231,36 @@ class Cluster:
                 fix=f"dask worker {self._address}",
             )
         mine, facts = versions(), []
-        answers = {"the scheduler": self._asked(self._client.run_on_scheduler)}
-        answers |= self._client.run(versions, on_error="return")
-        for who, theirs in answers.items():
-            if not isinstance(theirs, dict):
+        workers = self._client.run(introduction, on_error="return")
+        for who, theirs in {"the scheduler": self._scheduler(), **workers}.items():
+            if isinstance(theirs, dict):
+                facts += [f"{who} {text}" for text in differences(theirs, mine)]
+            else:
                 facts.append(f"{who} cannot import bench: {type(theirs).__name__}: {theirs}")
-                continue
-            facts += [
-                f"{who} has {name} {theirs[name]}, this machine {mine[name]}."
-                for name in MUST_AGREE
-                if theirs[name] != mine[name]
-            ]
         if facts:
             raise ClusterTrouble(
                 f"{len(facts)} differences between this machine and the cluster.",
                 facts=facts[:8],
                 fix="install one environment everywhere, then start scheduler and workers anew",
             )
+        self._look_around(workers)
 
-    def _asked(self, run: Callable[..., Any]) -> Any:
+    def _scheduler(self) -> Any:
         try:
-            return run(versions)
+            return self._client.run_on_scheduler(versions)
         except Exception as error:  # whatever the import there raised
             return error
+
+    def _look_around(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note the devices of the workers that have introduced themselves."""
+        for who, worker in self._workers().items():
+            if who in answers:
+                there = answers[who]["places"]
+                for i in range(_capacity(worker)):
+                    device, threads = there[i % len(there)]
+                    self.places.append(Slot(device, i // len(there), threads))
+        names = [name for answer in answers.values() for name in answer["devices"]]
+        self.devices = list(dict.fromkeys(names))
 
 
 def _require_certificate(address: str) -> None:
@@ -218,29 +285,75 @@ def versions() -> dict[str, str]:
     }
 
 
+def differences(theirs: Mapping[str, Any], mine: Mapping[str, str]) -> list[str]:
+    """Say what another machine has that must be the same everywhere and is not."""
+    return [
+        f"has {name} {theirs[name]}, this machine {mine[name]}."
+        for name in MUST_AGREE
+        if theirs[name] != mine[name]
+    ]
+
+
+def introduction() -> dict[str, Any]:
+    """Return what a dask worker says of itself before anything is planned."""
+    found = slots()
+    places = [(slot.device, slot.threads) for slot in found]
+    return {**versions(), "places": places, "devices": device_names(found)}
+
+
+def pack_seeds_here(reference: str, arms: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return how many seeds train together on the devices of this dask worker."""
+    load.cache_clear()  # the file may have changed since another benchmark
+    return pack_seeds(load(reference), arms, {slot.device for slot in slots()})
+
+
 def _capacity(worker: Mapping[str, Any]) -> int:
     return int(worker["resources"].get(GPU, worker["nthreads"]))
 
 
-def _answer(future: Any, job: Job) -> list[Result]:
+def _answer(future: Any, job: Job) -> Answer:
     if future.status == "finished":
-        results: list[Result] = future.result()
-        return results
+        answer: Answer = future.result()
+        return answer
     error = future.exception() if future.status == "error" else None
     what = f"{type(error).__name__}: {error}" if error else "the cluster gave the training up."
+    return Answer(_failed(job, what))
+
+
+def _failed(job: Job, what: str) -> list[Result]:
     return [Failure(key=key, code="worker", what=what, attempt=job.attempt) for key in job.keys]
 
 
-def train_here(job: Job, retries: int) -> list[Result]:
+def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) -> Answer:
     """Train one pack on this dask worker, in a process of its own that stays for the next one."""
-    from bench.devices import slots
+    from distributed import get_worker
 
-    if getattr(_here, "source", None) != job.source_digest:  # a process imports a file only once
+    worker, mine = get_worker(), versions()
+    if odd := differences(mine, expected):  # it came later than the others were asked
+        what = f"the worker {worker.address} {' '.join(odd)} It trains nothing."
+        return Answer(_failed(job, what), unlike=worker.address)
+
+    def tell(message: Message) -> None:
+        if "pid" in message:  # which may be another machine's too
+            pid = zlib.crc32(f"{worker.address} {message['pid']}".encode())
+            message = {**message, "pid": pid}
+        worker.log_event(topic, message)
+
+    pool, retried = _pool_here(job, retries), list[Failure]()
+    pool.listen(tell)
+    results = [r for each in pool.run([job], on_retry=retried.append) for r in each]
+    return Answer(results, retried)
+
+
+def _pool_here(job: Job, retries: int) -> Pool:
+    """Return this thread's pool; another one where the experiment's source has changed."""
+    wanted = job.source_digest, retries
+    if getattr(_here, "trains", None) != wanted:  # a process imports a file only once
         if hasattr(_here, "pool"):
             _here.pool.close()
         # dask starts its workers as daemons, which may have no children. Ours end with their
         # parent by themselves, whatever becomes of it.
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        _here.pool, _here.source = Pool(slots(), retries=retries, workers=1), job.source_digest
+        _here.pool, _here.trains = Pool(slots(), retries=retries, workers=1), wanted
     pool: Pool = _here.pool
-    return [result for results in pool.run([job]) for result in results]
+    return pool

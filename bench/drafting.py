@@ -56,7 +56,7 @@ def draft(
     ----------
     name : of a built-in experiment, its file or module
     folder : of the data set, or None
-    devices : where it will train
+    devices : of this machine where it will train; none where others will
 
     Raises
     ------

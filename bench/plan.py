@@ -247,7 +247,7 @@ def make_plan(
 
     Parameters
     ----------
-    devices : where it will train: a pack must fit each of them
+    devices : where it will train: a pack must fit each of them; none where that is not known yet
     """
     experiment = found.experiment
     plan = Plan(
@@ -257,7 +257,7 @@ def make_plan(
         source_digest=found.source_digest,
         data=data,
         batches=(),
-        pack_seeds=_pack_seeds(experiment, arms, devices),
+        pack_seeds=pack_seeds(experiment, arms, devices),
         metric=experiment.metric,
         higher_is_better=experiment.higher_is_better,
         margin=experiment.margin if margin is None else margin,
@@ -271,7 +271,7 @@ def make_plan(
     return plan.with_seeds(seeds)
 
 
-def _pack_seeds(
+def pack_seeds(
     experiment: Experiment, arms: Mapping[str, Mapping[str, Any]], devices: Collection[str]
 ) -> int:
     """Return how many seeds train together on each of the devices, before anything trains."""
@@ -280,7 +280,8 @@ def _pack_seeds(
     size = experiment.pack_seeds
     if isinstance(size, int):
         return size
-    return max(1, min(size(settings, device) for settings in arms.values() for device in devices))
+    each = [size(settings, device) for settings in arms.values() for device in devices]
+    return max(1, min(each, default=1))
 
 
 def arms_with(

@@ -4,6 +4,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,10 @@ class Session:
             print(text, file=sys.stderr, flush=True)
 
     def warmed(self, name: str, places: Sequence[Any], retries: int) -> Any:
-        """Start the workers at once where nothing can be finished yet: imports take seconds."""
+        """Reach the cluster, or start the workers at once where nothing can be finished yet.
+
+        Their imports take seconds.
+        """
         import contextlib
 
         from bench.address import may_hold_runs
@@ -41,12 +45,28 @@ class Session:
 
         reference = reference_of(name)  # a name that does not exist starts no workers
         stack = contextlib.ExitStack()
-        if self.cluster is None and not may_hold_runs(self.uri):
+        if self.cluster is not None:
+            from bench.cluster import Cluster
+
+            self.pool = stack.enter_context(Cluster(self.cluster, retries=retries))
+        elif not may_hold_runs(self.uri):
             from bench.pool import Pool
 
             self.pool = stack.enter_context(Pool(places, retries=retries))
             self.pool.warm(reference)
         return stack
+
+    def places(self, mine: Sequence[Any]) -> Sequence[Any]:
+        """Return where it will train: on the cluster, or on this machine."""
+        return mine if self.cluster is None else self.pool.places
+
+    def packed(self, found: "Discovered", plan: "Plan") -> "Plan":
+        """Return the plan with packs that fit the cluster's devices: only its workers can tell."""
+        if self.cluster is None or not plan.pack_seeds:
+            return plan
+        if not callable(found.experiment.pack_seeds):
+            return plan
+        return replace(plan, pack_seeds=self.pool.pack_seeds(found.reference, plan.arms))
 
     def train(
         self,
@@ -85,21 +105,21 @@ class Session:
             fresh=fresh,
         )
         pool, self.pool = self.pool, None  # a second plan starts its own workers
-        workers = len(places)
+        command = ["bench", *sys.argv[1:]]
+        mine = places if self.cluster is None else ()
+        facts = provenance.collect(command, file_of(found.reference), mine)
         if self.cluster is not None:
             from bench.cluster import Cluster
 
-            pool = Cluster(self.cluster, retries=retries)
-            workers = pool.workers
-        command = ["bench", *sys.argv[1:]]
-        facts = provenance.collect(command, file_of(found.reference), places)
+            pool = pool or Cluster(self.cluster, retries=retries)
+            facts |= {"devices": list(pool.devices), "threads": places[0].threads}
         return runner.run(
             plan,
             found,
             store=self.store,
             options=options,
             provenance={**facts, "notes": notes},
-            watcher=progress(quiet=self.quiet, workers=workers, blind=blind),
+            watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
             look=looker(plan),
             pool=pool,
         )

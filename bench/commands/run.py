@@ -238,17 +238,21 @@ def run(
     chosen, note = _choose(name, folder)
     session = Session(store, quiet=quiet or as_json, cluster=address)
     with session.warmed(chosen, places[: 4 * len(wanted)], retries):
-        found, plan = draft(chosen, folder, typed, {place.device for place in places})
+        there = session.places(places)
+        devices_here = {place.device for place in places} if address is None else ()
+        found, plan = draft(chosen, folder, typed, devices_here)
+        plan = session.packed(found, plan)
         plans = [*(varied(plan, vary) if vary is not None else ()), plan]
         repeated = _keys(redo or (), plan)
-        session.say(first_line(plan, note, len(places)))
-        if dry_run:
-            return session.rehearse(found, plan, places, folder=folder, as_json=as_json)
+        session.say(first_line(plan, note, len(there)))
+        if dry_run:  # timed here, also for a cluster
+            timed = places if address is None else places[:1] * len(there)
+            return session.rehearse(found, plan, timed, folder=folder, as_json=as_json)
         for each in plans:
             ran = session.train(
                 found,
                 each,
-                places,
+                there,
                 folder=folder,
                 retries=retries,
                 timeout_s=None if timeout is None else 60 * timeout,

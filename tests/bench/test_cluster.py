@@ -1,10 +1,13 @@
 """A real dask cluster of two worker processes on this machine, one of which is killed."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,10 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 from bench import cluster as machines  # noqa: E402
 from bench import discover  # noqa: E402
 from bench.cluster import Cluster, ClusterTrouble  # noqa: E402
+from bench.plan import Plan  # noqa: E402
+from bench.runner import Options, jobs  # noqa: E402
+from bench.tracking import Store  # noqa: E402
+from bench.work import Failure, Success  # noqa: E402
 
 Bench = Callable[..., Any]
 # dask's own processes and sockets outlive a test by moments; they are not what is tested.
@@ -150,6 +157,82 @@ def forget(source: Path) -> None:
     sys.modules.pop(source.stem, None)
 
 
+def test_a_failure_that_was_tried_again_there_is_recorded_here(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    mark = f"os.path.join({str(tmp_path)!r}, 'tried')"
+    body = f"if (trial.arm, trial.seed) == ('weak', 1) and not os.path.exists({mark}):\n"
+    body += f"    open({mark}, 'w').close()\n    raise MemoryError('only once')"
+    uri = copy_store(tmp_path / "store")
+    said = bench(
+        "run", write_tiny(tmp_path, body), "--seeds", 2, "--backend", "dask", "--address", address,
+        "--store", uri, "--no-report",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    assert said.err.count("run retried seed=1") == 1 and "MemoryError: only once" in said.err
+    store = Store(uri)
+    [benchmark] = store.benchmarks()
+    tried = [[c.status for c in runs] for runs in store.children(benchmark).values()]
+    assert sorted(map(sorted, tried)) == [["FAILED", "FINISHED"], *3 * [["FINISHED"]]]
+
+
+def test_epochs_are_heard_while_they_are_trained(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path], plan_of: Callable[..., Plan]
+):
+    found = discover.discover(str(write_tiny(tmp_path)))
+    heard: list[dict[str, Any]] = []
+    with Cluster(address) as cluster:
+        cluster.listen(heard.append)
+        todo = jobs(plan_of(found, range(2)), found, Options(slots=()), ())
+        results = [r for some in cluster.run(todo) for r in some]
+        deadline = time.monotonic() + 10
+        while len(heard) < 16 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert [type(r) for r in results] == 4 * [Success]
+    assert Counter(m["type"] for m in heard) == {"start": 4, "epoch": 12}
+    assert all(m["passing"] for m in heard)
+    starts = [m for m in heard if m["type"] == "start"]
+    assert len({m["pid"] for m in starts}) <= 2 and {m["device"] for m in starts} == {"cpu"}
+
+
+# -- what only the workers know --------------------------------------------------------------
+
+PACKED = (
+    "train_pack=lambda trials: [train(t) for t in trials], "
+    "pack_seeds=lambda settings, device: {size}, "
+)
+
+
+def test_packs_counts_and_devices_are_the_workers(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench, monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.setenv("BENCH_TEST_LOGIN_NODE", "1")  # the workers started without it
+    size = "1 if 'BENCH_TEST_LOGIN_NODE' in os.environ else 3"
+    source = write_tiny(tmp_path, extra=PACKED.format(size=size))
+    monkeypatch.setattr("bench.provenance.device_names", lambda slots: ["a login node's"])
+    uri = copy_store(tmp_path / "store")
+    words = ("run", source, "--seeds", 4, "--workers", 1, "--backend", "dask", "--address", address)
+    said = bench(*words, "--store", uri, "--no-report")
+    assert said.status == 0, said.err
+    assert "2 workers" in said.err
+    [benchmark] = Store(uri).benchmarks()
+    assert benchmark.plan.pack_seeds == 3
+    assert Store(uri).provenance(benchmark)[0]["devices"] == ["cpu"]
+    assert bench(*words, "--store", uri, "--dry-run", "--json").json["runs_left"] == 0
+
+
+def test_settings_that_no_worker_can_train_with_are_refused_by_them(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path], bench: Bench
+):
+    refusal = "exec('from bench.contract import BadOutcome; raise BadOutcome(\"no tf32 here.\")')"
+    source = write_tiny(tmp_path, extra=PACKED.format(size=refusal))
+    words = ("--backend", "dask", "--address", address, "--store", f"sqlite:///{tmp_path}/new.db")
+    said = bench("run", source, *words)
+    assert said.status == 3 and "error[outcome]: no tf32 here." in said.err
+
+
 # -- before anything is trained --------------------------------------------------------------
 
 
@@ -160,6 +243,63 @@ def test_machines_that_differ_are_named(address: str, monkeypatch: pytest.Monkey
         Cluster(address)
     assert any(f"has bench {theirs}, this machine 9.9." in fact for fact in caught.value.facts)
     assert caught.value.exit_status == 4
+
+
+@contextlib.contextmanager
+def dask_worker(address: str, name: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a real worker process that finds modules in `path` before all others."""
+    known = [str(path), str(Path(machines.__file__).parents[1])]
+    words = ["-m", "distributed.cli.dask_worker", address, "--name", name, "--nthreads", "1"]
+    with subprocess.Popen(
+        [sys.executable, *words, "--no-nanny", "--no-dashboard"],
+        cwd=path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(known)},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def test_workers_unlike_us_are_named_and_train_nothing_even_if_they_come_late(
+    tmp_path: Path, write_tiny: Callable[..., Path], plan_of: Callable[..., Plan]
+):
+    other, lacking = tmp_path / "other", tmp_path / "lacking"
+    (other / "torch-9.9.dist-info").mkdir(parents=True)
+    (other / "torch-9.9.dist-info" / "METADATA").write_text("Name: torch\nVersion: 9.9\n")
+    lacking.mkdir()
+    (lacking / "bench.py").write_text("raise ImportError('bench is not installed here')\n")
+    found = discover.discover(str(write_tiny(tmp_path, "time.sleep(0.2)")))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0",
+            host="127.0.0.1",
+        ) as own,
+        Cluster(own.scheduler_address) as early,
+        dask_worker(own.scheduler_address, "other", other),
+    ):  # fmt: skip
+        with dask_worker(own.scheduler_address, "lacking", lacking) as process:
+            early._client.wait_for_workers(3, timeout=60)
+            who = {w["name"]: name for name, w in early._workers().items()}
+            with pytest.raises(ClusterTrouble) as caught:
+                Cluster(own.scheduler_address)
+            process.terminate()
+            process.wait()
+        theirs = machines.versions()["torch"]
+        [version, broken] = sorted(caught.value.facts, key=lambda fact: "import" in fact)
+        assert version == f"{who['other']} has torch 9.9, this machine {theirs}."
+        assert broken.startswith(f"{who['lacking']} cannot import bench: ")
+        assert "ImportError('bench is not installed here')" in broken
+        while len(early._workers()) > 2:
+            time.sleep(0.05)
+        todo = jobs(plan_of(found, range(4)), found, Options(slots=()), ())
+        results = [r for some in early.run(todo) for r in some]
+        [failure] = [r for r in results if isinstance(r, Failure)]
+        assert failure.what == (
+            f"the worker {who['other']} has torch 9.9, this machine {theirs}. It trains nothing."
+        )
+        assert len(results) == 8 and who["other"] not in early._workers()
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch):
