@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.common import opened
-from bench.commands.report import publish
+from bench.showing import opened, publish
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
