@@ -78,6 +78,7 @@ TRAINS = {
     "bench.commands.parser": 5,
     "bench.commands.plan": 5,
     "bench.commands.report": 5,
+    "bench.commands.retyping": 5,
     "bench.commands.run": 5,
     "bench.commands.status": 5,
     "bench.commands.ui": 5,
