@@ -32,7 +32,7 @@ class Session:
             print(text, file=sys.stderr, flush=True)
 
     def warmed(self, name: str, places: Sequence[Any], retries: int) -> Any:
-        """Start the workers at once where nothing can be finished yet: imports take seconds."""
+        """Start workers at once where nothing can be finished yet: imports take seconds."""
         import contextlib
 
         from bench.address import may_hold_runs
@@ -40,7 +40,7 @@ class Session:
 
         reference = reference_of(name)  # a name that does not exist starts no workers
         stack = contextlib.ExitStack()
-        if self.cluster is None and not may_hold_runs(self.uri):
+        if places and self.cluster is None and not may_hold_runs(self.uri):
             from bench.pool import Pool
 
             self.pool = stack.enter_context(Pool(places, retries=retries))
@@ -58,6 +58,7 @@ class Session:
         timeout_s: float | None,
         deadline: float,
         redo: "frozenset[TrialKey]",
+        streams: Sequence[str],
         fresh: bool,
         blind: bool,
         notes: list[str],
@@ -81,6 +82,7 @@ class Session:
             timeout_s=timeout_s,
             deadline=deadline,
             redo=redo,
+            streams=streams,
             fresh=fresh,
         )
         pool, self.pool = self.pool, None  # a second plan starts its own workers
@@ -92,7 +94,7 @@ class Session:
             workers = pool.workers
         command = ["bench", *sys.argv[1:]]
         facts = provenance.collect(command, file_of(found.reference), places)
-        return runner.run(
+        ran = runner.run(
             plan,
             found,
             store=self.store,
@@ -102,32 +104,41 @@ class Session:
             look=looker(plan),
             pool=pool,
         )
+        if streams and not ran.trained:  # what was recorded earlier tells it as well
+            recorded = self.store.tables(ran.benchmark).trials
+            for drawn in recorded.facts[recorded.status == "finished"]:
+                runner.require_drawn(streams, json.loads(drawn))
+        return ran
 
     def rehearse(
         self,
         found: "Discovered",
-        plan: "Plan",
+        plans: "Sequence[Plan]",
         places: Sequence[Any],
         *,
         folder: Path | None,
+        redo: "frozenset[TrialKey]",
+        fresh: bool,
         as_json: bool,
     ) -> None:
-        """Say what the plan costs; nothing is recorded."""
+        """Say what the plans cost, the first with its runs to repeat; nothing is recorded."""
         from bench.address import may_hold_runs
         from bench.rehearsal import rehearse
         from bench.runner import Options
         from bench.tracking import Store
 
-        finished, durations = [], []
-        if may_hold_runs(self.uri):
-            store = Store(self.uri)
-            benchmark = store.find(plan.benchmark_id, plan.experiment)
-            if benchmark is not None:
-                finished = list(store.finished(benchmark))
-                trials = store.tables(benchmark).trials
-                durations = [s for s in trials.duration_s if s == s and s is not None]
-        options = Options(slots=places, data_dir=folder)
-        cost = rehearse(plan, found, options, finished=finished, durations=durations)
+        store = Store(self.uri) if may_hold_runs(self.uri) else None
+        left, durations = [], list[float]()
+        for plan in plans:
+            benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
+            settled: set[TrialKey] = set()
+            if store is not None and benchmark is not None:
+                done = store.finished(benchmark)
+                tags = (child.run.data.tags for child in done.values())
+                durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
+                settled = set() if fresh else {*done, *store.diverged(benchmark)}
+            left.append((plan, settled - (redo if plan is plans[0] else frozenset())))
+        cost = rehearse(left, found, Options(slots=places, data_dir=folder), durations=durations)
         print(json.dumps(cost.as_dict()) if as_json else cost.text())
 
     def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
@@ -148,30 +159,17 @@ class Session:
 def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     """Say which gain these seeds can detect, before anything is trained."""
     from analysis.format import magnitude, suffix
-    from analysis.metrics import METRICS
-    from analysis.power import detectable, seeds_for
-    from bench.planning import ASSUMED_SD
+    from analysis.power import seeds_for
+    from bench.planning import ASSUMED_SD, gain_of, unit_of
 
-    n, known = len(plan.seeds), METRICS.get(plan.metric)
-    prefix = f"{note} " if note else ""
-    if n < 2:
-        first = f"{prefix}{plan.experiment}: one pair cannot tell luck from gain."
-    elif known is None or known.unit != "fraction":
-        gain = detectable(1.0, n)
-        first = (
-            f"{prefix}{plan.experiment}: {n} seeds can detect {gain:.2g} paired SDs (80% power)."
-        )
-    else:
-        gain = detectable(ASSUMED_SD, n)
-        first = (
-            f"{prefix}{plan.experiment}: {n} seeds can detect {100 * gain:.2f} pp "
-            f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
-        )
-        target = plan.claim or plan.margin
-        needed = seeds_for(abs(target), ASSUMED_SD) if target else None
-        if target and needed:
-            first += f"; {magnitude(target, known.unit)}{suffix(known.unit)} takes {needed:,}"
-        first += "."
+    n, unit = len(plan.seeds), unit_of(plan.metric)
+    gain = gain_of(n, unit)
+    first = f"{f'{note} ' if note else ''}{plan.experiment}: {gain.text()}"
+    target = plan.claim or plan.margin
+    needed = seeds_for(abs(target), ASSUMED_SD) if target and gain.value is not None else None
+    if target and needed:
+        first += f"; {magnitude(target, unit)}{suffix(unit)} takes {needed:,}"
+    first += "."
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]
     parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]

@@ -312,6 +312,8 @@ def test_ctrl_c_says_how_to_resume(mine: Path, bench: Bench, monkeypatch: pytest
         f"  resume: bench run {mine} --seeds 3\n"
     )
     assert bench("run", mine, "--json").json["error"]["code"] == "interrupted"
+    anew = bench("run", mine, "--fresh", "--redo", "1:weak", "--seeds", "3")
+    assert anew.err.endswith(f"  resume: bench run {mine} --seeds 3\n")
 
 
 def test_output_that_nobody_reads_any_more_is_no_error(empty: str):
@@ -396,6 +398,23 @@ def test_damaged_predictions_end_with_5_and_can_be_made_again(
     assert found is not None and f"--redo {int(found[1])}:{found[2]}" in said.err
     assert bench(*words, "--redo", f"{int(found[1])}:{found[2]}").status == 0
     assert bench("report", "--store", words[5]).status == 0
+
+
+def test_blind_shows_no_difference_before_all_pairs_are_done(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str], bench: Bench
+):
+    mended = tmp_path / "mended"
+    body = f"if trial.seed == 5 and not os.path.exists({str(mended)!r}): raise ValueError('no')"
+    words = ("run", write_tiny(tmp_path, body), "--seeds", "6", "--workers", "2", "--blind")
+    words = (*words, "--store", copy_store(tmp_path / "store"))
+    said = bench(*words)
+    assert said.status == 3 and said.out == "" and "diff=" not in said.err
+    assert "No report before all pairs are done (--blind); bench report tiny writes" in said.err
+    assert not list(tmp_path.rglob("report.html"))
+    mended.touch()
+    said = bench(*words)
+    assert said.status == 0 and "6 of 6 pairs" in said.out
+    assert (tmp_path / "store/reports/tiny/report.html").is_file()
 
 
 # -- the browser -----------------------------------------------------------------------------
