@@ -18,11 +18,16 @@ def retyped(words: Sequence[str], fix: str, leave_out: Collection[str], command:
     """
     named = re.findall(r"(?<!\S)--[\w-]+", fix)
     once = [name for name in named if name not in _repeatable(words, command)]
-    gone, kept = {*leave_out, *once}, ["bench"]
+    gone = {*leave_out, *once}
+    kept: list[str] = []
+    place = None  # of the first option that goes
     for option, value, typed in _pieces(words, command):
         if option not in gone and f"{option} {value}" not in gone:
-            kept += typed
-    return f"{shlex.join(kept)} {fix}".rstrip()
+            kept += map(shlex.quote, typed)
+        elif place is None:
+            place = len(kept)
+    kept.insert(len(kept) if place is None else place, fix)
+    return " ".join(["bench", *filter(None, kept)])
 
 
 def going_on(words: Sequence[str]) -> list[str]:

@@ -244,7 +244,7 @@ def test_json_on_failure_is_one_object_with_code_message_and_fix(mine: Path, ben
     said = bench("run", mine, "--seeds", "x", "--json")
     error = said.json["error"]
     assert said.status == 2 and set(error) == {"code", "message", "fix"}
-    assert error["code"] == "seeds" and error["fix"] == f"bench run {mine} --seeds 20"
+    assert error["code"] == "seeds" and error["fix"] == f"bench run {mine} --seeds 20 --json"
     assert 'x" is not a number, range or list.' in error["message"]
 
 
@@ -254,7 +254,7 @@ def test_json_on_a_wrong_option_is_one_object_too(bench: Bench):
 
 def test_verbose_shows_the_traceback_of_a_refusal(mine: Path, bench: Bench):
     said = bench("run", mine, "--seeds", "x", "-v")
-    assert "Traceback" in said.err and said.err.endswith(f"fix: bench run {mine} --seeds 20\n")
+    assert "Traceback" in said.err and said.err.endswith(f"fix: bench run {mine} --seeds 20 -v\n")
 
 
 def test_a_name_with_spaces_is_quoted_in_the_fix(

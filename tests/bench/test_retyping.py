@@ -29,10 +29,10 @@ def store(tmp_path_factory: pytest.TempPathFactory, copy_store: Callable[[Path],
     ("typed", "fix", "leave_out", "expected"),
     [
         ("run x --seeds 0-", "--seeds 20", [], "run x --seeds 20"),
-        ("run --store s x -s 0- -q", "--seeds 20", [], "run --store s x -q --seeds 20"),
-        ("run x -s0- --margin=3", "--seeds 20", [], "run x --margin=3 --seeds 20"),
+        ("run --store s x -s 0- -q", "--seeds 20", [], "run --store s x --seeds 20 -q"),
+        ("run x -s0- --margin=3", "--seeds 20", [], "run x --seeds 20 --margin=3"),
         ("run x --margin=-3", "--margin 0.3", [], "run x --margin 0.3"),
-        ("run x --set a=1 --set b=2", "--set c=1", ["--set a=1"], "run x --set b=2 --set c=1"),
+        ("run x --set a=1 --set b=2", "--set c=1", ["--set a=1"], "run x --set c=1 --set b=2"),
         ("run x --arm a:b=1 --aa --arm c:d=1", "--aa", ["--arm"], "run x --aa"),
         ("run 'a b' --vary 'c d'", "", ["--vary"], "run 'a b'"),
         (
@@ -113,8 +113,7 @@ def test_a_run_that_is_not_planned_is_replaced_by_one_that_is(mine: Path, store:
     arm = ("--arm", "long one:strength=2")
     words = ("--seeds", 2, "--store", store, "--workers", 1, "-q")
     said = bench("run", mine, *arm, *words, "--redo", "9:long one")
-    assert said.status == 2 and "9:long one" not in said.err
-    assert said.err.endswith(" --redo '0:long one'\n")
+    assert said.status == 2 and said.err.endswith(" --redo '0:long one'\n")
 
 
 def test_what_was_not_redone_is_redone_by_the_command_that_goes_on(
