@@ -26,7 +26,9 @@ def retyped(words: Sequence[str], fix: str, leave_out: Collection[str], command:
             kept += map(shlex.quote, typed)
         elif place is None:
             place = len(kept)
-    kept.insert(len(kept) if place is None else place, fix)
+    if place is None or ", " in fix:  # words to read go last
+        place = len(kept)
+    kept.insert(place, fix)
     return " ".join(["bench", *filter(None, kept)])
 
 

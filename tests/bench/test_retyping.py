@@ -42,6 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, copy_store: Callable[[Path],
             "compare t.csv --pair p --unit auto",
         ),
         ("run x --seeds", "--seeds 20", [], "run x --seeds 20"),
+        ("run --store s x", "--store FILE, of yours", [], "run x --store FILE, of yours"),
         ("nothing x", "--seeds 20", [], "nothing x --seeds 20"),
     ],
 )

@@ -32,7 +32,9 @@ from bench.stopping import looker
 from bench.tracking import Store
 
 PAGE = Path(__file__).with_suffix(".md")
-SHAPES = "50x2,250x2,1000x2,100x10,200x10"  # seeds x arms; the first of the most trials is looked into
+SHAPES = (
+    "50x2,250x2,1000x2,100x10,200x10"  # seeds x arms; the first of the most trials is looked into
+)
 MOST_GROWTH = 0.10  # of the memory at a quarter of the trials
 MOST_S = 0.1  # a trial, all told
 EXPERIMENT = '''"""A training of 5 ms."""
