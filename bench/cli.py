@@ -83,7 +83,8 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     if verbose:
         print(redacted("".join(traceback.format_exception(refusal))), end="", file=sys.stderr)
     if refusal.without or (refusal.fix or "").startswith("--"):
-        refusal.fix = retyped(words, refusal.fix or "", refusal.without, parser(app))
+        typed = [redacted(word) for word in words]  # quoted, a secret would not be known again
+        refusal.fix = retyped(typed, refusal.fix or "", refusal.without, parser(app))
     if "--json" in words:
         error = {k: v and redacted(str(v)) for k, v in refusal.as_dict().items()}
         print(json.dumps({"error": error}, indent=1))

@@ -248,6 +248,15 @@ def test_json_on_failure_is_one_object_with_code_message_and_fix(mine: Path, ben
     assert 'x" is not a number, range or list.' in error["message"]
 
 
+def test_a_fix_repeats_no_secret_that_was_typed(
+    mine: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SOME_TOKEN", "hunter2's secret")
+    words = ("--set", "nap=hunter2's secret", "--store", "http://me:hunter2@host:5000")
+    said = bench("run", mine, "--seeds", "x", *words)
+    assert "fix: bench run" in said.err and "--seeds 20" in said.err and "hunter2" not in said.err
+
+
 def test_json_on_a_wrong_option_is_one_object_too(bench: Bench):
     assert bench("status", "--json", "--nope").json["error"]["code"] == "option"
 
