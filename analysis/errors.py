@@ -14,20 +14,30 @@ class Refusal(Exception):
     ----------
     what : one sentence: what happened
     facts : lines with the numbers and names behind it
-    fix : what to do next, where possible a command that works as typed
+    fix : what to do next, where possible a command that works as typed; options alone stand for
+        the command that was typed, with these in place of its own
+    without : what that command leaves out besides: "--set", or one of several, "--set epoch=3"
     """
 
     code = "data"
     exit_status = 5
 
-    def __init__(self, what: str, *, facts: Sequence[str] = (), fix: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        facts: Sequence[str] = (),
+        fix: str | None = None,
+        without: Sequence[str] = (),
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.facts = tuple(facts)
         self.fix = fix
+        self.without = tuple(without)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.facts, self.fix)
+        return _rebuild, (type(self), self.what, self.facts, self.fix, self.without)
 
     def render(self) -> str:
         """Return the three-part message of the command line."""
@@ -46,8 +56,10 @@ class Refusal(Exception):
         }
 
 
-def _rebuild(kind: type[Refusal], what: str, facts: Sequence[str], fix: str | None) -> Refusal:
-    return kind(what, facts=facts, fix=fix)
+def _rebuild(
+    kind: type[Refusal], what: str, facts: Sequence[str], fix: str | None, without: Sequence[str]
+) -> Refusal:
+    return kind(what, facts=facts, fix=fix, without=without)
 
 
 class UnusableRuns(Refusal):

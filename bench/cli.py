@@ -16,6 +16,7 @@ from bench.commands.doctor import doctor
 from bench.commands.parser import Interrupted, ReaderGone, application, parser
 from bench.commands.plan import plan
 from bench.commands.report import report
+from bench.commands.retyping import going_on, retyped
 from bench.commands.run import run
 from bench.commands.status import status
 from bench.commands.ui import ui
@@ -81,19 +82,14 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
 
     if verbose:
         print(redacted("".join(traceback.format_exception(refusal))), end="", file=sys.stderr)
-    if refusal.fix is not None and refusal.fix.startswith("--"):
-        refusal.fix = f"{_command(words)} {refusal.fix}"
+    if refusal.without or (refusal.fix or "").startswith("--"):
+        typed = [redacted(word) for word in words]  # quoted, a secret would not be known again
+        refusal.fix = retyped(typed, refusal.fix or "", refusal.without, parser(app))
     if "--json" in words:
         error = {k: v and redacted(str(v)) for k, v in refusal.as_dict().items()}
         print(json.dumps({"error": error}, indent=1))
     print(printable(redacted(refusal.render())), file=sys.stderr)
     return refusal.exit_status
-
-
-def _command(words: Sequence[str]) -> str:
-    """Return the command and its NAME, so that a fix works as it is typed."""
-    named = len(words) > 1 and not words[1].startswith("-")
-    return shlex.join(["bench", *words[: 2 if named else 1]])
 
 
 def _interrupted(words: Sequence[str], status: int) -> int:
@@ -103,7 +99,7 @@ def _interrupted(words: Sequence[str], status: int) -> int:
 
     code = "interrupted" if status == 130 else "terminated"
     what = "everything that had finished is recorded."
-    again = shlex.join(["bench", *map(redacted, words)])
+    again = shlex.join(["bench", *map(redacted, going_on(words))])
     if "--json" in words:
         print(json.dumps({"error": {"code": code, "message": what, "fix": again}}, indent=1))
     print(f"\n{code}: {what}", file=sys.stderr)

@@ -229,7 +229,8 @@ class Experiment:
     margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
     claim : a claimed gain to check, in metric units
     prepare : settings and data folder to facts about the data ("name", "digest", …); called once
-        before any training, the place to download or to refuse
+        an arm before any training, the place to download or to refuse; facts in which the arms
+        differ are recorded of each
     train_pack : several trials to as many outcomes, where training them together is faster; in the
         place of an outcome stands the `Diverged` that ended its training
     pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack; a number, or what

@@ -1,5 +1,7 @@
 """Drafting: what was typed becomes a plan."""
 
+import re
+import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from bench.plan import (
     BadSetting,
     Plan,
     arms_with,
+    digest,
     in_metric_units,
     make_plan,
     parse_seeds,
@@ -71,7 +74,8 @@ def draft(
     if typed.aa and (typed.arms or typed.claim is not None):
         raise BadDesign(
             "--aa compares the baseline with itself, so it takes no --arm and no --claim.",
-            fix="--aa alone",
+            fix="--aa",
+            without=("--arm", "--claim"),
         )
     found = discover(name)
     arms = arms_with(found, typed.settings, typed.arms)
@@ -79,9 +83,14 @@ def draft(
         baseline, settings = next(iter(arms.items()))
         arms = {baseline: settings, f"{baseline} again": dict(settings)}
     metric = found.experiment.metric
+    try:
+        data = prepared(found, arms, folder)
+    except Refusal as refusal:
+        _in_its_arm(refusal, typed.arms)
+        raise
     plan = make_plan(
         found,
-        data=_prepared(found, arms, folder),
+        data=data,
         arms=arms,
         seeds=seeds,
         margin=in_metric_units(typed.margin, metric),
@@ -151,7 +160,8 @@ def varied(plan: Plan, text: str) -> list[Plan]:
     if plan.stop != "fixed" or plan.aa:
         raise BadDesign(
             "--vary trains every source on all seeds, so it takes no --stop and no --aa.",
-            fix="--vary alone",
+            fix=f"--vary {','.join(sources)}",
+            without=("--stop", "--max-seeds", "--aa"),
         )
     return [replace(plan, vary=source) for source in sources]
 
@@ -169,30 +179,33 @@ def seeds_of(typed: Typed) -> tuple[int, ...]:
             f'--stop "{typed.stop}" is not fixed, group or anytime.', fix="--stop anytime"
         )
     if typed.max_seeds is None:
-        return _long_enough(typed.stop, seeds)
+        return _long_enough(typed.stop, seeds, "--seeds")
     if typed.stop == "fixed":
         raise BadDesign(
             "--max-seeds bounds a training that may stop early, and --stop fixed does not.",
-            fix="--stop anytime",
+            fix=f"--stop anytime --max-seeds {typed.max_seeds}",
         )
     if not typed.seeds.strip().isdigit():
         raise BadDesign(
             f"--seeds {typed.seeds} already lists the seeds that --max-seeds would choose.",
             fix=f"--stop {typed.stop} --max-seeds {typed.max_seeds}",
+            without=("--seeds",),
         )
     try:
-        return _long_enough(typed.stop, parse_seeds(str(typed.max_seeds)))
+        seeds = parse_seeds(str(typed.max_seeds))
     except BadSeeds as error:
         error.what = error.what.replace("--seeds", "--max-seeds")
+        error.fix = "--max-seeds 20"
         raise
+    return _long_enough(typed.stop, seeds, "--max-seeds")
 
 
-def _long_enough(stop: str, seeds: tuple[int, ...]) -> tuple[int, ...]:
+def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, ...]:
     if stop == "group" and planned_looks(len(seeds))[0] < FEWEST_PAIRS:
         raise BadDesign(
             f"--stop group looks first at half of {len(seeds)} seeds, and fewer than "
             f"{FEWEST_PAIRS} pairs give no verdict.",
-            fix=f"--seeds {2 * FEWEST_PAIRS - 1}",
+            fix=f"{option} {2 * FEWEST_PAIRS - 1}",
         )
     return seeds
 
@@ -205,12 +218,39 @@ def _scope(text: str) -> Scope:
     return cast(Scope, text.replace("-", "_"))
 
 
-def _prepared(
+def prepared(
     found: Discovered, arms: Mapping[str, Mapping[str, Any]], folder: Path | None
 ) -> dict[str, Any]:
-    """Let the experiment make its data ready; a setting may be wrong in one arm only."""
-    facts: Mapping[str, Any] = {}
-    if found.experiment.prepare is not None:
-        for settings in arms.values():
-            facts = found.experiment.prepare(settings, folder)
-    return dict(facts)
+    """Let the experiment make its data ready for every arm, and return what it says about them.
+
+    Returns
+    -------
+    facts by name; one in which the arms differ once an arm, as "weights (baseline)"
+    """
+    prepare = found.experiment.prepare
+    if prepare is None:
+        return {}
+    facts = {arm: dict(prepare(settings, folder)) for arm, settings in arms.items()}
+    names = dict.fromkeys(name for said in facts.values() for name in said)
+    merged: dict[str, Any] = {}
+    for name in names:
+        said = {arm: facts[arm][name] for arm in arms if name in facts[arm]}
+        first = next(iter(said.values()))
+        if len(said) == len(arms) and all(digest(v) == digest(first) for v in said.values()):
+            merged[name] = first
+        else:
+            merged |= {f"{name} ({arm})": value for arm, value in said.items()}
+    return merged
+
+
+def _in_its_arm(refusal: Refusal, texts: Sequence[str]) -> None:
+    """Mend a setting in the --arm that gave it: --set would not reach it there."""
+    fix = re.fullmatch(r"--set (.+?)=(.*)", refusal.fix or "")
+    for text in texts if fix else ():
+        name, _, rest = text.partition(":")
+        parts = [part.partition("=") for part in rest.split(",")]
+        if fix and any(key.strip() == fix[1] for key, _, _ in parts):
+            new = [f"{k}={fix[2] if k.strip() == fix[1] else v}" for k, _, v in parts]
+            refusal.fix = f"--arm {shlex.quote(f'{name}:' + ','.join(new))}"
+            refusal.without = (f"--arm {text}",)
+            return

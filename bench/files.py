@@ -122,7 +122,8 @@ def require_writable(folder: Path) -> None:
         reason = (error.strerror or type(error).__name__).lower()
         raise Unwritable(
             f"a report cannot be written to {folder}: {reason}.",
-            fix="--out DIR, a folder that you may write to",
+            facts=["It takes a folder that you may write to."],
+            fix="--out DIR",
         ) from error
 
 

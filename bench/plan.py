@@ -4,10 +4,12 @@ import difflib
 import hashlib
 import json
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from analysis.errors import Refusal
@@ -298,79 +300,119 @@ def arms_with(
     shared = dict(experiment.settings)
     own = {name: dict(settings) for name, settings in experiment.arms.items()}
     for text in overrides:
-        key, value = _key_value(text, "--set")
+        typed = _Typed("--set", text, shared)
+        key = text.partition("=")[0].strip()
         if any(key in settings for settings in own.values()):
             raise BadSetting(
                 f"{key} is what the arms differ in, so --set {text} would undo the comparison.",
-                fix=f"--arm another:{text}",
+                fix=f"--arm {shlex.quote(f'another:{text}')}",
+                without=[f"--set {text}"],
             )
-        shared[key] = _fitting(key, value, shared)
+        key, value = typed.pair(text)
+        shared[key] = value
+    extra: dict[str, _Typed] = {}
     for text in extra_arms:
         name, _, rest = text.partition(":")
-        if not name or not rest or name in own:
-            trouble = f"arm {name!r} exists already" if name in own else "it has no NAME:KEY=VALUE"
-            raise BadSetting(f'--arm "{text}": {trouble}.', fix="--arm smooth-0.2:epsilon=0.2")
-        pairs = [_key_value(part, "--arm") for part in rest.split(",")]
-        known = {**shared, **{k: v for settings in own.values() for k, v in settings.items()}}
-        own[name] = {key: _fitting(key, value, known) for key, value in pairs}
+        differing = {k: v for settings in own.values() for k, v in settings.items()}
+        typed = _Typed("--arm", text, {**differing, **shared, **differing})
+        if name in own:
+            free = next(f"{name}-{i}" for i in count(2) if f"{name}-{i}" not in own)
+            trouble = f'--arm "{text}": arm {name!r} exists already.'
+            raise BadSetting(trouble, **typed.instead(f"{free}:{rest or typed.example()}"))
+        if not name or not rest:
+            trouble = f'--arm "{text}": it has no NAME:KEY=VALUE.'
+            raise BadSetting(trouble, **typed.instead(f"{name or 'another'}:{typed.example()}"))
+        own[name], extra[name] = dict(map(typed.pair, rest.split(","))), typed
     arms = {name: {**shared, **settings} for name, settings in own.items()}
-    _require_different(arms)
+    _require_different(arms, extra)
     return arms
 
 
-def _require_different(arms: Mapping[str, Mapping[str, Any]]) -> None:
+def _require_different(
+    arms: Mapping[str, Mapping[str, Any]], extra: "Mapping[str, _Typed]"
+) -> None:
     seen: dict[str, str] = {}
     for name, settings in arms.items():
         twin = seen.setdefault(digest(dict(settings)), name)
         if twin != name:
+            fix: dict[str, Any] = {"fix": "give the arms different settings"}
+            if name in extra:
+                fix = extra[name].instead(f"{name}:{extra[name].example()}")
             raise BadExperiment(
-                f"arms {twin!r} and {name!r} have the same settings: nothing to compare.",
-                fix="give the arms different settings",
+                f"arms {twin!r} and {name!r} have the same settings: nothing to compare.", **fix
             )
 
 
-def _key_value(text: str, option: str) -> tuple[str, Any]:
-    key, equals, raw = text.partition("=")
-    if not equals or not key.strip():
-        raise BadSetting(f'{option} "{text}" is not KEY=VALUE.', fix=f"{option} epochs=10")
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):  # a number may be too long even for Python
-        value = {"True": True, "False": False, "None": None}.get(raw, raw)
-    return key.strip(), value
+@dataclass(frozen=True)
+class _Typed:
+    """One `--set KEY=VALUE` or `--arm NAME:KEY=VALUE[,…]`, as it was typed."""
+
+    option: str
+    text: str
+    known: Mapping[str, Any]  # every setting, with a value of its type
+
+    def pair(self, part: str) -> tuple[str, Any]:
+        """Return the key and the value of one KEY=VALUE."""
+        key, equals, raw = part.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            what = f'{self.option} "{part}" is not KEY=VALUE.'
+            raise BadSetting(what, **self._corrected(part))
+        if key not in self.known:
+            close = difflib.get_close_matches(key, list(self.known), n=1)
+            facts = [f"Closest: {close[0]}."] if close else []
+            raise BadSetting(
+                f'there is no setting "{key}".',
+                facts=[*facts, f"Known: {', '.join(self.known) or 'none'}."],
+                **self._corrected(part, *close),
+            )
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError):  # a number may be too long even for Python
+            value = {"True": True, "False": False, "None": None}.get(raw, raw)
+        old = self.known[key]
+        if not _fits(value, old):
+            kind = "number" if _is_number(old) else type(old).__name__
+            raise BadSetting(
+                f"{key} is {value!r}, but it must be a {kind} like {old!r}.",
+                **self._corrected(part, key),
+            )
+        return key, float(value) if isinstance(old, float) and isinstance(value, int) else value
+
+    def example(self, key: str | None = None) -> str:
+        """Return a KEY=VALUE that can be typed: of an arm, a value that no arm has yet."""
+        numbers = [name for name, value in self.known.items() if _is_number(value)]
+        key = key or next(iter([*numbers, *self.known]), None)
+        if key is None:
+            return "KEY=VALUE"
+        value = self.known[key]
+        if self.option == "--arm" and _is_number(value):
+            value = value + 1 if isinstance(value, int) else float(f"{1.5 * value:g}") or 0.1
+        return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+    def instead(self, text: str) -> dict[str, Any]:
+        """Return a refusal's fix: another text in place of this one."""
+        fix = f"{self.option} {shlex.quote(text)}"
+        return {"fix": fix, "without": [f"{self.option} {self.text}"]}
+
+    def _corrected(self, part: str, key: str | None = None) -> dict[str, Any]:
+        if self.option == "--set":
+            return self.instead(self.example(key))
+        name, _, rest = self.text.partition(":")
+        parts = (self.example(key) if piece == part else piece for piece in rest.split(","))
+        return self.instead(f"{name}:{','.join(parts)}")
 
 
-def _fitting(key: str, value: Any, known: Mapping[str, Any]) -> Any:
-    if key not in known:
-        close = difflib.get_close_matches(key, list(known), n=1)
-        raise BadSetting(
-            f'there is no setting "{key}".',
-            facts=[
-                *([f"Closest: {close[0]}."] if close else []),
-                f"Known: {', '.join(known) or 'none'}.",
-            ],
-            fix=f"--set {_example(close[0] if close else next(iter(known), 'epochs'), known)}",
-        )
-    old = known[key]
-    numbers = isinstance(old, (int, float)) and not isinstance(old, bool)
-    fits = (
-        old is None
-        or (numbers and isinstance(value, (int, float)) and not isinstance(value, bool))
-        or type(value) is type(old)
-    ) and not (
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _fits(value: Any, old: Any) -> bool:
+    """Say whether a typed value can take the place of another."""
+    alike = old is None or (_is_number(old) and _is_number(value)) or type(value) is type(old)
+    return alike and not (
         isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max  # nor NaN
     )
-    if not fits:
-        raise BadSetting(
-            f"{key} is {value!r}, but it must be a {'number' if numbers else type(old).__name__} "
-            f"like {old!r}.",
-            fix=f"--set {key}={json.dumps(old)}",
-        )
-    return float(value) if isinstance(old, float) and isinstance(value, int) else value
-
-
-def _example(key: str, known: Mapping[str, Any]) -> str:
-    return f"{key}={json.dumps(known.get(key, 1))}"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -382,9 +424,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     text = text.strip()
     if re.fullmatch(r"\d+", text, re.ASCII):
-        count = int(text[:12])
-        if 1 <= count <= MOST_SEEDS:
-            return tuple(range(count))
+        n = int(text[:12])
+        if 1 <= n <= MOST_SEEDS:
+            return tuple(range(n))
         raise _bad_seeds(text, f"is not between 1 and {MOST_SEEDS:,} seeds")
     found: list[int] = []
     for part in text.split(","):
@@ -398,7 +440,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if len(found) + last - first + 1 > MOST_SEEDS:
             raise _bad_seeds(text, f"asks for more than {MOST_SEEDS:,} seeds")
         found += range(first, last + 1)
-    twice = [seed for seed, count in Counter(found).items() if count > 1]
+    twice = [seed for seed, times in Counter(found).items() if times > 1]
     if twice:
         raise _bad_seeds(text, f"names seed {twice[0]} twice")
     return tuple(found)

@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.errors import Refusal
 from analysis.format import Unit, duration, scale, share, suffix
+from analysis.metrics import METRICS
 from analysis.power import detectable, seeds_for, seeds_needed, upper_sd
 
 ASSUMED_SD = 0.008  # of a paired accuracy difference, where nothing is known yet
@@ -19,6 +20,39 @@ class BadPlan(Refusal):
 
     code = "plan"
     exit_status = 2
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What some seeds can detect with 80% power, before anything is known of the spread."""
+
+    seeds: int
+    sds: float | None  # SDs of the paired differences; None: one pair tells nothing
+    value: float | None  # metric units, at an assumed SD; None where no SD can be assumed
+
+    def text(self) -> str:
+        """Return it as a clause."""
+        if self.sds is None:
+            return "one pair cannot tell luck from gain"
+        if self.value is None:
+            return f"{self.seeds} seeds can detect {self.sds:.2g} paired SDs (80% power)"
+        return (
+            f"{self.seeds} seeds can detect {100 * self.value:.2f} pp "
+            f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
+        )
+
+
+def gain_of(seeds: int, unit: Unit) -> Gain:
+    """Return what some seeds can detect in a metric of this unit."""
+    if seeds < 2:
+        return Gain(seeds, None, None)
+    value = detectable(ASSUMED_SD, seeds) if unit == "fraction" else None
+    return Gain(seeds, detectable(1.0, seeds), value)
+
+
+def unit_of(metric: str) -> Unit:
+    """Return a metric's unit."""
+    return METRICS[metric].unit if metric in METRICS else "score"
 
 
 @dataclass(frozen=True)
@@ -181,6 +215,7 @@ def _spread(unit: Unit, sd: float | None, pilot: Pilot | None) -> tuple[float, s
             raise BadPlan(
                 f"pilot {pilot.name} has {pilot.n} complete pairs and no spread to plan from.",
                 fix="--sd 0.8",
+                without=("--pilot",),
             )
         return upper_sd(
             pilot.sd, pilot.n

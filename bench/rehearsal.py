@@ -2,13 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import Refusal
 from analysis.format import duration
 from bench.plan import Plan, TrialKey
+from bench.planning import Gain, gain_of, unit_of
 
 if TYPE_CHECKING:
     from bench.discover import Discovered
@@ -19,15 +20,21 @@ EPOCHS_TIMED = 2  # after the first, which pays for loading and warming up
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left to train, and how long that takes."""
+    """What is left to train, how long that takes and what it can show."""
 
-    runs: int  # left to train
-    planned: int
+    packs: tuple[tuple[int, ...], ...]  # left to train: of each plan its packs' runs
+    planned: int  # runs
     epoch_s: float | None  # one epoch of one run; None where runs log no epochs
     run_s: float
     source: str  # where the times come from
     workers: int
     devices: tuple[str, ...]
+    gain: Gain
+
+    @property
+    def runs(self) -> int:
+        """How many runs are left to train."""
+        return sum(map(sum, self.packs))
 
     @property
     def device_s(self) -> float:
@@ -36,8 +43,18 @@ class Cost:
 
     @property
     def wall_s(self) -> float:
-        """Time on the clock: whole rounds of all workers."""
-        return -(-self.runs // self.workers) * self.run_s
+        """Time on the clock: plan after plan whole rounds of all workers, a pack to each."""
+        return sum(
+            -(-len(packs) // self.workers) * max(packs) * self.run_s
+            for packs in self.packs
+            if packs
+        )
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """The same as `device_s` where GPUs train, else None."""
+        on_gpus = any(device.startswith(("cuda", "mps")) for device in self.devices)
+        return self.device_s / 3600 if on_gpus else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, times in seconds."""
@@ -47,17 +64,21 @@ class Cost:
             "epoch_s": self.epoch_s,
             "run_s": self.run_s,
             "device_s": self.device_s,
+            "gpu_hours": self.gpu_hours,
             "wall_s": self.wall_s,
             "source": self.source,
             "workers": self.workers,
             "devices": list(self.devices),
+            "detectable": self.gain.value,
+            "detectable_sds": self.gain.sds,
         }
 
     def text(self) -> str:
         """Return the cost for a terminal."""
+        hours = self.gpu_hours
         spent = f"{duration(self.device_s)} of training"
-        if any(device.startswith(("cuda", "mps")) for device in self.devices):
-            spent = f"{self.device_s / 3600:.2g} GPU-hours"
+        if hours is not None:
+            spent = f"{hours:.2g} GPU-hours"
         workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         lines = [("runs", f"{self.runs} of {self.planned} to train")]
         if self.epoch_s is not None:
@@ -65,6 +86,7 @@ class Cost:
         lines += [
             ("a run", f"{_seconds(self.run_s)} at most"),
             ("in all", f"{spent}: about {duration(self.wall_s)} on {workers}"),
+            ("gain", self.gain.text()),
             ("from", self.source),
         ]
         return "\n".join(f"  {name:<10}{text}" for name, text in lines)
@@ -86,36 +108,36 @@ class _Enough(Exception):
 
 
 def rehearse(
-    plan: Plan,
+    plans: Sequence[tuple[Plan, Collection[TrialKey]]],
     found: "Discovered",
     options: "Options",
     *,
-    finished: Sequence[TrialKey] = (),
     durations: Sequence[float] = (),
 ) -> Cost:
     """Return what is left to train and what it costs.
 
     Parameters
     ----------
-    finished : trials that need no training
-    durations : seconds that finished runs of this benchmark took; without any the first trial's
+    plans : that are trained one after the other, each with its trials that need no training
+    durations : seconds that finished runs of these plans took; without any the first trial's
         first epochs are trained here and thrown away
     """
-    planned = len(plan.trials())
-    left = sum(len(pack) for pack in plan.packs_left(finished))
+    first = plans[0][0]
+    packs = tuple(tuple(len(pack) for pack in plan.packs_left(settled)) for plan, settled in plans)
     if durations:
         epoch_s, run_s = None, statistics.median(durations)
         source = f"the median of {len(durations)} recorded runs"
     else:
-        epoch_s, run_s, source = _timed(plan, found, options)
+        epoch_s, run_s, source = _timed(first, found, options)
     return Cost(
-        runs=left,
-        planned=planned,
+        packs=packs,
+        planned=sum(len(plan.trials()) for plan, _ in plans),
         epoch_s=epoch_s,
         run_s=run_s,
         source=source,
-        workers=min(len(options.slots), max(1, left)),
+        workers=min(len(options.slots), max(1, *map(len, packs))),
         devices=tuple(dict.fromkeys(slot.device for slot in options.slots)),
+        gain=gain_of(len(first.seeds), unit_of(first.metric)),
     )
 
 

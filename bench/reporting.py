@@ -53,7 +53,7 @@ def report(
     anonymous : hide who made it, and where; such a report goes to its folder alone
     """
     formats = formats or REPORT
-    folder = out or store.folder / "reports" / file_name(benchmark.name)
+    folder = out or folder_of(store, benchmark)
     if anonymous and out is None:
         folder /= "anonymous"
     require_writable(folder)
@@ -76,6 +76,12 @@ def report(
     return Reported(findings, paths)
 
 
+def folder_of(store: Store, benchmark: Benchmark) -> Path:
+    """Return where a benchmark's report lies; an A/A's not in the place of the real one."""
+    folder = store.folder / "reports" / file_name(benchmark.name)
+    return folder / "aa" if benchmark.plan.aa else folder
+
+
 def _format(name: str) -> str:
     return name.removesuffix(".gz").rpartition(".")[2]
 
@@ -94,15 +100,28 @@ def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
 
 
 def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
-    """Return a recorded benchmark as a pilot, its unit, and typed numbers' factor."""
+    """Return a recorded benchmark as a pilot, its unit, and typed numbers' factor.
+
+    Raises
+    ------
+    BadPlan : there is only an A/A, whose arms share no seeds: it shows no paired differences
+    """
     from analysis.comparisons import TwoWay
     from analysis.errors import UnusableRuns
     from analysis.format import scale
     from analysis.primary import fixed_analysis, variance_floor
     from analysis.study import paired
-    from bench.planning import Pilot
+    from bench.planning import BadPlan, Pilot
 
-    benchmark = store.benchmark(name)
+    benchmark = next((b for b in store.benchmarks(name) if not b.plan.aa), None)
+    if benchmark is None:
+        store.benchmark(name)  # which refuses where there is none at all
+        raise BadPlan(
+            f"all that is recorded of {name} is an A/A, whose arms share no seeds.",
+            facts=["The SD of paired differences is not in it."],
+            fix="--sd 0.8",
+            without=("--pilot",),
+        )
     tables, design = store.tables(benchmark), benchmark.design()
     pairs = paired(tables, design, design.treatments[0])
     unit, sd, per_seed, floor = design.measure.unit, 0.0, 0.0, 0.0
@@ -124,7 +143,11 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
     sessions = store.provenance(benchmark)
     latest = dict(sessions[-1]) if sessions else {}
     data = dict(benchmark.plan.data)
-    notes = [_as_sentence(str(data[key])) for key in ("note", "weights_note") if data.get(key)]
+    notes = [
+        _as_sentence(f"{name.partition(' ')[2]} {text}".strip())
+        for name, text in data.items()
+        if text and name.partition(" ")[0] in ("note", "weights_note")
+    ]
     notes += [str(note) for session in sessions for note in session.get("notes") or ()]
     mlflow = f"experiment {benchmark.experiment_id}, parent run {benchmark.run_id}"
     return {

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import shlex
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -37,6 +38,13 @@ class Terminated(BaseException):
 
 class NotPlanned(Refusal):
     """A run to repeat that the plan does not have."""
+
+    code = "option"
+    exit_status = 2
+
+
+class Undrawn(Refusal):
+    """A source of randomness that the experiment does not have."""
 
     code = "option"
     exit_status = 2
@@ -97,6 +105,7 @@ class Options:
     retries: int = 1
     timeout_s: float | None = None
     redo: frozenset[TrialKey] = frozenset()
+    streams: Sequence[str] = ()  # that every training has to draw from, or the first is the last
     fresh: bool = False
     deadline: float = float("inf")  # by time.monotonic(); nothing is started after it
 
@@ -138,6 +147,7 @@ def run(
     ------
     Locked : another process runs this benchmark
     NotPlanned : a run to repeat that is not in the plan
+    Undrawn : a training without one of the streams of the options; it is recorded all the same
     StoreTrouble : the store cannot be written; what was recorded stays
     """
     with contextlib.ExitStack() as stack:
@@ -186,7 +196,34 @@ def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
         raise NotPlanned(
             f"seed {key.seed}, {key.arm}, is not planned, so there is nothing to repeat.",
             facts=[f"Planned seeds: {seeds}."],
-            fix=f"--redo {plan.seeds[0]}:{key.arm}",
+            fix=f"--redo {shlex.quote(f'{plan.seeds[0]}:{key.arm}')}",
+            without=[f"--redo {key.seed}:{key.arm}"],
+        )
+
+
+def require_drawn(streams: Sequence[str], facts: Mapping[str, Any]) -> None:
+    """Refuse to vary a stream alone that a finished training has not drawn from.
+
+    Parameters
+    ----------
+    streams : as listed in --vary
+    facts : of the training's outcome
+
+    Raises
+    ------
+    Undrawn : there is one
+    """
+    drawn = sorted(facts.get("streams", streams))
+    if missing := [stream for stream in streams if stream not in drawn]:
+        kept = [stream for stream in streams if stream in drawn] or drawn
+        raise Undrawn(
+            f'--vary {missing[0]}: the training never asks for trial.rng("{missing[0]}").',
+            facts=[
+                f"It draws from {', '.join(drawn) or 'no stream'}.",
+                "What has finished is recorded, and was trained with everything drawn anew.",
+            ],
+            fix=f"--vary {shlex.quote(','.join(kept))}" if kept else None,
+            without=("--vary",),
         )
 
 
@@ -223,7 +260,7 @@ class _Story:
         options: Options,
     ) -> None:
         self.plan, self.recorder, self.watcher, self.look = plan, recorder, watcher, look
-        self.deadline = options.deadline
+        self.deadline, self.streams = options.deadline, options.streams
         # A loss that diverged would diverge again: the run stays failed until --redo or --fresh.
         self.settled = (set(recorder.finished) | recorder.diverged) - options.redo
         self.over = set(self.settled)  # and what has ended since
@@ -292,6 +329,7 @@ class _Story:
         self.recorder.record(result)
         self.over.add(result.key)
         self.trained += 1
+        require_drawn(self.streams, result.outcome.facts)
         self.watcher.result(result, value)
         self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.common import opened
-from bench.commands.report import publish
+from bench.showing import opened, publish
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -49,7 +48,7 @@ class Session:
             from bench.cluster import Cluster
 
             self.pool = stack.enter_context(Cluster(self.cluster, retries=retries))
-        elif not may_hold_runs(self.uri):
+        elif places and not may_hold_runs(self.uri):
             from bench.pool import Pool
 
             self.pool = stack.enter_context(Pool(places, retries=retries))
@@ -79,6 +78,7 @@ class Session:
         timeout_s: float | None,
         deadline: float,
         redo: "frozenset[TrialKey]",
+        streams: Sequence[str],
         fresh: bool,
         blind: bool,
         notes: list[str],
@@ -102,6 +102,7 @@ class Session:
             timeout_s=timeout_s,
             deadline=deadline,
             redo=redo,
+            streams=streams,
             fresh=fresh,
         )
         pool, self.pool = self.pool, None  # a second plan starts its own workers
@@ -113,7 +114,7 @@ class Session:
 
             pool = pool or Cluster(self.cluster, retries=retries)
             facts |= {"devices": list(pool.devices), "threads": places[0].threads}
-        return runner.run(
+        ran = runner.run(
             plan,
             found,
             store=self.store,
@@ -123,32 +124,41 @@ class Session:
             look=looker(plan),
             pool=pool,
         )
+        if streams and not ran.trained:  # what was recorded earlier tells it as well
+            recorded = self.store.tables(ran.benchmark).trials
+            for drawn in recorded.facts[recorded.status == "finished"]:
+                runner.require_drawn(streams, json.loads(drawn))
+        return ran
 
     def rehearse(
         self,
         found: "Discovered",
-        plan: "Plan",
+        plans: "Sequence[Plan]",
         places: Sequence[Any],
         *,
         folder: Path | None,
+        redo: "frozenset[TrialKey]",
+        fresh: bool,
         as_json: bool,
     ) -> None:
-        """Say what the plan costs; nothing is recorded."""
+        """Say what the plans cost, the first with its runs to repeat; nothing is recorded."""
         from bench.address import may_hold_runs
         from bench.rehearsal import rehearse
         from bench.runner import Options
         from bench.tracking import Store
 
-        finished, durations = [], []
-        if may_hold_runs(self.uri):
-            store = Store(self.uri)
-            benchmark = store.find(plan.benchmark_id, plan.experiment)
-            if benchmark is not None:
-                finished = list(store.finished(benchmark))
-                trials = store.tables(benchmark).trials
-                durations = [s for s in trials.duration_s if s == s and s is not None]
-        options = Options(slots=places, data_dir=folder)
-        cost = rehearse(plan, found, options, finished=finished, durations=durations)
+        store = Store(self.uri) if may_hold_runs(self.uri) else None
+        left, durations = [], list[float]()
+        for plan in plans:
+            benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
+            settled: set[TrialKey] = set()
+            if store is not None and benchmark is not None:
+                done = store.finished(benchmark)
+                tags = (child.run.data.tags for child in done.values())
+                durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
+                settled = set() if fresh else {*done, *store.diverged(benchmark)}
+            left.append((plan, settled - (redo if plan is plans[0] else frozenset())))
+        cost = rehearse(left, found, Options(slots=places, data_dir=folder), durations=durations)
         print(json.dumps(cost.as_dict()) if as_json else cost.text())
 
     def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
@@ -169,30 +179,17 @@ class Session:
 def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     """Say which gain these seeds can detect, before anything is trained."""
     from analysis.format import magnitude, suffix
-    from analysis.metrics import METRICS
-    from analysis.power import detectable, seeds_for
-    from bench.planning import ASSUMED_SD
+    from analysis.power import seeds_for
+    from bench.planning import ASSUMED_SD, gain_of, unit_of
 
-    n, known = len(plan.seeds), METRICS.get(plan.metric)
-    prefix = f"{note} " if note else ""
-    if n < 2:
-        first = f"{prefix}{plan.experiment}: one pair cannot tell luck from gain."
-    elif known is None or known.unit != "fraction":
-        gain = detectable(1.0, n)
-        first = (
-            f"{prefix}{plan.experiment}: {n} seeds can detect {gain:.2g} paired SDs (80% power)."
-        )
-    else:
-        gain = detectable(ASSUMED_SD, n)
-        first = (
-            f"{prefix}{plan.experiment}: {n} seeds can detect {100 * gain:.2f} pp "
-            f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
-        )
-        target = plan.claim or plan.margin
-        needed = seeds_for(abs(target), ASSUMED_SD) if target else None
-        if target and needed:
-            first += f"; {magnitude(target, known.unit)}{suffix(known.unit)} takes {needed:,}"
-        first += "."
+    n, unit = len(plan.seeds), unit_of(plan.metric)
+    gain = gain_of(n, unit)
+    first = f"{f'{note} ' if note else ''}{plan.experiment}: {gain.text()}"
+    target = plan.claim or plan.margin
+    needed = seeds_for(abs(target), ASSUMED_SD) if target and gain.value is not None else None
+    if target and needed:
+        first += f"; {magnitude(target, unit)}{suffix(unit)} takes {needed:,}"
+    first += "."
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]
     parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]

@@ -105,6 +105,7 @@ def retrain(
     OtherTraining : the report is about other code, settings or data, or has no such seed
     """
     from bench.discover import discover
+    from bench.drafting import prepared
     from bench.plan import make_plan
     from bench.pool import Pool
     from bench.runner import Options, jobs, value_of
@@ -119,11 +120,15 @@ def retrain(
         )
     found = discover(name or f.design.experiment)
     arms = {arm.name: dict(arm.settings) for arm in f.arms}
-    data = {}
-    if found.experiment.prepare is not None:
-        for settings in arms.values():
-            data = dict(found.experiment.prepare(settings, folder))
-    plan = make_plan(found, data=data, arms=arms, seeds=f.design.seeds)
+    data = prepared(found, arms, folder)
+    plan = make_plan(
+        found,
+        data=data,
+        arms=arms,
+        seeds=f.design.seeds,
+        aa=f.design.aa,
+        devices={place.device for place in places},
+    )
     if f.design.batches:
         plan = plan.in_batches(f.design.batches)
     if plan.benchmark_id != f.design.benchmark_id:

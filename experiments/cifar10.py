@@ -66,7 +66,7 @@ def prepare(settings: Settings, data_dir: Path | None) -> Mapping[str, Any]:
     ------
     BadSetting, BadDataset, BadWeights : what cannot be trained with
     """
-    check(settings, RULES, defaults={**SETTINGS, "epsilon": 0.1}, experiment="cifar10")
+    check(settings, RULES, defaults={**SETTINGS, "epsilon": 0.1})
     images = data.load(data_dir)
     wanted = {name: settings[name] for name in ("train_per_class", "validation_per_class")}
     data.require_per_class(images, wanted)

@@ -91,8 +91,8 @@ def train(trial: Trial) -> Outcome:
 
 
 def prepare(settings: Settings, data_dir: Path | None) -> dict[str, object]:
-    """Check the settings and say which data this is; called once, before any training."""
-    check(settings, RULES, defaults={**SETTINGS, "epsilon": 0.1}, experiment="digits")
+    """Check the settings and say which data this is; called once an arm, before any training."""
+    check(settings, RULES, defaults={**SETTINGS, "epsilon": 0.1})
     return data.digits().facts()
 
 

@@ -53,11 +53,7 @@ TEXT = Rule("a name or a file", lambda v: isinstance(v, str) and bool(v.strip())
 
 
 def check(
-    settings: Mapping[str, Any],
-    rules: Mapping[str, Rule],
-    *,
-    defaults: Mapping[str, Any],
-    experiment: str,
+    settings: Mapping[str, Any], rules: Mapping[str, Rule], *, defaults: Mapping[str, Any]
 ) -> None:
     """Refuse the first setting that breaks its rule.
 
@@ -65,7 +61,6 @@ def check(
     ----------
     settings : the settings in force; those without a rule are not looked at
     defaults : a good value of each setting, for the fix
-    experiment : the name to type in the fix
 
     Raises
     ------
@@ -76,7 +71,7 @@ def check(
         if not rules[name].holds(value):
             raise BadSetting(
                 f"setting {name} is {value!r}; it must be {rules[name].words}.",
-                fix=f"bench run {experiment} --set {name}={defaults[name]}",
+                fix=f"--set {name}={defaults[name]}",
             )
 
 

@@ -23,8 +23,8 @@ def train(trial: Trial) -> Outcome:
 
 
 def prepare(settings: Settings, data_dir: Path | None) -> dict[str, object]:
-    """Check the settings and say which data this is; called once, before any training."""
-    check(settings, RULES, defaults={**SETTINGS, "order": "shuffled"}, experiment="shuffled")
+    """Check the settings and say which data this is; called once an arm, before any training."""
+    check(settings, RULES, defaults={**SETTINGS, "order": "shuffled"})
     return trees.prepare(settings, data_dir)
 
 

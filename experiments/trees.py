@@ -43,8 +43,8 @@ def train(trial: Trial, columns: NDArray[np.int64] = ALL) -> Outcome:
 
 
 def prepare(settings: Settings, data_dir: Path | None) -> dict[str, object]:
-    """Check the settings and say which data this is; called once, before any training."""
-    check(settings, RULES, defaults={**SETTINGS, "kind": "extra"}, experiment="trees")
+    """Check the settings and say which data this is; called once an arm, before any training."""
+    check(settings, RULES, defaults={**SETTINGS, "kind": "extra"})
     return {"name": "digits (scikit-learn)", "digest": content_digest(halves(), ())}
 
 

@@ -1,8 +1,6 @@
 """What several commands do with what was typed, and how they print."""
 
 import difflib
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,6 @@ from bench.commands.parser import Exit
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
-    from bench.tracking import Store
 
 WORDS = ("better", "worse", "equivalent", "inconclusive", "none")
 
@@ -44,13 +41,6 @@ def data_folder(data: Path | None) -> Path | None:
     return folder
 
 
-def opened(store: "Store", say: Callable[[str], None]) -> "Store":
-    """Return a store, saying so if it lies elsewhere than when it was written last."""
-    if store.moved_from is not None:
-        say(f"The store was moved here from {store.moved_from}; its addresses were corrected.")
-    return store
-
-
 def experiment_name(name: str | None) -> str | None:
     """Return the recorded name: of an experiment's file, the name that the file gives itself."""
     if name is None or not name.endswith(".py"):
@@ -78,16 +68,3 @@ def fail_if(findings: "Findings", words: frozenset[str]) -> None:
     """End with status 10 where a verdict is one of the words."""
     if any(c.verdict.word in words for c in findings.comparisons):
         raise Exit(10)
-
-
-def shown(path: Path) -> str:
-    """Return a path relative to the current folder where it lies below it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def unicode_out() -> bool:
-    """Say whether stdout shows more than ASCII."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")

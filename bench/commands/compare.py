@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from bench.commands.common import Usage, fail_if, fail_words, shown, unicode_out
+from bench.commands.common import Usage, fail_if, fail_words
 from bench.commands.options import (
     COLUMNS,
     DESIGN,
@@ -18,6 +18,7 @@ from bench.commands.options import (
     Verbose,
 )
 from bench.commands.parser import Argument, Option
+from bench.showing import shown, unicode_out
 
 UNITS = ("auto", "fraction", "percent", "plain")
 

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.commands.common import data_folder, unicode_out
+from bench.commands.common import data_folder
 from bench.commands.options import DEVICES, STORE, AsJson, Name, NoColor, Quiet, StoreUri, Verbose
 from bench.commands.parser import Option
+from bench.showing import unicode_out
 
 
 def doctor(

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,12 +32,19 @@ def plan(
         ),
     ] = None,
     seeds: Annotated[
-        int | None,
-        Option(metavar="N", rich_help_panel=DESIGN, help="Also: the gain that N detect."),
+        str | None,
+        Option(
+            "--seeds",
+            "-s",
+            metavar="N|LIST",
+            rich_help_panel=DESIGN,
+            help="Also: the gain that they detect; with --freeze as of run.",
+        ),
     ] = None,
     power: Annotated[
-        float, Option(metavar="P", rich_help_panel=DESIGN, help="Wanted chance to see it.")
-    ] = 0.8,
+        float | None,
+        Option(metavar="P", rich_help_panel=DESIGN, help="Wanted chance to see it (default: 0.8)."),
+    ] = None,
     sd: Annotated[
         float | None,
         Option(
@@ -68,14 +76,15 @@ def plan(
         float | None, Option(metavar="PP", rich_help_panel=PREREGISTER, help="As of run.")
     ] = None,
     scope: Annotated[
-        str, Option(metavar="WHAT", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = "seeds-and-examples",
+        str | None, Option(metavar="WHAT", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
     stop: Annotated[
-        str, Option(metavar="RULE", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = "fixed",
+        str | None, Option(metavar="RULE", rich_help_panel=PREREGISTER, help="As of run.")
+    ] = None,
     max_seeds: Annotated[
         int | None, Option(metavar="N", rich_help_panel=PREREGISTER, help="As of run.")
     ] = None,
+    aa: Annotated[bool, Option("--aa", rich_help_panel=PREREGISTER, help="As of run.")] = False,
     setting: Annotated[
         list[str] | None,
         Option("--set", metavar="KEY=VALUE", rich_help_panel=PREREGISTER, help="As of run."),
@@ -103,16 +112,21 @@ def plan(
     """
     from bench.planning import advise
 
+    frozen = {
+        "margin": margin,
+        "claim": claim,
+        "scope": scope,
+        "stop": stop,
+        "max_seeds": max_seeds,
+        "aa": aa or None,
+        "settings": setting or None,
+        "arms": arm or None,
+    }
+    advised = {"--detect": detect, "--power": power, "--sd": sd, "--pilot": pilot}
+    _require_one_mode(name, freeze, advised, {**frozen, "data": data})
     if freeze:
         typed = {
-            "seeds": str(20 if seeds is None else seeds),
-            "margin": margin,
-            "claim": claim,
-            "scope": scope,
-            "stop": stop,
-            "max_seeds": max_seeds,
-            "settings": setting or (),
-            "arms": arm or (),
+            key: value for key, value in {"seeds": seeds, **frozen}.items() if value is not None
         }
         return _freeze(name, typed, data_folder(data), store, as_json=as_json)
     metric, margin = _planned_metric(name)
@@ -129,10 +143,49 @@ def plan(
         sd=None if sd is None else sd * factor,
         pilot=seen,
         detect=wanted,
-        seeds=seeds,
-        power=power,
+        seeds=None if seeds is None else _count(seeds),
+        power=0.8 if power is None else power,
     )
     print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+
+
+def _require_one_mode(
+    name: str | None,
+    freeze: bool,
+    advised: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+) -> None:
+    """Refuse options that the plan asked for would not heed."""
+    if freeze:
+        idle = [option for option, value in advised.items() if value is not None]
+        if idle:
+            raise Usage(
+                f"{', '.join(idle)} {_belong(idle)} to planning, and --freeze writes a plan down.",
+                fix="--freeze",
+                without=idle,
+            )
+        return
+    named = {"settings": "--set", "arms": "--arm", "max_seeds": "--max-seeds"}
+    idle = [named.get(key, f"--{key}") for key, value in frozen.items() if value is not None]
+    if idle:
+        facts = ["--detect is the gain to look for."] if "--margin" in idle else []
+        raise Usage(
+            f"{', '.join(idle)} {_belong(idle)} to a plan that --freeze writes down.",
+            facts=facts,
+            fix=None if name is None else "--freeze",
+            without=idle if name is None else list(advised),
+        )
+
+
+def _belong(options: Sequence[str]) -> str:
+    return "belongs" if len(options) == 1 else "belong"
+
+
+def _count(seeds: str) -> int:
+    """Return how many seeds a number or a list means."""
+    from bench.plan import parse_seeds
+
+    return int(seeds[:12]) if seeds.strip().isdecimal() else len(parse_seeds(seeds))
 
 
 def _freeze(
@@ -146,8 +199,9 @@ def _freeze(
 
     if name is None:
         raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
-    found, plan = draft(name, folder, Typed(**typed))
-    facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), slots())
+    places = slots()
+    found, plan = draft(name, folder, Typed(**typed), {place.device for place in places})
+    facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), places)
     benchmark = freeze(Store(uri), found, plan, facts)
     if as_json:
         print(json.dumps(benchmark.plan.as_dict(), default=str))
@@ -168,7 +222,7 @@ def _planned_metric(name: str | None) -> tuple[str, float | None]:
 
 def _unit_and_factor(metric: str) -> tuple[Any, float]:
     """Return a metric's unit, and what turns a typed number into metric units."""
-    from analysis.metrics import METRICS
+    from bench.planning import unit_of
 
-    unit = METRICS[metric].unit if metric in METRICS else "score"
+    unit = unit_of(metric)
     return unit, 0.01 if unit == "fraction" else 1.0

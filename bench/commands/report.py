@@ -1,20 +1,10 @@
 """`bench report`: rebuild the report of a recorded benchmark."""
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from bench.commands.common import (
-    Usage,
-    experiment_name,
-    fail_if,
-    fail_words,
-    opened,
-    shown,
-    unicode_out,
-)
+from bench.commands.common import Usage, experiment_name, fail_if, fail_words
 from bench.commands.options import (
     OUTPUT,
     AsJson,
@@ -26,11 +16,7 @@ from bench.commands.options import (
     Verbose,
 )
 from bench.commands.parser import Option
-
-if TYPE_CHECKING:
-    from analysis.findings import Findings
-    from bench.records import Benchmark
-    from bench.tracking import Store
+from bench.showing import opened, publish
 
 
 def report(
@@ -96,42 +82,3 @@ def report(
         open_it=open_it,
     )
     fail_if(findings, words)
-
-
-def publish(
-    store: "Store",
-    benchmark: "Benchmark",
-    *,
-    as_json: bool,
-    silent: bool = False,
-    open_it: bool = False,
-    out: Path | None = None,
-    formats: Sequence[str] | None = None,
-    anonymous: bool = False,
-) -> "Findings":
-    """Write a report, and print what was found; without the page, where the files are."""
-    from bench.reporting import report
-
-    done = report(store, benchmark, out=out, formats=formats, anonymous=anonymous)
-    if as_json and not silent:
-        facts = {**done.findings.as_dict(), "files": [str(path) for path in done.paths]}
-        print(json.dumps(facts, allow_nan=False, indent=1))
-    elif not silent:
-        if done.html is not None:
-            from analysis.report.terminal import summary
-
-            print(summary(done.findings, report=shown(done.html), unicode=unicode_out()))
-        named = () if done.html is None else ("report.html", "results.json")
-        for path in done.paths:
-            if path.name not in named:
-                print(shown(path))
-    if open_it and done.html is not None:
-        _open(done.html)
-    return done.findings
-
-
-def _open(path: Path) -> None:
-    import webbrowser
-
-    if not webbrowser.open(path.absolute().as_uri()):
-        print(f"no browser could be opened; the report is {shown(path)}", file=sys.stderr)

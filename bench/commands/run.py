@@ -27,6 +27,7 @@ from bench.commands.options import (
     one_of,
 )
 from bench.commands.parser import Option
+from bench.commands.retyping import going_on
 from bench.session import Session, first_line
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def run(
         arms=arm or (),
     )
     wanted = seeds_of(typed)
-    _require_backend(backend, address)
+    _require_backend(backend, address, dry_run=dry_run)
     if timeout is not None and not timeout > 0:
         raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
     if max_hours is not None and not max_hours > 0:
@@ -237,18 +238,29 @@ def run(
     places = slots(devices, per_device=per_device, workers=workers)
     chosen, note = _choose(name, folder)
     session = Session(store, quiet=quiet or as_json, cluster=address)
-    with session.warmed(chosen, places[: 4 * len(wanted)], retries):
+    # A rehearsal trains on a worker of its own, which on a GPU would wait for these.
+    warmed = () if dry_run else places[: 4 * len(wanted)]
+    with session.warmed(chosen, warmed, retries):
         there = session.places(places)
         devices_here = {place.device for place in places} if address is None else ()
         found, plan = draft(chosen, folder, typed, devices_here)
         plan = session.packed(found, plan)
-        plans = [*(varied(plan, vary) if vary is not None else ()), plan]
+        families = varied(plan, vary) if vary is not None else []
         repeated = _keys(redo or (), plan)
         session.say(first_line(plan, note, len(there)))
-        if dry_run:  # timed here, also for a cluster
-            timed = places if address is None else places[:1] * len(there)
-            return session.rehearse(found, plan, timed, folder=folder, as_json=as_json)
-        for each in plans:
+        if dry_run:
+            return session.rehearse(
+                found,
+                [plan, *families],
+                places,
+                folder=folder,
+                redo=repeated,
+                fresh=fresh,
+                as_json=as_json,
+            )
+        # The plan itself first: its runs tell which streams there are to vary.
+        rans: list[Ran] = []
+        for each in [plan, *families]:
             ran = session.train(
                 found,
                 each,
@@ -258,22 +270,32 @@ def run(
                 timeout_s=None if timeout is None else 60 * timeout,
                 deadline=deadline,
                 redo=repeated if each is plan else frozenset(),
+                streams=[family.vary for family in families] if each is plan else (),
                 fresh=fresh,
                 blind=blind,
                 notes=[note] if note else [],
             )
-            if ran.failures or ran.lost or ran.unstarted:
+            rans.append(ran)
+            if ran.unstarted:  # the time is up
                 break
-    findings, missing = None, bool(ran.failures or ran.lost or ran.unstarted)
-    if not no_report and not ran.unstarted:  # the verdict waits for what was planned
-        findings = session.report(ran.benchmark, as_json=as_json, failures=missing)
+    findings, missing, main = None, any(map(_incomplete, rans)), rans[0]
+    hidden = blind and _incomplete(main)
+    if hidden and not no_report and not main.unstarted:
+        later = shlex.join(["bench", "report", plan.experiment])
+        session.say(
+            f"No report before all pairs are done (--blind); {later} writes it all the same."
+        )
+    if not (no_report or hidden or main.unstarted):  # the verdict waits for what was planned
+        findings = session.report(main.benchmark, as_json=as_json, failures=missing)
     elif as_json and not missing:
         facts = {"experiment": plan.experiment, "benchmark_id": plan.benchmark_id}
-        print(json.dumps({**facts, "run_id": ran.benchmark.run_id, "trained": ran.trained}))
-    _end(ran, findings, words, command=_again(chosen))
+        trained = sum(ran.trained for ran in rans)
+        print(json.dumps({**facts, "run_id": main.benchmark.run_id, "trained": trained}))
+    all_begun = len(rans) == 1 + len(families)
+    _end(rans, findings, words, command=_again(chosen, main, repeated), all_begun=all_begun)
 
 
-def _require_backend(backend: str, address: str | None) -> None:
+def _require_backend(backend: str, address: str | None, *, dry_run: bool) -> None:
     if backend not in ("loky", "dask"):
         raise Usage(f'--backend "{backend}" is not loky or dask.', fix="--backend dask")
     if (backend == "dask") != (address is not None):
@@ -281,6 +303,12 @@ def _require_backend(backend: str, address: str | None) -> None:
         raise Usage(
             f"{lacking} is missing: a dask scheduler has an address.",
             fix="--backend dask --address tcp://HOST:8786",
+        )
+    if dry_run and address is not None:
+        raise Usage(
+            "--dry-run counts and times the workers of this machine, not those of a cluster.",
+            fix="--dry-run",
+            without=("--backend", "--address"),
         )
 
 
@@ -312,50 +340,67 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
             raise Usage(
                 f'--redo "{text}" is not SEED:ARM.',
                 facts=[f"Arms: {', '.join(plan.arms)}."],
-                fix=f"--redo {plan.seeds[0]}:{plan.baseline}",
+                fix=f"--redo {shlex.quote(f'{plan.seeds[0]}:{plan.baseline}')}",
+                without=[f"--redo {text}"],
             )
         keys.add(TrialKey(arm, int(seed)))
     return frozenset(keys)
 
 
-def _again(name: str) -> str:
-    """Return the command that goes on: the one that was typed, at its safest."""
-    words = sys.argv[1:] if sys.argv[1:2] == ["run"] else ["run", name]
+def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> str:
+    """Return the command that goes on: what was typed, with the repeats that are still to come."""
+    words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
+    to_come = redo & {*ran.unstarted, *(failure.key for failure in ran.failures)}
+    for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
+        words += ["--redo", f"{key.seed}:{key.arm}"]
     return shlex.join(["bench", *words])
 
 
-def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, command: str) -> None:
+def _incomplete(ran: "Ran") -> bool:
+    return bool(ran.failures or ran.lost or ran.unstarted)
+
+
+def _end(
+    rans: "Sequence[Ran]",
+    findings: "Findings | None",
+    words: frozenset[str],
+    *,
+    command: str,
+    all_begun: bool,
+) -> None:
     """Choose the exit status and say what is missing."""
-    if ran.failures:
-        failure = ran.failures[0]
-        more = len(ran.failures) - 1
-        facts = [*failure.facts, "The run is kept as failed and counts in the report."]
+    failures = [(failure, _where(ran)) for ran in rans for failure in ran.failures]
+    lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
+    unstarted = sum(len(ran.unstarted) for ran in rans)
+    least = "" if all_begun else "at least "
+    left = f"{least}{unstarted} {'run is' if unstarted == 1 else 'runs are'} left"
+    anew = f"change the experiment in both arms, then {command} --fresh"
+    if failures:
+        failure, where = failures[0]
+        more = len(failures) - 1
+        facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
         if more:
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
-        if ran.unstarted:
-            facts.append(f"The time of --max-hours is up; {_left(ran)}.")
-        fix = (
-            f"change the experiment in both arms, then {command} --fresh"
-            if failure.code == "nan"
-            else f"mend the cause, then {command}"
-        )
+        if unstarted:
+            facts.append(f"The time of --max-hours is up; {left}.")
         raise Incomplete.of(
             failure.code,
             f"seed {failure.key.seed:02d}, {failure.key.arm}: {failure.what}",
             facts=facts,
-            fix=fix,
+            fix=anew if failure.code == "nan" else f"mend the cause, then {command}",
         )
-    if ran.lost:
-        key = ran.lost[0]
+    if lost:
+        key, where = lost[0]
+        kept = "It is kept as failed, counts in the report, and is not trained again."
         raise Incomplete.of(
             "nan",
             f"seed {key.seed:02d}, {key.arm}, diverged when it was trained, and would again.",
-            facts=["It is kept as failed, counts in the report, and is not trained again."],
-            fix=f"change the experiment in both arms, then {command} --fresh",
+            facts=[*where, kept],
+            fix=anew,
         )
-    if ran.unstarted:
+    if unstarted:
         raise Incomplete(
-            f"the time of --max-hours is up; {_left(ran)}.",
+            f"the time of --max-hours is up; {left}.",
             facts=["Everything that had finished is recorded; nothing was cut short."],
             fix=command,
         )
@@ -363,11 +408,10 @@ def _end(ran: "Ran", findings: "Findings | None", words: frozenset[str], *, comm
         fail_if(findings, words)
 
 
-def _left(ran: "Ran") -> str:
-    """Say how many runs were not started; plans that vary one source are followed by others."""
-    n = len(ran.unstarted)
-    least = "at least " if ran.benchmark.plan.vary else ""
-    return f"{least}{n} {'run is' if n == 1 else 'runs are'} left"
+def _where(ran: "Ran") -> list[str]:
+    """Say of which plan a run is, where it is not the experiment's own."""
+    source = ran.benchmark.plan.vary
+    return [f"It is one of the runs in which {source} varies alone."] if source else []
 
 
 class Incomplete(Refusal):

@@ -2,8 +2,9 @@
 
 import json
 
-from bench.commands.common import experiment_name, unicode_out
+from bench.commands.common import experiment_name
 from bench.commands.options import AsJson, Name, NoColor, Quiet, StoreUri, Verbose
+from bench.showing import unicode_out
 
 
 def status(

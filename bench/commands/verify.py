@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from bench.commands.common import data_folder, shown
+from bench.commands.common import data_folder
 from bench.commands.options import DEVICES, STORE, AsJson, NoColor, Quiet, Verbose
 from bench.commands.parser import Argument, Option
+from bench.showing import shown
 
 
 def verify(

@@ -246,8 +246,17 @@ def test_json_on_failure_is_one_object_with_code_message_and_fix(mine: Path, ben
     said = bench("run", mine, "--seeds", "x", "--json")
     error = said.json["error"]
     assert said.status == 2 and set(error) == {"code", "message", "fix"}
-    assert error["code"] == "seeds" and error["fix"] == f"bench run {mine} --seeds 20"
+    assert error["code"] == "seeds" and error["fix"] == f"bench run {mine} --seeds 20 --json"
     assert 'x" is not a number, range or list.' in error["message"]
+
+
+def test_a_fix_repeats_no_secret_that_was_typed(
+    mine: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SOME_TOKEN", "hunter2's secret")
+    words = ("--set", "nap=hunter2's secret", "--store", "http://me:hunter2@host:5000")
+    said = bench("run", mine, "--seeds", "x", *words)
+    assert "fix: bench run" in said.err and "--seeds 20" in said.err and "hunter2" not in said.err
 
 
 def test_json_on_a_wrong_option_is_one_object_too(bench: Bench):
@@ -256,7 +265,7 @@ def test_json_on_a_wrong_option_is_one_object_too(bench: Bench):
 
 def test_verbose_shows_the_traceback_of_a_refusal(mine: Path, bench: Bench):
     said = bench("run", mine, "--seeds", "x", "-v")
-    assert "Traceback" in said.err and said.err.endswith(f"fix: bench run {mine} --seeds 20\n")
+    assert "Traceback" in said.err and said.err.endswith(f"fix: bench run {mine} --seeds 20 -v\n")
 
 
 def test_a_name_with_spaces_is_quoted_in_the_fix(
@@ -314,6 +323,8 @@ def test_ctrl_c_says_how_to_resume(mine: Path, bench: Bench, monkeypatch: pytest
         f"  resume: bench run {mine} --seeds 3\n"
     )
     assert bench("run", mine, "--json").json["error"]["code"] == "interrupted"
+    anew = bench("run", mine, "--fresh", "--redo", "1:weak", "--seeds", "3")
+    assert anew.err.endswith(f"  resume: bench run {mine} --seeds 3\n")
 
 
 def test_output_that_nobody_reads_any_more_is_no_error(empty: str):
@@ -419,6 +430,23 @@ def test_damaged_predictions_end_with_5_and_can_be_made_again(
     assert found is not None and f"--redo {int(found[1])}:{found[2]}" in said.err
     assert bench(*words, "--redo", f"{int(found[1])}:{found[2]}").status == 0
     assert bench("report", "--store", words[5]).status == 0
+
+
+def test_blind_shows_no_difference_before_all_pairs_are_done(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str], bench: Bench
+):
+    mended = tmp_path / "mended"
+    body = f"if trial.seed == 5 and not os.path.exists({str(mended)!r}): raise ValueError('no')"
+    words = ("run", write_tiny(tmp_path, body), "--seeds", "6", "--workers", "2", "--blind")
+    words = (*words, "--store", copy_store(tmp_path / "store"))
+    said = bench(*words)
+    assert said.status == 3 and said.out == "" and "diff=" not in said.err
+    assert "No report before all pairs are done (--blind); bench report tiny writes" in said.err
+    assert not list(tmp_path.rglob("report.html"))
+    mended.touch()
+    said = bench(*words)
+    assert said.status == 0 and "6 of 6 pairs" in said.out
+    assert (tmp_path / "store/reports/tiny/report.html").is_file()
 
 
 # -- the browser -----------------------------------------------------------------------------

@@ -36,15 +36,16 @@ def test_the_most_seeds_of_a_rule_are_planned(source: str):
     ("typed", "says", "fix"),
     [
         (Typed(stop="never"), "is not fixed, group or anytime", "--stop anytime"),
-        (Typed(max_seeds=40), "--stop fixed does not", "--stop anytime"),
-        (Typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "--seeds 20"),
+        (Typed(max_seeds=40), "--stop fixed does not", "--stop anytime --max-seeds 40"),
+        (Typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "--max-seeds 20"),
         (Typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "--seeds 11"),
+        (Typed(stop="group", max_seeds=8), "looks first at half of 8 seeds", "--max-seeds 11"),
         (Typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "--max-seeds 9"),
         (Typed(scope="images"), "is not seeds-and-examples or seeds", "--scope seeds"),
         (Typed(margin=-1.0), "is not a number above 0", "--margin 0.3"),
         (Typed(claim=float("nan")), "is not a number", "--claim 0.3"),
-        (Typed(aa=True, claim=0.3), "takes no --arm and no --claim", "--aa alone"),
-        (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "--aa alone"),
+        (Typed(aa=True, claim=0.3), "takes no --arm and no --claim", "--aa"),
+        (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "--aa"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(source: str, typed: Typed, says: str, fix: str):
@@ -100,6 +101,47 @@ def test_sources_are_not_varied_in_other_designs(source: str, typed: Typed):
         varied(plan, "init")
 
 
+# -- what the experiment says about its data ---------------------------------------------------
+
+
+def facts_of(said: str) -> str:
+    return f"prepare=lambda settings, folder: {said},"
+
+
+def test_facts_that_all_arms_agree_in_are_recorded_once(
+    tmp_path: Path, write_tiny: Callable[..., Path]
+):
+    path = write_tiny(tmp_path, extra=facts_of('{"name": "forty", "digest": "d1"}'))
+    _, plan = draft(str(path), None, Typed())
+    assert plan.data == {"name": "forty", "digest": "d1"}
+
+
+def test_facts_in_which_the_arms_differ_are_recorded_of_each(
+    tmp_path: Path, write_tiny: Callable[..., Path]
+):
+    said = '{"name": "forty", "weights": "none" if settings["strength"] == 2 else "imagenet"}'
+    path = str(write_tiny(tmp_path, extra=facts_of(said)))
+    _, plan = draft(path, None, Typed(arms=["x:strength=2"]))
+    assert plan.data == {
+        "name": "forty",
+        "weights (weak)": "imagenet",
+        "weights (strong)": "imagenet",
+        "weights (x)": "none",
+    }
+    assert draft(path, None, Typed())[1].data == {"name": "forty", "weights": "imagenet"}
+
+
+def test_a_setting_that_only_one_typed_arm_has_is_mended_in_that_arm(
+    tmp_path: Path, write_tiny: Callable[..., Path]
+):
+    from experiments import digits
+
+    with pytest.raises(Refusal) as caught:
+        draft("digits", None, Typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"]))
+    assert caught.value.fix == f"--arm 'bad one:lr=0.1,epochs={digits.SETTINGS['epochs']}'"
+    assert caught.value.without == ("--arm bad one:lr=0.1,epochs=0",)
+
+
 # -- preregistering ---------------------------------------------------------------------------
 
 
@@ -117,6 +159,54 @@ def test_a_frozen_plan_is_the_one_that_runs(
     assert ran["plan"]["hash"] == hash_ and ran["plan"]["frozen_before_first_run"]
     late = bench("plan", source, *design[:2], *store, "--freeze")
     assert late.status == 0 and "results could be seen before this" in late.out
+
+
+def test_seeds_and_an_a_a_are_frozen_as_they_are_run(
+    source: str, tmp_path: Path, copy_store: Callable[[Path], str], bench: Callable[..., Any]
+):
+    design = ("--seeds", "0,3,7", "--aa", "--store", copy_store(tmp_path / "store"))
+    frozen = bench("plan", source, *design, "--freeze", "--json").json
+    assert frozen["batches"] == [[0, 3, 7]] and frozen["aa"]
+    _, plan = draft(source, None, Typed(seeds="0,3,7", aa=True))
+    assert frozen["hash"] == plan.hash
+
+
+def test_a_plan_is_frozen_for_the_devices_that_would_train(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str],
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    extra = (
+        "train_pack=lambda trials: [train(trial) for trial in trials],\n"
+        "    pack_seeds=lambda settings, device: 4 if device == 'cuda:0' else 1,"
+    )
+    source = write_tiny(tmp_path, extra=extra)
+    monkeypatch.setattr("bench.devices.accelerators", lambda: ["cuda:0"])
+    monkeypatch.setattr("bench.provenance.collect", lambda *args: {})
+    words = ("--seeds", 8, "--store", copy_store(tmp_path / "store"))
+    frozen = bench("plan", source, *words, "--freeze", "--json").json
+    assert frozen["pack_seeds"] == 4 and [len(batch) for batch in frozen["batches"]] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--margin", "1"], "--margin belongs to a plan that --freeze writes down."),
+        (["--claim", "1", "--stop", "group"], "--claim, --stop belong to a plan that --freeze"),
+        (["--set", "a=1", "--arm", "b:a=2", "--aa"], "--aa, --set, --arm belong to a plan"),
+        (["--freeze", "--detect", "1", "--sd", "2"], "--detect, --sd belong to planning"),
+        (["--freeze", "--pilot", "tiny"], "--pilot belongs to planning"),
+        (["--freeze", "--power", "0.9"], "--power belongs to planning"),
+    ],
+)
+def test_options_that_would_not_be_heeded_are_refused(
+    words: list[str], says: str, source: str, bench: Callable[..., Any]
+):
+    said = bench("plan", source, *words)
+    assert said.status == 2 and said.out == "" and says in said.err
+
+
+def test_a_list_of_seeds_is_planned_as_their_number(bench: Callable[..., Any]):
+    assert "   7 seeds detect" in bench("plan", "--seeds", "0-6").out
 
 
 def test_only_an_experiment_can_be_frozen(bench: Callable[..., Any]):

@@ -1,6 +1,7 @@
 """The plan: what is read from a command line, what identity rests on, and what packs depend on."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -164,14 +165,14 @@ def test_a_value_is_read_as_what_the_setting_is(text: str, value: Any):
         ("epochs=many", "epochs is 'many', but it must be a number like 20", "--set epochs=20"),
         ("epochs=true", "epochs is True, but it must be a number", "--set epochs=20"),
         ("flag=1", "flag is 1, but it must be a bool like True", "--set flag=true"),
-        ("mode=3", "mode is 3, but it must be a str like 'fast'", '--set mode="fast"'),
+        ("mode=3", "mode is 3, but it must be a str like 'fast'", "--set mode=fast"),
         ("lr=" + "9" * 400, "but it must be a number like 0.001", "--set lr=0.001"),
         ("lr=" + "9" * 9000, "but it must be a number like 0.001", "--set lr=0.001"),
         ("mode=" + "[" * 5000 + "1", "", None),
         ("epoch=3", 'there is no setting "epoch"', "--set epochs=20"),
         ("zzz=3", 'there is no setting "zzz"', "--set epochs=20"),
-        ("epochs", '--set "epochs" is not KEY=VALUE', "--set epochs=10"),
-        ("=3", '--set "=3" is not KEY=VALUE', "--set epochs=10"),
+        ("epochs", '--set "epochs" is not KEY=VALUE', "--set epochs=20"),
+        ("=3", '--set "=3" is not KEY=VALUE', "--set epochs=20"),
         ("epsilon=0.3", "epsilon is what the arms differ in", "--arm another:epsilon=0.3"),
     ],
 )
@@ -204,21 +205,24 @@ def test_an_arm_is_added_with_what_it_changes():
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "what", "fix"),
     [
-        ("on:epsilon=0.3", "arm 'on' exists already"),
-        ("strong", "it has no NAME:KEY=VALUE"),
-        (":epsilon=0.3", "it has no NAME:KEY=VALUE"),
-        ("strong:", "it has no NAME:KEY=VALUE"),
-        ("strong:epsilon", '--arm "epsilon" is not KEY=VALUE'),
-        ("strong:epsilom=1", 'there is no setting "epsilom"'),
+        ("on:epsilon=0.3", "arm 'on' exists already", "on-2:epsilon=0.3"),
+        ("strong", "it has no NAME:KEY=VALUE", "strong:epsilon=0.15"),
+        (":epsilon=0.3", "it has no NAME:KEY=VALUE", "another:epsilon=0.15"),
+        ("my arm:", "it has no NAME:KEY=VALUE", "my arm:epsilon=0.15"),
+        ("lr:lr,epochs=3", '--arm "lr" is not KEY=VALUE', "lr:epsilon=0.15,epochs=3"),
+        ("strong:lr=1,epsilom=1", 'there is no setting "epsilom"', "strong:lr=1,epsilon=0.15"),
+        ("strong:epochs=many", "it must be a number like 20", "strong:epochs=21"),
     ],
 )
-def test_an_arm_that_cannot_be_added_is_refused(text: str, what: str):
+def test_an_arm_that_cannot_be_added_is_refused_with_one_that_can(text: str, what: str, fix: str):
     with pytest.raises(BadSetting) as caught:
         arms_with(found(), [], [text])
     assert what in caught.value.what
-    assert caught.value.fix
+    assert shlex.split(str(caught.value.fix)) == ["--arm", fix]
+    assert caught.value.without == (f"--arm {text}",)
+    assert list(arms_with(found(), [], [fix]))[:2] == ["off", "on"]
 
 
 def test_two_arms_with_the_same_settings_are_refused():

@@ -154,14 +154,13 @@ def test_the_curves_hold_what_was_logged(store: str, tmp_path: Path, bench: Benc
 
 
 def test_an_unknown_format_is_refused_before_anything_is_read(bench: Bench, tmp_path: Path):
-    said = bench(
-        "report", "digits", "--format", "html,pgn", "--store", f"sqlite:///{tmp_path}/x.db"
-    )
+    store = f"sqlite:///{tmp_path}/x.db"
+    said = bench("report", "digits", "--format", "html,pgn", "--store", store)
     assert said.status == 2 and said.out == ""
     assert said.err == (
         'error[format]: --format "pgn" is no format.\n'
         "  Formats: html, json, csv, md, tex, svg, png, or several as html,csv.\n"
-        "  fix: bench report digits --format png\n"
+        f"  fix: bench report digits --format png --store {store}\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,7 @@ from experiments.settings import POSITIVE, SWITCH, BadSetting, check, nearest, o
 
 def refused(rule, value):
     with pytest.raises(BadSetting) as told:
-        check({"x": value}, {"x": rule}, defaults={"x": 7}, experiment="digits")
+        check({"x": value}, {"x": rule}, defaults={"x": 7})
     return told.value
 
 
@@ -15,7 +15,7 @@ def refused(rule, value):
 def test_a_whole_number_is_no_fraction_no_text_and_no_switch(value):
     told = refused(whole(1), value)
     assert told.what == f"setting x is {value!r}; it must be a whole number, 1 or more."
-    assert told.fix == "bench run digits --set x=7"
+    assert told.fix == "--set x=7"
     assert (told.code, told.exit_status) == ("setting", 2)
 
 
@@ -34,7 +34,7 @@ def test_names_are_listed_where_one_is_unknown():
 
 def test_good_settings_and_settings_without_a_rule_pass():
     rules = {"n": whole(1, 7), "lr": POSITIVE, "absent": SWITCH}
-    check({"n": 7, "lr": 1, "other": object()}, rules, defaults={}, experiment="digits")
+    check({"n": 7, "lr": 1, "other": object()}, rules, defaults={})
 
 
 def test_the_nearest_name_is_spelled_most_alike():

@@ -94,7 +94,7 @@ def test_prepare_refuses_a_setting_that_cannot_be_trained_with(module, name, val
     settings = {**module.EXPERIMENT.arm_settings(module.EXPERIMENT.baseline), name: value}
     with pytest.raises(BadSetting, match=f"setting {name} is {value!r}; it must be") as told:
         module.EXPERIMENT.prepare(settings, None)
-    assert told.value.fix.startswith(f"bench run {module.EXPERIMENT.name} --set {name}=")
+    assert told.value.fix.startswith(f"--set {name}=")
 
 
 def test_prepare_says_which_data_this_is():
