@@ -220,7 +220,7 @@ def test_packs_counts_and_devices_are_the_workers(
     [benchmark] = Store(uri).benchmarks()
     assert benchmark.plan.pack_seeds == 3
     assert Store(uri).provenance(benchmark)[0]["devices"] == ["cpu"]
-    assert bench(*words, "--store", uri, "--dry-run", "--json").json["runs_left"] == 0
+    assert bench(*words, "--store", uri, "--dry-run").status == 2  # this machine cannot time them
 
 
 def test_settings_that_no_worker_can_train_with_are_refused_by_them(
