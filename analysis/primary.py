@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.comparisons import TwoWay, paired_t, two_way_without_each
+from analysis.comparisons import TwoWay, effective_df, paired_t, two_way_without_each
 from analysis.comparisons.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from analysis.distributions import standard_error, t_isf
 from analysis.errors import UnusableRuns
@@ -57,6 +57,18 @@ class Paired:
         if self.examples is None:
             raise UnusableRuns("there are no predictions per test example")
         return mean_squares(self.examples)
+
+    @cached_property
+    def effective_df(self) -> tuple[float, float]:
+        """Degrees of freedom of the last two mean squares, as their kurtosis leaves them.
+
+        Raises
+        ------
+        UnusableRuns : no predictions, or what `two_way` refuses about their shape
+        """
+        if self.examples is None:
+            raise UnusableRuns("there are no predictions per test example")
+        return effective_df(self.examples)
 
     @cached_property
     def two_way_without(self) -> tuple[TwoWay | None, ...]:
