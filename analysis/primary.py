@@ -88,21 +88,15 @@ class Paired:
     def first(self, n: int) -> "Paired":
         """Return the first n pairs, the same object whenever it is asked for."""
         if n not in self._firsts:
-            self._firsts[n] = self.keep(np.arange(n))
+            examples = None if self.examples is None else self.examples[:n]  # a view: no copy
+            self._firsts[n] = Paired(
+                self.seeds[:n], self.baseline[:n], self.treatment[:n], examples
+            )
         return self._firsts[n]
 
     @cached_property
     def _firsts(self) -> dict[int, "Paired"]:
         return {self.n: self}
-
-    def keep(self, rows: NDArray[np.intp]) -> "Paired":
-        """Return some of the pairs."""
-        return Paired(
-            tuple(self.seeds[i] for i in rows),
-            self.baseline[rows],
-            self.treatment[rows],
-            None if self.examples is None else self.examples[rows],
-        )
 
 
 def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison:

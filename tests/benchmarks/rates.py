@@ -374,7 +374,7 @@ def on_one_test_set(rng: np.random.Generator, reps: int, ratio: float) -> Counts
         pairs = pairs_of(d, table)
         wrong = dict.fromkeys(missed, False)
         for n in range(6, 41):
-            seen = pairs.keep(np.arange(n))
+            seen = pairs.first(n)
             for label, interval in (
                 ("anytime with B", verdict_interval(seen, both, level=0.95)),
                 ("anytime over seeds alone", anytime(d[:n])),
