@@ -398,16 +398,14 @@ def ece_difference(
     Miller (1974), The jackknife, Biometrika 61(1); Owen (2007), Annals of Applied Statistics
     1(2), for crossed samples.
     """
-    arms = [
-        np.stack([np.asarray(part, dtype=np.float64) for part in arm])
-        for arm in (baseline, treatment)
-    ]
-    if arms[0].ndim != 3 or arms[0].shape != arms[1].shape:
+    arms = [[np.asarray(part, dtype=np.float64) for part in arm] for arm in (baseline, treatment)]
+    shapes = [part.shape for arm in arms for part in arm]
+    if len(shapes[0]) != 2 or len(set(shapes)) > 1:
         raise UnusableRuns(
-            f"the arms hold confidences of shape {arms[0].shape[1:]} and {arms[1].shape[1:]}; "
+            f"the arms hold confidences of shape {shapes[0]} and {shapes[2]}; "
             "a paired analysis needs (S, N) in both: the same seeds and test examples"
         )
-    groups = example_groups(arms[0].shape[2], rng=rng)
+    groups = example_groups(shapes[0][1], rng=rng)
     full, pseudo = zip(
         *(_ece_of_seeds(sure, right, groups, bins) for sure, right in arms), strict=True
     )

@@ -47,6 +47,11 @@ def chi2_sf(x: Any, df: float) -> Any:
     return special.chdtrc(df, x)
 
 
+def f_isf(tail: float, df: float, df_below: float) -> float:
+    """Return the point that F exceeds with probability `tail`; `df_below` is the denominator's."""
+    return float(special.fdtri(df, df_below, 1 - tail))
+
+
 def beta_ppf(probability: float, a: float, b: float) -> float:
     """Return the point below which a beta variable lies with this probability."""
     return float(special.betaincinv(a, b, probability))

@@ -13,6 +13,7 @@ SCHEMA = "bench.report/1"
 
 Level = Literal["blocker", "caution", "note"]
 State = Literal["passed", "failed", "not checked"]
+Part = Literal["seeds", "examples", "residual"]
 Squares = tuple[float, float, float]
 
 
@@ -120,6 +121,18 @@ class PowerFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Component:
+    """The spread of one thing that is drawn anew, and what it adds to the error of the mean."""
+
+    source: Part
+    n: int  # drawn: seed pairs, test examples, their cells
+    sd: float  # of one of them
+    low: float  # 95 % limits of the SD
+    high: float
+    share: float  # of the variance of the mean difference, for new seeds and new test examples
+
+
+@dataclass(frozen=True, kw_only=True)
 class VarianceFinding:
     """Where the spread comes from."""
 
@@ -133,6 +146,9 @@ class VarianceFinding:
     ms_residual: float
     width_with_twice_seeds: float  # of the interval, as a share of what it is
     width_with_twice_examples: float
+    seeds_to_halve: int | None  # the width: seed pairs in all; None: no number of them alone
+    examples_to_halve: int | None
+    components: tuple[Component, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +238,7 @@ class Sufficient:
     """What `recompute` needs to find every number of a comparison again.
 
     Squares are the mean squares of seeds, examples and residual of the crossed analysis.
+    `effective_df` are the degrees of freedom of the last two that their kurtosis leaves.
     """
 
     seeds: tuple[int, ...]
@@ -231,6 +248,7 @@ class Sufficient:
     squares: Squares | None  # of all pairs
     squares_without: tuple[Squares | None, ...]  # without each seed in turn
     squares_first: tuple[tuple[int, float, float, float], ...]  # of the first n pairs
+    effective_df: tuple[float, float] | None
     best_epochs: BestEpochs | None
     secondary: tuple[SecondarySums, ...]
 

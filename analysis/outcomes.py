@@ -334,11 +334,8 @@ def _calibration_errors(
             continue  # without validation predictions no temperature can be fitted
         complete = [[view for view in arm if view is not None] for arm in views]
         errors = [np.array([error for error, _, _ in arm]) for arm in complete]
-        stacks = [
-            (np.stack([sure for _, sure, _ in arm]), np.stack([right for _, _, right in arm]))
-            for arm in complete
-        ]
-        compare = partial(_ece_difference, stacks[0], stacks[1], rng=rng)
+        parts = [([sure for _, sure, _ in a], [right for _, _, right in a]) for a in complete]
+        compare = partial(_ece_difference, *parts, rng=rng)
         found.append(
             _Outcome.compared((name, label, "fraction", False), errors[0], errors[1], compare)
         )
@@ -346,9 +343,12 @@ def _calibration_errors(
 
 
 def _ece_difference(
-    baseline: tuple[Floats, Floats], treatment: tuple[Floats, Floats], *, rng: np.random.Generator
+    baseline: tuple[list[Floats], list[Floats]],
+    treatment: tuple[list[Floats], list[Floats]],
+    *,
+    rng: np.random.Generator,
 ) -> Comparison:
-    if baseline[0].shape[1] < 2:
+    if baseline[0][0].size < 2:
         raise UnusableRuns("one test example cannot be grouped, so there is no interval")
     return cal.ece_difference(baseline, treatment, rng=rng)
 

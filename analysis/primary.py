@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.comparisons import TwoWay, paired_t, two_way_without_each
+from analysis.comparisons import TwoWay, effective_df, paired_t, two_way_without_each
 from analysis.comparisons.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from analysis.distributions import standard_error, t_isf
 from analysis.errors import UnusableRuns
@@ -59,6 +59,18 @@ class Paired:
         return mean_squares(self.examples)
 
     @cached_property
+    def effective_df(self) -> tuple[float, float]:
+        """Degrees of freedom of the last two mean squares, as their kurtosis leaves them.
+
+        Raises
+        ------
+        UnusableRuns : no predictions, or what `two_way` refuses about their shape
+        """
+        if self.examples is None:
+            raise UnusableRuns("there are no predictions per test example")
+        return effective_df(self.examples)
+
+    @cached_property
     def two_way_without(self) -> tuple[TwoWay | None, ...]:
         """The two-way analysis without each seed in turn."""
         return () if self.examples is None else two_way_without_each(self.examples)
@@ -76,21 +88,15 @@ class Paired:
     def first(self, n: int) -> "Paired":
         """Return the first n pairs, the same object whenever it is asked for."""
         if n not in self._firsts:
-            self._firsts[n] = self.keep(np.arange(n))
+            examples = None if self.examples is None else self.examples[:n]  # a view: no copy
+            self._firsts[n] = Paired(
+                self.seeds[:n], self.baseline[:n], self.treatment[:n], examples
+            )
         return self._firsts[n]
 
     @cached_property
     def _firsts(self) -> dict[int, "Paired"]:
         return {self.n: self}
-
-    def keep(self, rows: NDArray[np.intp]) -> "Paired":
-        """Return some of the pairs."""
-        return Paired(
-            tuple(self.seeds[i] for i in rows),
-            self.baseline[rows],
-            self.treatment[rows],
-            None if self.examples is None else self.examples[rows],
-        )
 
 
 def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison:

@@ -70,6 +70,13 @@ class Recalled(Paired):
         return MeanSquares(mean, *squares, self.n, of.n_examples)
 
     @property
+    def effective_df(self) -> tuple[float, float]:
+        """Degrees of freedom as they were stored."""
+        if self._of.effective_df is None:
+            raise UnusableRuns("there are no predictions per test example")
+        return self._of.effective_df
+
+    @property
     def two_way_without(self) -> tuple[TwoWay | None, ...]:
         """The two-way analysis without each seed in turn."""
         return tuple(

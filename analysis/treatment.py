@@ -23,6 +23,7 @@ from analysis.comparisons import (
     wilcoxon,
 )
 from analysis.comparisons.two_way import MeanSquares, TwoWay, two_way_from_mean_squares
+from analysis.components import components, to_halve
 from analysis.distributions import t_isf
 from analysis.effect import effect_size, win_rate
 from analysis.errors import UnusableRuns
@@ -305,6 +306,7 @@ def _variance(pairs: Paired) -> VarianceFinding | None:
         found = two_way_from_mean_squares(*pairs.mean_squares)
     except UnusableRuns:
         return None
+    halve = to_halve(found)
     spread = pairs.baseline.std() > 0 and pairs.treatment.std() > 0
     together = float(np.corrcoef(pairs.baseline, pairs.treatment)[0, 1]) if spread else None
     return VarianceFinding(
@@ -318,6 +320,9 @@ def _variance(pairs: Paired) -> VarianceFinding | None:
         ms_residual=found.ms_residual,
         width_with_twice_seeds=_narrowed(found, seeds=2),
         width_with_twice_examples=_narrowed(found, examples=2),
+        seeds_to_halve=halve[0],
+        examples_to_halve=halve[1],
+        components=components(found, pairs.effective_df),
     )
 
 
@@ -402,6 +407,7 @@ def _sufficient(
         squares_first=tuple(
             (n, *_squares(pairs.first(n).mean_squares)) for n in (steps if crossed else ())
         ),
+        effective_df=pairs.effective_df if crossed else None,
         best_epochs=best_epochs,
         secondary=secondary,
     )

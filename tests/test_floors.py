@@ -97,6 +97,7 @@ COMPUTES = {
     "analysis.calibration": 1,
     "analysis.claim": 1,
     "analysis.comparisons": 1,
+    "analysis.components": 1,
     "analysis.effect": 1,
     "analysis.findings": 1,
     "analysis.multiplicity": 1,

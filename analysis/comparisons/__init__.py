@@ -23,6 +23,7 @@ from analysis.comparisons.sign_flip import SignFlip, sign_flip
 from analysis.comparisons.tost import Equivalence, tost
 from analysis.comparisons.two_way import (
     TwoWay,
+    effective_df,
     two_way,
     two_way_from_mean_squares,
     two_way_without_each,
@@ -38,6 +39,7 @@ __all__ = [
     "SignFlip",
     "TwoWay",
     "bootstrap_t",
+    "effective_df",
     "leave_one_out",
     "mcnemar",
     "paired_t",

@@ -101,6 +101,45 @@ def mean_squares(differences: ArrayLike) -> MeanSquares:
     )
 
 
+def effective_df(differences: ArrayLike) -> tuple[float, float]:
+    """Return the degrees of freedom of the mean squares of examples and of the residual.
+
+    Those that the squares of the table itself show: of normal effects N - 1 and (S - 1)(N - 1),
+    and never more; fewer where few examples make most of the spread, as with right and wrong
+    answers, of which most do not depend on the arm.
+
+    Parameters
+    ----------
+    differences : as in `two_way`
+
+    Raises
+    ------
+    UnusableRuns : what `two_way` refuses about the table's shape and values
+
+    References
+    ----------
+    Shoemaker (2003), The American Statistician 57(2), for degrees of freedom by kurtosis.
+    """
+    d = _table(differences)
+    n, width = d.shape
+    seeds, example = d.mean(axis=1), d.mean(axis=0) - d.mean()
+    within = np.zeros(width)
+    for row, seed in zip(d, seeds, strict=True):
+        within += (row - seed - example) ** 2
+    return _matching_df(example**2, width - 1), _matching_df(within, (n - 1) * (width - 1))
+
+
+def _matching_df(squares: NDArray[np.float64], most: int) -> float:
+    """Return the df of the chi-square that varies as the mean of these independent squares."""
+    largest = float(squares.max())
+    if largest == 0:
+        return float(most)
+    parts = squares / largest  # so that metrics in very small units do not underflow
+    spread = float(parts.var())
+    enough = 2 * parts.size * float(parts.mean()) ** 2
+    return enough / spread if enough < most * spread else float(most)
+
+
 def two_way_without_each(
     differences: ArrayLike, *, level: float = 0.95
 ) -> tuple[TwoWay | None, ...]:

@@ -126,7 +126,7 @@ def _check(check: Check) -> str:
 
 
 def tables(f: Findings) -> list[str]:
-    """Return tables 1 to 4 of fitted findings, each with its caption."""
+    """Return tables 1 to 4 and 8 of fitted findings, each with its caption."""
     return [table(t) for t in every(f)]
 
 

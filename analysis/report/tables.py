@@ -47,10 +47,11 @@ class Table:
 
 
 def every(f: Findings) -> list[Table]:
-    """Return tables 1 to 4, those of each treatment together, as far as the findings have them."""
+    """Return tables 1 to 4 and 8, those of a treatment together, where the findings have them."""
     found = [primary_outcome(f)]
     for c in f.comparisons:
-        found += [t for t in (analyses(f, c), questions(f, c), secondary_outcomes(f, c)) if t]
+        tables = (analyses(f, c), questions(f, c), secondary_outcomes(f, c), components(f, c))
+        found += [t for t in tables if t]
     return found
 
 
@@ -304,7 +305,7 @@ def spread_by_source(f: Findings) -> Table | None:
         of = f"{r.treatment} \u2212 {r.arm}" if r.treatment else r.arm
         limits = form.NONE
         if r.low is not None and r.high is not None:
-            limits = f"{form.spread(r.low, unit)} to {form.spread(r.high, unit)}"
+            limits = _spreads(r.low, r.high, unit)
         name = Cell(text=r.source, note="" if again else sources.question(r.source))
         row = _row(name, (of, str(r.n), form.spread(r.sd, unit), limits))
         rows.append(replace(row, main=r.source == sources.ALL))
@@ -322,3 +323,41 @@ def spread_by_source(f: Findings) -> Table | None:
         ),
         rows=tuple(rows),
     )
+
+
+def components(f: Findings, c: Treatment) -> Table | None:
+    """Return table 8: what makes the spread of the difference; None without a crossed analysis."""
+    if c.variance is None:
+        return None
+    unit = f.measure.unit
+    rows = []
+    for part in c.variance.components:
+        text, note = words.COMPONENTS[part.source]
+        cells = (
+            f"{part.n:,}",
+            form.spread(part.sd, unit),
+            _spreads(part.low, part.high, unit),
+            words.part_share(part.share),
+        )
+        rows.append(_row(Cell(text=words.sentence(text), note=note), cells))
+    return Table(
+        number=8,
+        of=c.treatment if len(f.comparisons) > 1 else "",
+        caption="What makes the spread of the paired difference",
+        note="Crossed analysis of variance: SD of one seed, of one test example and of one seed on "
+        "one example, with 95% limits (modified large-sample: seeds as if normal, examples by "
+        "their kurtosis), and the shares of the variance of the mean. After Bouthillier et al. "
+        "(2021), Accounting for variance in machine learning benchmarks, MLSys.",
+        columns=(
+            ("What is drawn anew", False),
+            ("Drawn", True),
+            ("SD of one", True),
+            ("95% limits", True),
+            ("Share", True),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _spreads(low: float, high: float, unit: form.Unit) -> str:
+    return f"{form.spread(low, unit)} to {form.spread(high, unit)}"

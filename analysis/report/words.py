@@ -4,7 +4,14 @@ import math
 from collections.abc import Sequence
 
 from analysis.comparisons.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
-from analysis.findings import Analysis, Findings, Primary, Secondary, Treatment
+from analysis.findings import (
+    Analysis,
+    Findings,
+    Primary,
+    Secondary,
+    Treatment,
+    VarianceFinding,
+)
 from analysis.format import (
     MINUS,
     difference,
@@ -43,6 +50,14 @@ ANALYSES = {
     "welch": ("Ignoring the pairing (Welch)", "what an unpaired analysis would have said"),
     "leave_one_out": ("Leave out any one seed", "outer hull of the re-analyses"),
     "anytime": ("Anytime-valid", "holds however often one looks"),
+}
+COMPONENTS = {  # what a part of the variance comes from, and the question that it answers
+    "seeds": ("seeds", "would new seeds give this difference on these test examples?"),
+    "examples": ("test examples", "would new test examples give it with these seeds?"),
+    "residual": (
+        "what neither explains",
+        "does a seed do well on some examples only? More of either averages it out",
+    ),
 }
 
 
@@ -504,8 +519,47 @@ def what_narrows(f: Findings, c: Treatment) -> str:
         f"test examples to {examples:.0%}"
     )
     if abs(seeds - examples) < ALIKE:
-        return f"{text}: either helps as much."
-    return f"{text}: more {'seeds' if seeds < examples else 'test examples'} help more."
+        text += ": either helps as much."
+    else:
+        text += f": more {'seeds' if seeds < examples else 'test examples'} help more."
+    return f"{text} {_what_halves(v)}"
+
+
+def _what_halves(v: VarianceFinding) -> str:
+    start, seeds, examples = "Half the width takes", v.seeds_to_halve, v.examples_to_halve
+    if seeds is None and examples is None:
+        return (
+            f"{start} more of both, at most four times as many of each: no number of pairs or of "
+            "test examples alone does it."
+        )
+    if examples is None:
+        return f"{start} {_about(seeds)} pairs in all; no number of test examples alone does it."
+    if seeds is None:
+        return f"{start} {_about(examples)} test examples; no number of pairs alone does it."
+    return f"{start} {_about(seeds)} pairs in all, or {_about(examples)} test examples."
+
+
+def _about(n: int | None) -> str:
+    """Return a number rounded up to two digits: an estimate knows no more."""
+    step = 10 ** max(0, len(str(n)) - 2)
+    return f"about {-(-(n or 0) // step) * step:,}"
+
+
+def components_lede(f: Findings, c: Treatment) -> str:
+    """Return where the variance of the mean difference comes from."""
+    if c.variance is None:
+        return ""
+    first, *rest = (
+        (part_share(part.share), COMPONENTS[part.source][0]) for part in c.variance.components
+    )
+    parts = [f"{first[0]} comes from {first[1]}", *(f"{part} from {what}" for part, what in rest)]
+    whose = f"{c.treatment}: of" if len(f.comparisons) > 1 else "Of"
+    return f"{whose} the variance of the mean difference, {listed(parts)}."
+
+
+def part_share(x: float) -> str:
+    """Return a share of the variance; what is not seen at all is 0%."""
+    return "0%" if x == 0 else share(x)
 
 
 def sources_lede(f: Findings) -> str:

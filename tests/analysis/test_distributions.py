@@ -16,6 +16,7 @@ def test_quantiles_are_those_of_scipy_stats(tail: float, df: float):
     assert d.t_isf(tail, df) == pytest.approx(stats.t.isf(tail, df), rel=1e-12)
     assert d.normal_isf(tail) == pytest.approx(stats.norm.isf(tail), rel=1e-12, abs=1e-15)
     assert d.chi2_isf(tail, df) == pytest.approx(stats.chi2.isf(tail, df), rel=1e-12)
+    assert d.f_isf(tail, 3, df) == pytest.approx(stats.f.isf(tail, 3, df), rel=1e-9)
     assert d.beta_isf(tail, 3, 5) == pytest.approx(stats.beta.isf(tail, 3, 5), rel=1e-9)
     assert d.beta_ppf(tail, 3, 5) == pytest.approx(stats.beta.ppf(tail, 3, 5), rel=1e-9)
 

@@ -12,7 +12,16 @@ import pytest
 from scipy import special, stats
 
 from analysis.calibration import ece_difference
-from analysis.comparisons import bootstrap_t, paired_t, sign_flip, two_way, welch, wilcoxon
+from analysis.comparisons import (
+    bootstrap_t,
+    effective_df,
+    paired_t,
+    sign_flip,
+    two_way,
+    welch,
+    wilcoxon,
+)
+from analysis.components import components
 from analysis.metrics import ece
 from analysis.primary import Paired, primary, verdict_interval
 from analysis.sequential import anytime
@@ -189,6 +198,50 @@ def test_a_t_over_seeds_is_right_where_only_seeds_vary():
     assert keeps(misses_of_tables(over_seeds, "seeds", 20))
 
 
+def few_that_differ(rng, n: int, examples: int = 200):
+    """Return differences that come from one example in twenty: -1, 0 or 1 for every seed."""
+    some = (rng.random((1, examples)) < 0.05) * rng.choice([-1.0, 1.0], size=(1, examples))
+    return some + 0.1 * rng.normal(size=(n, 1)) + 0.3 * rng.normal(size=(n, examples))
+
+
+# The SD of seeds, of examples and of the rest that each draws.
+SPREADS = {
+    "seeds and examples": (TABLES["seeds and examples"], (0.05, 0.4, 0.3)),
+    "seeds": (TABLES["seeds"], (0.05, 0.0, 0.3)),
+    "few that differ": (few_that_differ, (0.1, math.sqrt(0.05), 0.3)),
+}
+
+
+def misses_of_parts(draw, truth, *, by_kurtosis: bool = True, reps: int = 1000) -> list[list[bool]]:
+    rng, found = np.random.default_rng(15), []
+    for _ in range(reps):
+        table = draw(rng, 10)
+        df = effective_df(table) if by_kurtosis else (199, 9 * 199)
+        parts = components(two_way(table), df)
+        found.append([not p.low <= sd <= p.high for p, sd in zip(parts, truth, strict=True)])
+    return [list(part) for part in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize("kind", SPREADS)
+def test_the_parts_of_the_spread_miss_as_often_as_they_say(kind):
+    for wrong in misses_of_parts(*SPREADS[kind]):
+        assert keeps(wrong, at_least=0.015)
+
+
+def test_the_parts_of_right_answers_keep_their_rates_and_the_check_finds_that_normal_ones_do_not():
+    rng = np.random.default_rng(16)
+    large = [two_way(answers(rng, 60, 4000)) for _ in range(15)]
+    names = ("variance_seeds", "variance_examples", "variance_residual")
+    truth = [math.sqrt(np.mean([getattr(r, name) for r in large])) for name in names]
+    seeds, examples, rest = misses_of_parts(answers, truth)
+    assert keeps(seeds, at_least=0.015)
+    assert keeps(examples, at_least=0.015)
+    assert keeps(rest, 0.1, at_least=0)  # a seed's answers are not quite independent
+    _, examples, rest = misses_of_parts(answers, truth, by_kurtosis=False, reps=400)
+    assert not keeps(examples)
+    assert not keeps(rest, 0.1)
+
+
 # -- the verdict --------------------------------------------------------------------------------
 
 MARGIN, SD = 0.005, 0.008
@@ -280,10 +333,10 @@ def test_looks_at_one_test_set_keep_the_rate_and_the_check_finds_that_seeds_alon
         table = crossed(rng, 30, seed_sd=0.1, example_sd=0.6)
         d = table.mean(axis=1)
         pairs = Paired(tuple(range(30)), np.zeros(30), d, table)
-        looks = [np.arange(n) for n in range(6, 31, 3)]
-        kept = [verdict_interval(pairs.keep(rows), plan, level=0.95) for rows in looks]
+        looks = range(6, 31, 3)
+        kept = [verdict_interval(pairs.first(n), plan, level=0.95) for n in looks]
         both.append(not all(low_to_high_holds(r, 0.0) for r in kept))
-        seeds.append(not all(low_to_high_holds(anytime(d[rows]), 0.0) for rows in looks))
+        seeds.append(not all(low_to_high_holds(anytime(d[:n]), 0.0) for n in looks))
     assert keeps(both, at_least=0)
     assert not keeps(seeds)
 

@@ -74,6 +74,21 @@ def test_long_names_break_instead_of_sticking_out(show, simulate):
         assert tab.evaluate(STICKS_OUT) == [], width
 
 
+def test_a_report_over_1000_pairs_opens(show, simulate):
+    f = simulate(
+        n_seeds=1000, n_test=400, noise=0.03, n_classes=3, n_epochs=2, validation=False
+    ).findings()
+    html = page.render(f, version="1")
+    assert len(html.encode()) < 3_000_000
+    tab = show(html)
+    assert tab.locator("h1").is_visible()
+    assert tab.locator("h1").inner_text() == f.comparisons[0].verdict.headline
+    assert tab.locator("#audit tbody tr").count() == 2000
+    for width in (1280, 500):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate(STICKS_OUT) == [], width
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_the_theme_follows_the_system_until_one_is_chosen(show, report, system):
     tab = show(report("rule3_better"), color_scheme=system)

@@ -117,7 +117,7 @@ CELL = r"<t[dh][^>]*>(.*?)</t[dh]>"
 
 
 def test_latex_prints_the_same_numbers(shape):
-    kept = [t for t in every(shape) if t.number != 3]
+    kept = [t for t in every(shape) if t.number in (1, 2, 4)]
     for t, text in zip(kept, latex.tables(shape), strict=True):
         body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
         lines = [line for line in body.splitlines() if " & " in line]

@@ -35,6 +35,8 @@ def said(f):
         "analyses": words.analyses_lede(f),
         "questions": "\n".join(" | ".join(row) for row in words.questions(f, c)),
         "seeds": words.seeds_lede(f, c),
+        "narrows": words.what_narrows(f, c),
+        "spread": words.components_lede(f, c),
         "calibration": words.calibration_lede(f, c),
         "paragraph": words.paragraph(f, c),
         "neurips": words.neurips(f),

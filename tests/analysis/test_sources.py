@@ -66,8 +66,8 @@ def test_the_report_names_the_largest_source_and_what_each_answers(families):
     assert question("init") in html and question("all") in html
 
 
-def test_the_report_of_one_benchmark_has_no_such_table(known):
-    assert "Where does the spread come from" not in page.render(known("rule3_better"), version="1")
+def test_the_report_of_one_benchmark_has_no_such_table(report):
+    assert "Spread by source of randomness" not in report("rule3_better")
 
 
 def test_twice_the_seeds_or_images_narrow_as_the_variances_say(known):

@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from analysis.comparisons import (
+    effective_df,
     paired_t,
     two_way,
     two_way_from_mean_squares,
@@ -146,3 +147,41 @@ def test_without_each_seed_there_is_no_answer_where_too_few_are_left():
 def test_refuses_a_table_whose_rows_and_columns_all_cancel_out():
     with pytest.raises(UnusableRuns, match="no spread to test; check that the seed"):
         two_way([[1, -1], [-1, 1]])
+
+
+# -- degrees of freedom by kurtosis ------------------------------------------------------------
+
+
+def test_normal_effects_keep_about_their_degrees_of_freedom():
+    rng = np.random.default_rng(5)
+    d = rng.normal(size=(8, 1)) + rng.normal(size=(1, 4000)) + rng.normal(size=(8, 4000))
+    examples, residual = effective_df(d)
+    assert 0.9 * 3999 < examples <= 3999
+    assert 0.9 * 7 * 3999 < residual <= 7 * 3999
+
+
+def test_a_few_examples_that_make_all_the_spread_count_as_few():
+    d = np.zeros((5, 1000))
+    d[:, :10] = 1.0
+    d[0, 500] = 1.0  # and one cell that all the rest comes from
+    effects = d.mean(axis=0) - d.mean()
+    kurtosis = stats.kurtosis(effects, fisher=False)
+    examples, residual = effective_df(d)
+    assert examples == pytest.approx(2 * 1000 / (kurtosis - 1))
+    assert 2 < residual < 2.1
+
+
+def test_what_does_not_vary_keeps_its_degrees_of_freedom():
+    assert effective_df(np.zeros((3, 4))) == (3.0, 6.0)
+    assert effective_df([[1, -1], [-1, 1]]) == (1.0, 1.0)
+
+
+def test_degrees_of_freedom_do_not_depend_on_the_unit():
+    d = np.random.default_rng(6).standard_t(3, size=(4, 30))
+    assert effective_df(d * 1e-100) == pytest.approx(effective_df(d))
+    assert effective_df(d * 1e100) == pytest.approx(effective_df(d))
+
+
+def test_degrees_of_freedom_need_a_table():
+    with pytest.raises(UnusableRuns, match="1 seed pair is too few"):
+        effective_df(np.zeros((1, 4)))
