@@ -346,8 +346,9 @@ def components(f: Findings, c: Treatment) -> Table | None:
         caption="What makes the spread of the paired difference",
         note="Crossed analysis of variance: SD of one seed, of one test example and of one seed on "
         "one example, with 95% limits (modified large-sample: seeds as if normal, examples by "
-        "their kurtosis), and the shares of the variance of the mean. After Bouthillier et al. "
-        "(2021), Accounting for variance in machine learning benchmarks, MLSys.",
+        "their kurtosis; those of the last row held in 90% of simulated cases), and the shares of "
+        "the variance of the mean. After Bouthillier et al. (2021), Accounting for variance in "
+        "machine learning benchmarks, MLSys.",
         columns=(
             ("What is drawn anew", False),
             ("Drawn", True),
