@@ -16,6 +16,7 @@ from bench.devices import Slot, cores
 from bench.discover import Discovered
 from bench.plan import Plan, TrialKey
 from bench.pool import Pool
+from bench.records import Unreadable
 from bench.runner import Options, jobs
 from bench.work import Success
 
@@ -72,9 +73,12 @@ def _store(uri: str | None) -> Finding:
     if not may_hold_runs(uri):
         return Finding("store", "ok", f"{_short(shown)} does not exist yet; the first run makes it")
     try:
-        recorded = Store(uri).benchmarks()
+        recorded = Store(uri).recorded()
     except Refusal as refusal:
         return Finding("store", "bad", refusal.what)
+    for benchmark in recorded:
+        if isinstance(benchmark, Unreadable):
+            return Finding("store", "bad", benchmark.trouble.what)
     kind = "a database on this disk" if database_of(address(uri)) else "a server"
     return Finding("store", "ok", f"{_short(shown)}, {kind}: {len(recorded)} recorded")
 

@@ -14,9 +14,18 @@ from typing import Any
 
 from bench import database
 from bench.address import address, database_of, state_folder
+from bench.artifacts import Damaged
 from bench.locks import Locks
 from bench.plan import TrialKey
-from bench.records import Benchmark, Child, benchmark_of, current_of, key_of
+from bench.records import (
+    Benchmark,
+    Child,
+    Unreadable,
+    benchmark_of,
+    current_of,
+    key_of,
+    unreadable,
+)
 
 RUN = "r.run_uuid, r.name, r.experiment_id, r.status, r.start_time, r.lifecycle_stage"
 BENCHMARKS = f"""
@@ -35,7 +44,7 @@ TRIALS = f"""
 class Glance:
     """Every benchmark of a store, and of each trial its word: finished, failed or running."""
 
-    benchmarks: tuple[Benchmark, ...]  # the one that was active last first
+    recorded: tuple[Benchmark | Unreadable, ...]  # the one that was active last first
     words: dict[str, dict[TrialKey, str]]  # by the benchmark's run
     locks: Locks
 
@@ -49,20 +58,26 @@ def glance(uri: str | None) -> Glance | None:
     """
     uri = address(uri)
     path, state = database_of(uri), state_folder(uri)
-    pending = state / "pending"
-    waits = pending.is_dir() and any(any(place.iterdir()) for place in pending.iterdir())
-    if path is None or not path.exists() or not path.stat().st_size or waits:
+    if path is None or not path.exists() or not path.stat().st_size or _waits(state / "pending"):
         return None
     locks = Locks(state / "locks")
     database.prepare(path, _not_asked, locks.folder / "store.lock")
     try:
         with closing(sqlite3.connect(path, timeout=database.BUSY_S)) as connection:
-            found = [_benchmark(run) for run in _runs(connection, BENCHMARKS)]
-            words = {b.run_id: _words(_runs(connection, TRIALS, b.run_id)) for b in found}
+            found = [_seen(connection, run) for run in _runs(connection, BENCHMARKS)]
     except (sqlite3.Error, OSError):
         return None
-    shown = (b for b in found if not b.plan.vary)
-    return Glance(tuple(sorted(shown, key=lambda b: -b.active_at)), words, locks)
+    shown = (b for b, _ in found if isinstance(b, Unreadable) or not b.plan.vary)
+    recorded = tuple(sorted(shown, key=lambda b: -b.active_at))
+    return Glance(recorded, {b.run_id: words for b, words in found}, locks)
+
+
+def _waits(pending: Path) -> bool:
+    """Tell whether results may wait there to be written into the store."""
+    try:
+        return pending.is_dir() and any(any(place.iterdir()) for place in pending.iterdir())
+    except OSError:
+        return True
 
 
 def _not_asked(uri: str) -> None:
@@ -95,11 +110,18 @@ def _runs(connection: sqlite3.Connection, query: str, *values: str) -> list[Any]
     ]
 
 
-def _benchmark(run: Any) -> Benchmark:
-    folder, version = database.file_path(run.info.artifact_uri), run.data.tags["bench.plan_version"]
+def _seen(
+    connection: sqlite3.Connection, run: Any
+) -> tuple[Benchmark | Unreadable, dict[TrialKey, str]]:
+    """Return a benchmark with its trials' words, or what is left of it if it is damaged."""
+    folder = database.file_path(run.info.artifact_uri)
     if folder is None:
         raise OSError(f"{run.info.artifact_uri} is no folder")
-    return benchmark_of(run, Path(folder, "plan", f"{int(version):04d}.json").read_text("utf-8"))
+    try:
+        found = benchmark_of(run, lambda _, artifact: folder / artifact)
+        return found, _words(_runs(connection, TRIALS, run.info.run_id))
+    except Damaged as trouble:
+        return unreadable(run, trouble), {}
 
 
 def _words(runs: Iterable[Any]) -> dict[TrialKey, str]:

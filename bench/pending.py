@@ -22,7 +22,7 @@ from bench.work import Epochs, Result, Success
 
 Status = Literal["FINISHED", "FAILED"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
-ENTRY, FILES, PART = "entry.json", "files", ".part-"
+ENTRY, FILES, PART, ASIDE = "entry.json", "files", ".part-", "aside"
 DIGESTS, SEAL = "bench.sha256", "bench.seal"
 SEALED = (  # the tags that a report rests on
     "bench.device",
@@ -138,6 +138,10 @@ def waiting(place: Path) -> Iterator[Entry]:
     """Yield what a session left behind, oldest first; call it under the benchmark's lock.
 
     What the disk did not take whole before a loss of power is removed: it is trained again.
+
+    Raises
+    ------
+    OSError : the disk does not give back what is there; it stays
     """
     for folder in sorted(place.iterdir()) if place.is_dir() else ():
         entry = None if folder.name.startswith(PART) else _read(folder)
@@ -148,7 +152,7 @@ def waiting(place: Path) -> Iterator[Entry]:
 
 
 def _read(folder: Path) -> Entry | None:
-    """Return an entry if every byte of it is there."""
+    """Return an entry if every byte of it is there, None if it is not whole."""
     try:
         kept: dict[str, Any] = json.loads((folder / ENTRY).read_text("utf-8"))
         plain = kept["entry"]
@@ -157,9 +161,18 @@ def _read(folder: Path) -> Entry | None:
         entry = Entry(folder=folder, key=TrialKey(**plain.pop("key")), **plain)
         digests: dict[str, str] = json.loads(entry.tags[DIGESTS])
         whole = all(artifacts.sha256(entry.files / name) == sha for name, sha in digests.items())
-    except (OSError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return None
     return entry if whole else None
+
+
+def set_aside(entry: Entry) -> Path:
+    """Move an entry out of the folder of pending results, to one beside it, which is returned."""
+    place = entry.folder.parent
+    aside = place.parent.with_name(ASIDE) / place.name
+    aside.mkdir(parents=True, exist_ok=True)
+    os.replace(entry.folder, aside / entry.name)
+    return aside
 
 
 def _sync(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from analysis.errors import DiskFull, Refusal, is_disk_full
 from analysis.metrics import METRICS
 from bench import pending
-from bench.address import StoreAway, StoreTrouble
+from bench.address import StoreAway, StoreTrouble, first_line
 from bench.database import free_bytes
 from bench.pending import Entry, RunStatus
 from bench.plan import TrialKey
@@ -41,7 +41,8 @@ class Recorder:
     ----------
     store, benchmark : where to write
     provenance : of this session
-    children : the runs that the benchmark has already
+    finished : the runs that stand for a trial already
+    diverged : the trials whose loss became NaN, and would again
     """
 
     def __init__(
@@ -285,3 +286,12 @@ def unsaved(place: Path, key: TrialKey, error: OSError) -> Refusal:
         return DiskFull(what, facts=[free], fix=f"free some space, {again}")
     what = f"{whose} could not be saved in {place}: {error.strerror or type(error).__name__}."
     return StoreTrouble(what, facts=[harm], fix=f"mend the disk, {again}")
+
+
+def unread(place: Path, error: OSError) -> Refusal:
+    """Return the refusal for finished results that the disk does not give back just now."""
+    return StoreTrouble(
+        f"what an earlier session finished cannot be read from {place}.",
+        facts=[first_line(error), "It is kept there, and not trained again."],
+        fix="mend the disk, then the same command: it goes on where it stopped",
+    )

@@ -1,9 +1,11 @@
 """Records: what a benchmark and its runs are, and how they read back as tables."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from bench.plan import Plan, TrialKey
 
 Run = Any  # MLflow's own: info, and data with tags and metrics
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
+PLAN_DIGEST = re.compile(r"bench\.sha256/plan/(\d+)\.json")  # the tag that every version has
 EXTRA_COLUMNS = (
     "code",
     "threads",
@@ -64,6 +67,17 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """What is still known of a benchmark whose record is damaged."""
+
+    run_id: str
+    name: str
+    benchmark_id: str
+    active_at: float
+    trouble: Damaged = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Child:
     """One trial's run as the store lists it."""
 
@@ -86,13 +100,70 @@ class Child:
         return int(self.run.info.start_time)
 
 
-def benchmark_of(run: Run, text: str) -> Benchmark:
-    """Return a benchmark from its parent run and its stored plan.
+def benchmark_of(run: Run, locate: Locate) -> Benchmark:
+    """Return a benchmark from its parent run and the latest version of its plan.
 
     Raises
     ------
-    Damaged : the text is no plan of ours, or not the one that it says it is
+    Damaged : that plan is not what was recorded, or the run's tags name another one
     """
+    tags = run.data.tags
+    latest = max((int(m[1]) for tag in tags if (m := PLAN_DIGEST.fullmatch(tag))), default=0)
+    _require_tag(run, "bench.plan_version", str(latest))
+    found = _parsed(run, text_of(run, f"plan/{latest:04d}.json", locate))
+    _require_tag(run, "bench.plan", found.plan.hash)
+    return found
+
+
+def _require_tag(run: Run, tag: str, expected: str) -> None:
+    """Refuse a tag that was edited: it says which plan holds."""
+    said = run.data.tags.get(tag, "nothing")
+    if said != expected:
+        raise Damaged(
+            f"{run.info.run_name} no longer says which version of its plan holds.",
+            facts=[f"Its tag {tag} is {said[:80]}; recorded was {expected}."],
+            fix=f"put that back in MLflow run {run.info.run_id}: bench ui",
+        )
+
+
+def text_of(run: Run, artifact: str, locate: Locate) -> str:
+    """Return one of the parent run's own texts, after checking its bytes.
+
+    Raises
+    ------
+    Damaged : it is missing, or not what was recorded
+    """
+    expected = run.data.tags.get(digest_tag(artifact), "")
+    what = f"the stored {Path(artifact).parent} files of {run.info.run_name}"
+    fix = f"restore {artifact} of MLflow run {run.info.run_id}"
+    try:
+        path = artifacts.verified(
+            artifact, expected, lambda name: locate(run, name), what=what, fix=fix
+        )
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Damaged(f"{what} cannot be read.", facts=[first_line(error)], fix=fix) from error
+
+
+def digest_tag(artifact: str) -> str:
+    """Return the parent run's tag that holds an artifact's digest."""
+    return f"bench.sha256/{artifact}"
+
+
+def unreadable(run: Run, trouble: Damaged) -> Unreadable:
+    """Return what is left of a damaged benchmark, for a list of all."""
+    tags = run.data.tags
+    identity = tags.get("bench.benchmark", "")
+    try:
+        active_at = _moment(tags["bench.active_at"])
+    except (KeyError, ValueError, OverflowError, OSError):
+        active_at = run.info.start_time / 1000
+    name = str(run.info.run_name).removesuffix(f" {identity[:7]}")
+    return Unreadable(run.info.run_id, name, identity, active_at, trouble)
+
+
+def _parsed(run: Run, text: str) -> Benchmark:
+    """Return what a stored plan says."""
     tags = run.data.tags
     try:
         record = json.loads(text)
@@ -102,7 +173,7 @@ def benchmark_of(run: Run, text: str) -> Benchmark:
             name=record["plan"]["experiment"],
             benchmark_id=tags["bench.benchmark"],
             started_at=run.info.start_time / 1000,
-            active_at=float(tags.get("bench.active_at", 0)),
+            active_at=_moment(tags.get("bench.active_at", "0")),
             plan=Plan.from_dict(record["plan"]),
             events=tuple(_event(event) for event in record["events"]),
             verdict=tags.get("bench.verdict"),
@@ -117,6 +188,13 @@ def benchmark_of(run: Run, text: str) -> Benchmark:
             fix="restore its plan/*.json and tags, or delete that run: bench ui",
         ) from error
     return found
+
+
+def _moment(text: str) -> float:
+    """Return seconds since 1970, or raise where they are none that a calendar shows."""
+    seconds = float(text)
+    datetime.fromtimestamp(seconds, UTC)
+    return seconds
 
 
 def _event(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +232,10 @@ def key_of(run: Run) -> TrialKey:
 
 
 def tables_of(
-    benchmark: Benchmark, every: Mapping[TrialKey, Sequence[Child]], locate: Locate
+    benchmark: Benchmark,
+    every: Mapping[TrialKey, Sequence[Child]],
+    locate: Locate,
+    again: Callable[[], Sequence[str]],
 ) -> Tables:
     """Read a benchmark back as tidy tables, checking every prediction's digest.
 
@@ -163,6 +244,7 @@ def tables_of(
     benchmark : whose runs they are
     every : all runs of every trial, oldest first, deleted ones too
     locate : gives the local path of a run's artifact, or raises FileNotFoundError
+    again : gives the words of the command that goes on with the benchmark
 
     Raises
     ------
@@ -194,7 +276,7 @@ def tables_of(
             for name, value in found.outcome.get("scores", {}).items()
         ]
     if damaged:
-        raise _all_damaged(damaged, benchmark.name)
+        raise _all_damaged(damaged, again())
     return Tables(
         trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *EXTRA_COLUMNS]),
         epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
@@ -226,31 +308,73 @@ def _who(key: TrialKey) -> str:
 def current_of(runs: Sequence[Child]) -> Child | None:
     """Choose the run that stands for a trial: the latest finished, else the latest failed."""
     for wanted in ("FINISHED", "FAILED", "RUNNING"):
-        found = [
-            child
-            for child in runs
-            if child.status == wanted and "bench.superseded" not in child.run.data.tags
-        ]
+        found = [child for child in runs if child.status == wanted and not _superseded(child)]
         if found:
             return found[-1]
     return None
 
 
 def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -> None:
-    """Refuse to go on without a finished run that was deleted, unless another stands for it."""
-    if current is None and any(child.status == "FINISHED" for child in runs if child.deleted):
-        raise Damaged(f"the run of {_who(key)} was deleted in MLflow.")
+    """Refuse to go on without a run that somebody took away: deleted, or marked as replaced."""
+    last = max((i for i, child in enumerate(runs) if child.status == "FINISHED"), default=0)
+    for child in runs[last:]:  # no finished one came after these, so nothing replaced them
+        if _superseded(child) and not child.deleted and child.status in ("FINISHED", "FAILED"):
+            raise Damaged(
+                f"the run of {_who(key)} is marked as superseded, but no other replaced it.",
+                facts=[f"MLflow run {child.run.info.run_id}: its tag bench.superseded."],
+            )
+    if current is None or current.status != "FINISHED":
+        if any(child.deleted and child.status == "FINISHED" for child in runs):
+            raise Damaged(f"the run of {_who(key)} was deleted in MLflow.")
 
 
-def _all_damaged(damaged: Mapping[TrialKey, Damaged], name: str) -> Damaged:
+def _superseded(child: Child) -> bool:
+    return "bench.superseded" in child.run.data.tags
+
+
+def _all_damaged(damaged: Mapping[TrialKey, Damaged], again: Sequence[str]) -> Damaged:
     """Return one refusal for all damaged runs, with the command that mends them."""
     first, *others = damaged.values()
     repeats = [word for key in damaged for word in ("--redo", f"{key.seed}:{key.arm}")]
     return Damaged(
         first.what,
         facts=[*first.facts, *(f"And {other.what}" for other in others)],
-        fix=f"restore it, or {shlex.join(['bench', 'run', name, *repeats])}",
+        fix=f"restore it, or {shlex.join([*again, *repeats])}",
     )
+
+
+def goes_on(benchmark: Benchmark, typed: str) -> list[str]:
+    """Return the words of the command that goes on with a benchmark.
+
+    Parameters
+    ----------
+    benchmark : whose plan says the seeds, where nobody recorded a command
+    typed : what its latest session recorded as its command, or nothing
+    """
+    try:
+        words = shlex.split(typed)
+    except ValueError:  # of a version that recorded it without quotes
+        words = []
+    if words[:2] == ["bench", "plan"]:  # --freeze, whose options are those of run
+        words[1] = "run"
+    if words[:2] != ["bench", "run"]:
+        return ["bench", "run", benchmark.name, "--seeds", seeds_text(benchmark.plan.seeds)]
+    found, rest = [], iter(words)
+    for word in rest:
+        if word == "--redo":
+            next(rest, None)
+        elif word not in ("--fresh", "--freeze") and not word.startswith("--redo="):
+            found.append(word)
+    return found
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Return what --seeds takes for these seeds."""
+    if tuple(seeds) == tuple(range(len(seeds))):
+        return str(len(seeds))
+    if len(seeds) == 1:
+        return f"{seeds[0]}-{seeds[0]}"  # a number alone would mean that many seeds
+    return ",".join(map(str, seeds))
 
 
 def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.files import REPORT, Files, contents, require_writable, write_files
 from bench.names import file_name
-from bench.records import Benchmark
+from bench.records import Benchmark, Unreadable
 from bench.tracking import Store
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
     from analysis.study import paired
     from bench.planning import BadPlan, Pilot
 
+    store.benchmark(name, ask="--pilot")  # refuses where there is none, or the latest is damaged
     benchmark = next((b for b in store.benchmarks(name) if not b.plan.aa), None)
     if benchmark is None:
-        store.benchmark(name)  # which refuses where there is none at all
         raise BadPlan(
             f"all that is recorded of {name} is an A/A, whose arms share no seeds.",
             facts=["The SD of paired differences is not in it."],
@@ -149,6 +149,9 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
         if text and name.partition(" ")[0] in ("note", "weights_note")
     ]
     notes += [str(note) for session in sessions for note in session.get("notes") or ()]
+    recorded = store.recorded()
+    if damaged := [f"{b.name} {b.benchmark_id[:7]}" for b in recorded if isinstance(b, Unreadable)]:
+        notes.append(f"Damaged in this store, so left out of all counts: {', '.join(damaged)}.")
     mlflow = f"experiment {benchmark.experiment_id}, parent run {benchmark.run_id}"
     return {
         **latest,
@@ -159,7 +162,7 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
         "notes": list(dict.fromkeys(notes)),
         "sessions": len(sessions),
         "mlflow": mlflow,
-        "earlier_looks": _earlier_looks(store, benchmark),
+        "earlier_looks": _earlier_looks(recorded, benchmark),
     }
 
 
@@ -167,16 +170,17 @@ def _as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _earlier_looks(store: Store, benchmark: Benchmark) -> int:
+def _earlier_looks(recorded: Sequence[Benchmark | Unreadable], benchmark: Benchmark) -> int:
     """Count the benchmarks of this store that scored the same test set before this one."""
     digest = benchmark.plan.data.get("digest")
     if digest is None:
         return 0
     return sum(
-        other.plan.data.get("digest") == digest
+        isinstance(other, Benchmark)
+        and other.plan.data.get("digest") == digest
         and other.started_at < benchmark.started_at
         and other.run_id != benchmark.run_id
-        for other in store.benchmarks()
+        for other in recorded
     )
 
 
@@ -206,7 +210,6 @@ def _publish(store: Store, benchmark: Benchmark, findings: "Findings", files: Fi
         metrics=_metrics(findings),
         tags={
             "bench.verdict": ", ".join(c.verdict.word for c in findings.comparisons),
-            "bench.plan": findings.design.hash,
         },
         note=markdown.note(findings),
     )

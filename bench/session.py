@@ -92,7 +92,7 @@ class Session:
         from bench.tracking import Store
 
         self.store = opened(Store(self.uri), self.say)
-        if (news := begins_anew(self.store, plan)) and not fresh:
+        if not fresh and (news := begins_anew(self.store, plan)):
             self.say(textwrap.fill(news, 80, subsequent_indent="  "))
             notes = [*notes, news]
         options = runner.Options(

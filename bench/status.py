@@ -1,30 +1,22 @@
 """Status: what is recorded, and how far each benchmark is."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from bench.artifacts import Damaged
 from bench.glance import Glance
 from bench.plan import Plan, TrialKey, what_changed
-from bench.records import Benchmark
+from bench.records import Benchmark, Unreadable
 
 if TYPE_CHECKING:
     from bench.tracking import Store
 
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
 ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}
-
-
-class Shown(Protocol):
-    """Something that prints as text and as JSON."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-
-    def text(self, *, unicode: bool) -> str:
-        """Return lines for a terminal."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +32,7 @@ class State:
     seeds: tuple[int, ...]
     trials: dict[TrialKey, str]  # finished, running, failed or waiting
     stopped_at: int | None = None  # pairs, where a stopping rule ended the training
+    again: str = ""  # the command that goes on with it
 
     def pair(self, seed: int) -> str:
         """Return one word for all arms of a seed."""
@@ -90,47 +83,60 @@ class State:
         if self.stopped_at is not None:
             lines.append(f"  stopped  by the plan's rule after {self.stopped_at} pairs")
         elif left and not self.held:
-            lines.append(f"  resume   bench run {self.name} --seeds {_seeds_text(self.seeds)}")
+            lines.append(f"  resume   {self.again}")
         text = "\n".join(lines)
         return text if unicode else _plain(text)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All benchmarks of a store."""
+    """All benchmarks of a store, those that are damaged too."""
 
-    states: tuple[State, ...]
+    states: tuple[State | Unreadable, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        listed = [state.as_dict() for state in self.states]
-        return {"benchmarks": [{k: v for k, v in s.items() if k != "trials"} for s in listed]}
+        listed = [state.as_dict() for state in self.states if isinstance(state, State)]
+        return {
+            "benchmarks": [{k: v for k, v in s.items() if k != "trials"} for s in listed],
+            "damaged": [
+                {"experiment": b.name, "benchmark_id": b.benchmark_id, **b.trouble.as_dict()}
+                for b in self._damaged()
+            ],
+        }
+
+    def _damaged(self) -> list[Unreadable]:
+        return [state for state in self.states if isinstance(state, Unreadable)]
 
     def text(self, *, unicode: bool) -> str:
         """Return lines for a terminal."""
         if not self.states:
             return "Nothing is recorded yet.\n  next     bench run digits --seeds 20"
-        rows = [("experiment", "pairs", "failed", "verdict", "last active", "benchmark")]
-        for state in self.states:
-            counts = state.counts()
-            when = datetime.fromtimestamp(state.active_at).strftime("%Y-%m-%d %H:%M")
-            rows.append(
-                (
-                    state.name[:26],
-                    f"{counts['finished']}/{len(state.seeds)}",
-                    str(counts["failed"] or ""),
-                    "running" if state.held else state.verdict or "",
-                    when,
-                    state.benchmark_id[:7],
-                )
-            )
+        rows: list[tuple[str, ...]] = [
+            ("experiment", "pairs", "failed", "verdict", "last active", "benchmark")
+        ]
+        rows += [_row(state) for state in self.states]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
+        for found in self._damaged():
+            lines += ["", found.trouble.what, f"  fix: {found.trouble.fix}"]
         text = "\n".join(lines)
         return text if unicode else _plain(text)
+
+
+def _row(state: State | Unreadable) -> tuple[str, ...]:
+    """Return what the list of benchmarks says of one."""
+    when = datetime.fromtimestamp(state.active_at).strftime("%Y-%m-%d %H:%M")
+    pairs, failed, word = "", "", "damaged"
+    if isinstance(state, State):
+        counts = state.counts()
+        pairs = f"{counts['finished']}/{len(state.seeds)}"
+        failed = str(counts["failed"] or "")
+        word = "running" if state.held else state.verdict or ""
+    return state.name[:26], pairs, failed, word, when, state.benchmark_id[:7]
 
 
 def at_a_glance(found: Glance) -> Listing:
@@ -138,20 +144,32 @@ def at_a_glance(found: Glance) -> Listing:
     holder = found.locks.holder
     return Listing(
         tuple(
-            _state(b, found.words[b.run_id], held=holder(b.benchmark_id) is not None)
-            for b in found.benchmarks
+            b
+            if isinstance(b, Unreadable)
+            else _state(b, found.words[b.run_id], held=holder(b.benchmark_id) is not None)
+            for b in found.recorded
         )
     )
 
 
 def listing(store: "Store") -> Listing:
     """Return the same of any store, through MLflow."""
-    return Listing(tuple(_stored(store, benchmark) for benchmark in store.benchmarks()))
+    return Listing(tuple(_listed(store, benchmark) for benchmark in store.recorded()))
+
+
+def _listed(store: "Store", found: Benchmark | Unreadable) -> State | Unreadable:
+    if isinstance(found, Unreadable):
+        return found
+    try:
+        return _stored(store, found)
+    except Damaged as trouble:
+        return Unreadable(found.run_id, found.name, found.benchmark_id, found.active_at, trouble)
 
 
 def one(store: "Store", name: str) -> State:
     """Return the latest benchmark of one experiment."""
-    return _stored(store, store.benchmark(name))
+    benchmark = store.benchmark(name, ask="bench status")
+    return replace(_stored(store, benchmark), again=shlex.join(store.again(benchmark)))
 
 
 def begins_anew(store: "Store", plan: Plan) -> str | None:
@@ -163,7 +181,7 @@ def begins_anew(store: "Store", plan: Plan) -> str | None:
     """
     if plan.vary or store.find(plan.benchmark_id, plan.experiment) is not None:
         return None
-    if store.find(plan.benchmark_id, plan.experiment, deleted=True) is not None:
+    if store.was_deleted(plan.benchmark_id, plan.experiment):
         return (
             f"A benchmark of {plan.experiment} with this plan was deleted in MLflow, so this one "
             "begins anew; restored there, it would be gone on with."
@@ -201,14 +219,6 @@ def _state(benchmark: Benchmark, words: Mapping[TrialKey, str], *, held: bool) -
             for key in plan.trials()
         },
     )
-
-
-def _seeds_text(seeds: tuple[int, ...]) -> str:
-    if seeds == tuple(range(len(seeds))):
-        return str(len(seeds))
-    if len(seeds) == 1:
-        return f"{seeds[0]}-{seeds[0]}"  # a number alone would mean that many seeds
-    return ",".join(map(str, seeds))
 
 
 def _plain(text: str) -> str:

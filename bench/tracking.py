@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shlex
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -21,7 +22,17 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 
 from analysis.errors import DiskFull, Refusal, is_disk_full
@@ -42,16 +53,22 @@ from bench.locks import Locked, Locks, now
 from bench.names import file_name, storable
 from bench.pending import RunStatus
 from bench.plan import Plan, TrialKey, varied_settings
-from bench.recorder import Measured, Recorder, recover
+from bench.recorder import Measured, Recorder, recover, unread
 from bench.records import (
     Benchmark,
     Child,
+    Locate,
+    Unreadable,
     benchmark_of,
     complete_seeds,
     current_of,
+    digest_tag,
     facts_of,
+    goes_on,
     key_of,
     tables_of,
+    text_of,
+    unreadable,
 )
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
@@ -63,6 +80,10 @@ class NothingRecorded(Refusal):
 
     code = "experiment"
     exit_status = 2
+
+
+class _Gone(StoreTrouble):
+    """A run that is no longer in the store."""
 
 
 class _Client:
@@ -110,7 +131,8 @@ def _refusal(error: Exception, uri: str, place: Path) -> Refusal:
             facts=[said],
             fix="the same command once more, when it does",
         )
-    return StoreTrouble(
+    gone = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+    return (_Gone if gone else StoreTrouble)(
         f"the store {shown} could not be used.",
         facts=[said, "What was recorded in it is kept."],
         fix="mend the store, then the same command: it goes on where it stopped",
@@ -157,61 +179,77 @@ class Store:
 
     # -- finding ---------------------------------------------------------------------------
 
-    def benchmarks(self, name: str | None = None) -> list[Benchmark]:
-        """Return the recorded benchmarks, the one that was active last first.
+    def recorded(self, name: str | None = None) -> list[Benchmark | Unreadable]:
+        """Return the benchmarks, damaged or not, the one that was active last first.
 
         What a process that died had finished but not yet recorded is recorded now. Those in which
         one source of randomness varied alone are parts of another: see `families`.
         """
-        return [benchmark for benchmark in self._benchmarks(name) if not benchmark.plan.vary]
+        every = self._recorded(name)
+        return [b for b in every if isinstance(b, Unreadable) or not b.plan.vary]
+
+    def benchmarks(self, name: str | None = None) -> list[Benchmark]:
+        """Return the same, without those that are damaged."""
+        return [b for b in self.recorded(name) if isinstance(b, Benchmark)]
 
     def families(self, benchmark: Benchmark) -> dict[str, Benchmark]:
         """Return the benchmarks in which one source of randomness varied alone, by the source."""
         return {
             other.plan.vary: other
-            for other in reversed(self._benchmarks(benchmark.name))  # the latest is kept
-            if other.plan.vary
+            for other in reversed(self._recorded(benchmark.name))  # the latest is kept
+            if isinstance(other, Benchmark)
+            and other.plan.vary
             and replace(other.plan, vary="").benchmark_id == benchmark.benchmark_id
         }
 
-    def _benchmarks(self, name: str | None) -> list[Benchmark]:
+    def _recorded(self, name: str | None) -> list[Benchmark | Unreadable]:
         self._recover()
-        experiments = self.client.search_experiments(max_results=1000)
-        ids = [e.experiment_id for e in experiments if name is None or e.name == name]
+        ids = [e.experiment_id for e in self._experiments(name)]
         runs = self._search(ids, "tags.`bench.kind` = 'benchmark'")
-        return sorted((self._benchmark(run) for run in runs), key=lambda b: -b.active_at)
+        return sorted(map(self._readable, runs), key=lambda b: -b.active_at)
 
-    def benchmark(self, name: str | None = None) -> Benchmark:
+    def benchmark(self, name: str | None = None, *, ask: str = "bench report") -> Benchmark:
         """Return the latest benchmark, of one experiment or of all.
+
+        Parameters
+        ----------
+        name : of the experiment
+        ask : what a name that is known would be typed after
 
         Raises
         ------
-        NothingRecorded : there is none
-        UnknownExperiment : there is none of that name
+        NothingRecorded : there is none, or none of that name
+        Damaged : it cannot be read; an earlier one would be another answer
         """
-        found = self.benchmarks(name)
-        if found:
-            return found[0]
+        for found in self.recorded(name):
+            if isinstance(found, Unreadable):
+                raise found.trouble
+            return found
         known = sorted({b.name for b in self.benchmarks()}) if name else []
         if known and name:
             refusal = unknown(name, known)
-            nearest = (refusal.fix or "").removeprefix("bench run ")
-            fix = shlex.join(["bench", "report", nearest])
-            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix=fix)
+            nearest = shlex.quote((refusal.fix or "").removeprefix("bench run "))
+            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix=f"{ask} {nearest}")
         raise NothingRecorded(
             f"nothing is recorded in {redacted(self.uri)} yet.", fix="bench run digits --seeds 20"
         )
 
-    def find(self, benchmark_id: str, name: str, *, deleted: bool = False) -> Benchmark | None:
-        """Return the latest benchmark with this id, or of those deleted in MLflow."""
-        experiment = self.client.get_experiment_by_name(name)
-        if experiment is None:
-            return None
-        where = f"tags.`bench.kind` = 'benchmark' and tags.`bench.benchmark` = '{benchmark_id}'"
-        view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
-        runs = self._search([experiment.experiment_id], where, view)
+    def find(self, benchmark_id: str, name: str) -> Benchmark | None:
+        """Return the latest benchmark with this id."""
+        runs = self._with_id(benchmark_id, name, ViewType.ACTIVE_ONLY)
         latest = max(runs, key=lambda run: run.info.start_time, default=None)
         return None if latest is None else self._benchmark(latest)
+
+    def was_deleted(self, benchmark_id: str, name: str) -> bool:
+        """Tell whether a benchmark with this id was deleted in MLflow, and is still there."""
+        return bool(self._with_id(benchmark_id, name, ViewType.DELETED_ONLY))
+
+    def _with_id(self, benchmark_id: str, name: str, view: int) -> list[Run]:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            return []
+        where = f"tags.`bench.kind` = 'benchmark' and tags.`bench.benchmark` = '{benchmark_id}'"
+        return self._search([experiment.experiment_id], where, view)
 
     def _search(
         self, experiment_ids: Sequence[str], where: str, view: int = ViewType.ACTIVE_ONLY
@@ -226,14 +264,29 @@ class Store:
                 break
         return runs
 
+    def _experiments(self, name: str | None = None) -> list[Experiment]:
+        """Return all experiments of the store, or the one of a name; not those deleted."""
+        if name is not None:
+            found = self.client.get_experiment_by_name(name)
+            return [found] if found is not None and found.lifecycle_stage == "active" else []
+        experiments: list[Experiment] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_experiments(max_results=1000, page_token=token)
+            experiments += page
+            token = page.token
+            if not token:
+                return experiments
+
     def _benchmark(self, run: Run) -> Benchmark:
-        version = run.data.tags.get("bench.plan_version", "")
-        if not version.isdigit():
-            raise Damaged(
-                f"{run.info.run_name} no longer says which version of its plan holds.",
-                fix=f"restore the tag bench.plan_version of MLflow run {run.info.run_id}: bench ui",
-            )
-        return benchmark_of(run, self._read(run, f"plan/{int(version):04d}.json"))
+        with self._files() as locate:
+            return benchmark_of(run, locate)
+
+    def _readable(self, run: Run) -> Benchmark | Unreadable:
+        try:
+            return self._benchmark(run)
+        except Damaged as trouble:
+            return unreadable(run, trouble)
 
     def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
         """Return every run of every trial, oldest first; not those deleted in MLflow."""
@@ -245,10 +298,15 @@ class Store:
         where = f"tags.`mlflow.parentRunId` = '{benchmark.run_id}'"
         found: dict[TrialKey, list[Child]] = defaultdict(list)
         for run in self._search([benchmark.experiment_id], where, ViewType.ALL):
-            tags = run.data.tags
-            if tags.get("bench.kind") == "trial":
+            if run.data.tags.get("bench.kind") != "trial":
+                continue
+            try:
                 key = key_of(run)
-                found[key].append(Child(key, run))
+            except Damaged:
+                if run.info.lifecycle_stage == "active":
+                    raise
+                continue  # it was deleted for that
+            found[key].append(Child(key, run))
         for runs in found.values():
             runs.sort(key=lambda child: child.started)
         return found
@@ -280,18 +338,30 @@ class Store:
         return self._pending / benchmark_id[:32]
 
     def _recover(self) -> None:
-        """Write what processes that died left in `pending`; who runs a benchmark does so itself."""
+        """Write what processes that died left in `pending`; who runs a benchmark does so itself.
+
+        What cannot be read from this disk just now stays where it is.
+        """
         for place in sorted(self._pending.iterdir()) if self._pending.is_dir() else ():
-            if any(place.iterdir()):
-                with suppress(Locked), self.locks.hold(place.name, "it"):
-                    self._write_pending(place)
+            with suppress(Locked, OSError):
+                if any(place.iterdir()):
+                    with self.locks.hold(place.name, "it"):
+                        self._write_pending(place)
 
     def _write_pending(self, place: Path) -> None:
+        """Write what waits there; what belongs to a damaged or deleted benchmark waits on."""
         by_parent: dict[str, list[pending.Entry]] = defaultdict(list)
         for entry in pending.waiting(place):
             by_parent[entry.parent].append(entry)
         for run_id, entries in by_parent.items():
-            recover(self, self._benchmark(self.client.get_run(run_id)), entries)
+            try:
+                run = self.client.get_run(run_id)
+            except _Gone:
+                _set_aside(entries)
+                continue
+            if run.info.lifecycle_stage == "active":  # else it may be restored in MLflow
+                with suppress(Damaged):  # said wherever the benchmark itself is asked for
+                    recover(self, self._benchmark(run), entries)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -302,7 +372,17 @@ class Store:
         ------
         Damaged : something is not what was recorded; names all such runs
         """
-        return tables_of(benchmark, self._every_child(benchmark), self._local)
+        with self._files() as locate:
+            every = self._every_child(benchmark)
+            return tables_of(benchmark, every, locate, lambda: self.again(benchmark))
+
+    def again(self, benchmark: Benchmark) -> list[str]:
+        """Return the words of the command that goes on with a benchmark: what was typed last."""
+        try:
+            sessions = self.provenance(benchmark)
+        except Damaged:
+            sessions = []
+        return goes_on(benchmark, str(sessions[-1].get("command") or "") if sessions else "")
 
     def foreign_runs(self, experiment: str) -> pd.DataFrame:
         """Return another project's finished runs: params.*, tags.* and metrics.*, a row each.
@@ -313,7 +393,7 @@ class Store:
         """
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
-            names = [e.name for e in self.client.search_experiments(max_results=1000)]
+            names = [e.name for e in self._experiments()]
             refusal = unknown(experiment, names)
             raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix="mlflow:EXPERIMENT")
         rows = [
@@ -334,8 +414,9 @@ class Store:
         run = self.client.get_run(benchmark.run_id)
         try:
             count = int(run.data.tags.get("bench.sessions", 0))
-            texts = [self._read(run, f"provenance/{i + 1:04d}.json") for i in range(count)]
-            return [facts_of(json.loads(text)) for text in texts]
+            names = [f"provenance/{i + 1:04d}.json" for i in range(count)]
+            with self._files() as locate:
+                return [facts_of(json.loads(text_of(run, name, locate))) for name in names]
         except (TypeError, ValueError) as error:
             raise Damaged(
                 f"the stored provenance of {benchmark.name} cannot be read.",
@@ -343,18 +424,14 @@ class Store:
                 fix="restore its provenance/*.json and tags",
             ) from error
 
-    def _read(self, run: Run, artifact: str) -> str:
-        """Return one of the parent run's own texts, after checking its bytes."""
-        expected = run.data.tags.get(_digest_tag(artifact), "")
-        what = f"the stored {Path(artifact).parent} files of {run.info.run_name}"
-        fix = f"restore {artifact} of MLflow run {run.info.run_id}"
-        path = artifacts.verified(
-            artifact, expected, lambda name: self._local(run, name), what=what, fix=fix
-        )
-        return path.read_text("utf-8")
+    @contextmanager
+    def _files(self) -> Iterator[Locate]:
+        """Give what finds an artifact on this disk; what a server sent is removed at the end."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            yield lambda run, artifact: self._local(run, artifact, folder)
 
-    def _local(self, run: Run, artifact: str) -> Path:
-        """Return a local file with an artifact's bytes; a server's is downloaded."""
+    def _local(self, run: Run, artifact: str, folder: str) -> Path:
+        """Return a local file with an artifact's bytes; a server's is downloaded to the folder."""
         root = database.file_path(run.info.artifact_uri)
         if root is not None:
             path = root / artifact
@@ -362,7 +439,7 @@ class Store:
                 raise FileNotFoundError(path)
             return path
         try:
-            return Path(self.client.download_artifacts(run.info.run_id, artifact))
+            return Path(self.client.download_artifacts(run.info.run_id, artifact, folder))
         except StoreAway:
             raise
         except Refusal as error:
@@ -378,8 +455,17 @@ class Store:
         source: Mapping[str, str],
         fresh: bool = False,
     ) -> Recorder:
-        """Open a plan's benchmark for writing, or go on with it. Call it under `lock`."""
-        self._write_pending(self.pending_of(plan.benchmark_id))
+        """Open a plan's benchmark for writing, or go on with it. Call it under `lock`.
+
+        Raises
+        ------
+        StoreTrouble : what an earlier session finished is on this disk, but cannot be read
+        """
+        place = self.pending_of(plan.benchmark_id)
+        try:
+            self._write_pending(place)
+        except OSError as error:
+            raise unread(place, error) from error
         found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
         benchmark = self._update(found, plan) if found else self._create(plan, source, provenance)
         self.end_orphans(benchmark)
@@ -511,7 +597,7 @@ class Store:
                 path = Path(name) / artifact
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(storable(text), "utf-8")
-                digests[_digest_tag(artifact)] = artifacts.sha256(path)
+                digests[digest_tag(artifact)] = artifacts.sha256(path)
             self._put_files(run, Path(name))
         self.log(run.info.run_id, tags={**digests, **(tags or {})})
 
@@ -617,8 +703,16 @@ def _make_tables(uri: str) -> None:
     MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
-def _digest_tag(artifact: str) -> str:
-    return f"bench.sha256/{artifact}"
+def _set_aside(entries: Sequence[pending.Entry]) -> None:
+    """Keep results whose benchmark is gone where no later command meets them, and say so."""
+    for entry in entries:
+        folder = pending.set_aside(entry)
+    n = len(entries)
+    print(
+        f"{n} finished {'run belongs' if n == 1 else 'runs belong'} to a benchmark that is no "
+        f"longer in the store; kept in {folder}.",
+        file=sys.stderr,
+    )
 
 
 def _params(values: Mapping[str, Any]) -> list[Param]:

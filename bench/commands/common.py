@@ -42,12 +42,17 @@ def data_folder(data: Path | None) -> Path | None:
 
 
 def experiment_name(name: str | None) -> str | None:
-    """Return the recorded name: of an experiment's file, the name that the file gives itself."""
-    if name is None or not name.endswith(".py"):
+    """Return the recorded name: of a file or module, the name that it gives itself."""
+    if name is None or "." not in name:
         return name
-    from bench.discover import discover
+    from bench.discover import UnknownExperiment, discover
 
-    return discover(name).experiment.name
+    try:
+        return discover(name).experiment.name
+    except UnknownExperiment:
+        if name.endswith(".py"):
+            raise
+        return name  # which has a dot, and is no module
 
 
 def fail_words(text: str | None) -> frozenset[str]:

@@ -14,6 +14,7 @@ import pytest
 from bench.contract import Outcome
 from bench.glance import glance
 from bench.plan import Plan, TrialKey
+from bench.records import Benchmark, Unreadable
 from bench.status import at_a_glance, listing
 from bench.tracking import Store
 from bench.work import Failure, Success
@@ -66,6 +67,62 @@ def test_a_glance_says_what_mlflow_says(store: Store):
     assert said.states[0].trials[TrialKey("a", 2)] == "waiting"
 
 
+def damage_the_version(store: Store, benchmark: Benchmark) -> None:
+    store.client.set_tag(benchmark.run_id, "bench.plan_version", "one")
+
+
+def damage_no_version(store: Store, benchmark: Benchmark) -> None:
+    store.client.delete_tag(benchmark.run_id, "bench.plan_version")
+
+
+def damage_the_file(store: Store, benchmark: Benchmark) -> None:
+    folder = store.client.get_run(benchmark.run_id).info.artifact_uri.removeprefix("file://")
+    path = Path(folder, "plan", "0001.json")
+    path.write_text(path.read_text().replace('"?"', '"!"'))
+
+
+def damage_no_file(store: Store, benchmark: Benchmark) -> None:
+    folder = store.client.get_run(benchmark.run_id).info.artifact_uri.removeprefix("file://")
+    Path(folder, "plan", "0001.json").unlink()
+
+
+def damage_the_time(store: Store, benchmark: Benchmark) -> None:
+    store.client.set_tag(benchmark.run_id, "bench.active_at", "1e300")
+
+
+def damage_a_trial(store: Store, benchmark: Benchmark) -> None:
+    [[child]] = store.children(benchmark).values()
+    store.client.set_tag(child.run.info.run_id, "seed", "one")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_the_version,
+        damage_no_version,
+        damage_the_file,
+        damage_no_file,
+        damage_the_time,
+        damage_a_trial,
+    ],
+)
+def test_a_damaged_benchmark_is_listed_as_such_among_the_others(
+    damage: Callable[[Store, Benchmark], None], store: Store
+):
+    record(store, plan("whole"), success("a", 0))
+    record(store, plan("torn"), success("a", 0))
+    damage(store, store.benchmark("torn"))
+    seen = glance(store.uri)
+    assert seen is not None
+    said = at_a_glance(seen)
+    assert said == listing(store)
+    torn, whole = said.states
+    assert isinstance(torn, Unreadable) and torn.name == "torn" and whole.name == "whole"
+    for by in (seen.recorded, store.recorded()):
+        assert by[1].name == "whole"
+    assert "damaged" in said.text(unicode=True).splitlines()[1]
+
+
 def test_a_benchmark_that_is_being_run_is_running(store: Store):
     mine = plan("mine")
     with store.lock(mine), store.begin(mine, provenance={}, source={}) as recorder:
@@ -86,6 +143,10 @@ def test_what_only_mlflow_can_answer_is_left_to_it(store: Store, tmp_path: Path)
     mine = plan("mine")
     record(store, mine, success("a", 0))
     assert glance(store.uri) is not None
+    (store.folder / "pending").mkdir(exist_ok=True)
+    (store.folder / "pending" / "a stray file").touch()
+    assert glance(store.uri) is None
+    (store.folder / "pending" / "a stray file").unlink()
     waiting = store.pending_of(mine.benchmark_id) / "one"
     waiting.mkdir(parents=True)
     assert glance(store.uri) is None  # a process died before its result was in the store
@@ -117,4 +178,6 @@ def test_an_order_of_seeds_is_kept(store: Store):
     mine = replace(plan("mine"), batches=((3, 1), (2,)))
     record(store, mine, success("a", 1))
     seen = glance(store.uri)
-    assert seen is not None and seen.benchmarks[0].plan.seeds == (3, 1, 2)
+    assert seen is not None
+    [found] = seen.recorded
+    assert isinstance(found, Benchmark) and found.plan.seeds == (3, 1, 2)

@@ -1,11 +1,18 @@
 """Status: one word a pair, and a command to go on."""
 
 import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.plan import TrialKey, parse_seeds
+from bench.artifacts import Damaged
+from bench.commands.common import experiment_name
+from bench.discover import UnknownExperiment
+from bench.plan import Plan, TrialKey, parse_seeds
+from bench.records import Benchmark, Unreadable, goes_on, seeds_text
 from bench.status import Listing, State
 
 
@@ -53,11 +60,12 @@ MIXED = {
 
 
 def test_marks_counts_and_the_way_on_are_shown():
-    text = state(MIXED).text(unicode=True)
+    again = "bench run mine.py --set nap=0.1 --seeds 4"
+    text = state(MIXED, again=again).text(unicode=True)
     assert text.splitlines()[0] == "mine   4 pairs planned   not running"
     assert "  base  ●◐●·" in text and "  new   ●·×·" in text
     assert "1 done, 1 running, 1 failed, 1 waiting" in text
-    assert "  resume   bench run mine --seeds 4" in text
+    assert text.endswith(f"  resume   {again}")
 
 
 def test_without_unicode_there_are_only_plain_signs():
@@ -77,10 +85,32 @@ def test_a_finished_benchmark_shows_its_last_verdict_and_no_way_on():
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (3,), (0,), (5, 1), (0, 2), (7, 8, 9)])
-def test_the_way_on_names_exactly_the_planned_seeds(seeds: tuple[int, ...]):
-    waiting = state({(arm, seed): "waiting" for seed in seeds for arm in ("a", "b")})
-    text = waiting.text(unicode=True)
-    assert parse_seeds(text.rpartition("--seeds ")[2]) == seeds
+def test_seeds_are_named_as_they_are_typed(seeds: tuple[int, ...]):
+    assert parse_seeds(seeds_text(seeds)) == seeds
+
+
+@pytest.mark.parametrize(
+    ("typed", "again"),
+    [
+        ("bench run pkg/forest.py --set lr=2", "bench run pkg/forest.py --set lr=2"),
+        ("bench run 'my file.py' -s 4 --fresh", "bench run 'my file.py' -s 4"),
+        ("bench run f.py --redo 3:a --redo=4:b --arm x:lr=1", "bench run f.py --arm x:lr=1"),
+        (
+            "bench plan f.py --seeds 4 --freeze --stop group",
+            "bench run f.py --seeds 4 --stop group",
+        ),
+        ("bench run it's.py", "bench run forest --seeds 0,7"),  # recorded without quotes
+        ("pytest -q", "bench run forest --seeds 0,7"),
+        ("", "bench run forest --seeds 0,7"),
+    ],
+)
+def test_what_was_typed_last_goes_on_with_it(typed: str, again: str):
+    plan = Plan(
+        experiment="forest", question="?", arms={"a": {}}, source_digest="s", data={},
+        batches=((0, 7),),
+    )  # fmt: skip
+    benchmark = Benchmark("run", "1", "forest", plan.benchmark_id, 0.0, 0.0, plan, ())
+    assert shlex.join(goes_on(benchmark, typed)) == again
 
 
 def test_many_seeds_are_shown_fifty_a_line():
@@ -113,5 +143,31 @@ def test_the_list_has_a_line_a_benchmark():
     assert "trials" not in listed.as_dict()["benchmarks"][0]
 
 
+def test_a_damaged_benchmark_is_a_row_that_says_so_and_what_mends_it():
+    damaged = Unreadable("run", "torn", "fedcba98", 1.7e9, Damaged("it is torn.", fix="glue"))
+    listed = Listing((damaged, state(MIXED)))
+    lines = listed.text(unicode=True).splitlines()
+    assert re.match(r"torn +damaged +\d{4}-\d\d-\d\d \d\d:\d\d +fedcba9$", lines[1])
+    assert lines[2].startswith("mine ") and lines[-2:] == ["it is torn.", "  fix: glue"]
+    [said] = listed.as_dict()["damaged"]
+    assert (said["experiment"], said["message"]) == ("torn", "it is torn.")
+    assert [b["experiment"] for b in listed.as_dict()["benchmarks"]] == ["mine"]
+
+
 def test_an_empty_list_says_what_to_run():
     assert Listing(()).text(unicode=True).endswith("next     bench run digits --seeds 20")
+
+
+def test_a_module_is_known_by_the_name_that_it_gives_itself(
+    tmp_path: Path, tiny_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    package = tmp_path / "mine_package"
+    package.mkdir()
+    (package / "mine_forest.py").write_text(tiny_text(name="oak"))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert experiment_name("mine_package.mine_forest") == "oak"
+    assert experiment_name(str(package / "mine_forest.py")) == "oak"
+    for recorded in ("oak", "oak.v2", "mine_package.elm", None):
+        assert experiment_name(recorded) == recorded
+    with pytest.raises(UnknownExperiment, match=r"there is no file gone\.py"):
+        experiment_name("gone.py")

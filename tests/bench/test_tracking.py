@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import artifacts
+from bench import artifacts, database, pending, status
 from bench.address import StoreAway, StoreTrouble
 from bench.artifacts import Damaged
 from bench.contract import Outcome, Predictions
 from bench.locks import Locked
 from bench.plan import Plan, TrialKey
-from bench.records import Benchmark, Child
+from bench.records import Benchmark, Child, Unreadable
+from bench.reporting import provenance_of
 from bench.tracking import NothingRecorded, Store
 from bench.work import Failure, Result, Success
 
@@ -357,12 +359,13 @@ def test_a_failed_run_keeps_its_reason_and_traceback(store: Store, plan: Plan):
     assert names == {"epochs.parquet", "traceback.txt"}
     (row,) = store.tables(benchmark).trials.to_dict("records")
     assert (row["status"], row["code"], row["reason"]) == ("failed", "training", "ValueError: no")
-    assert store.finished(benchmark) == {} and store.diverged(benchmark) == set()
+    assert store.finished(benchmark) == {}
 
 
-def test_a_diverged_run_is_known_as_such(store: Store, plan: Plan):
-    benchmark = session(store, plan, [failure("smoothed", 1, "nan")])
-    assert store.diverged(benchmark) == {TrialKey("smoothed", 1)}
+def test_a_diverged_run_is_known_to_the_next_session(store: Store, plan: Plan):
+    session(store, plan, [failure("baseline", 0), failure("smoothed", 1, "nan")])
+    with store.begin(plan, provenance={}, source={}) as recorder:
+        assert recorder.diverged == {TrialKey("smoothed", 1)}
 
 
 def test_every_attempt_has_a_run_of_its_own(store: Store, plan: Plan):
@@ -455,7 +458,7 @@ def test_damaged_predictions_are_refused_with_both_digests_and_the_way_out(
         "error[predictions]: the stored predictions of seed 01, smoothed, are damaged.\n"
         f"  Expected sha256 {before[:8]}…, found {after[:8]}…. "
         "The report would rest on data that changed.\n"
-        f"  fix: restore it, or bench run '{plan.experiment}' --redo 1:smoothed"
+        f"  fix: restore it, or bench run '{plan.experiment}' --seeds 2 --redo 1:smoothed"
     )
     assert caught.value.exit_status == 5
 
@@ -489,6 +492,216 @@ def test_a_repeated_run_that_fails_leaves_the_old_one_standing(store: Store, pla
     benchmark = session(store, plan, [success("baseline", 0)])
     session(store, plan, [failure("baseline", 0)])
     assert set(store.finished(benchmark)) == {TrialKey("baseline", 0)}
+
+
+def test_the_command_that_mends_is_the_one_that_was_typed(store: Store, plan: Plan):
+    typed = "bench run 'my file.py' --set lr=0.1 --store sqlite:///x.db --redo 1:smoothed --fresh"
+    benchmark = session(store, plan, [success("baseline", 0)], provenance={"command": typed})
+    file_of(store, benchmark, "baseline/seed-00", "outcome.json").unlink()
+    again = "bench run 'my file.py' --set lr=0.1 --store sqlite:///x.db"
+    with pytest.raises(Damaged) as caught:
+        store.tables(benchmark)
+    assert caught.value.fix == f"restore it, or {again} --redo 0:baseline"
+    assert f"  resume   {again}" in status.one(store, plan.experiment).text(unicode=True)
+
+
+# -- what was edited in MLflow ------------------------------------------------------------------
+
+
+def mark_as_superseded(store: Store, benchmark: Benchmark) -> None:
+    (only,) = children(store, benchmark)["smoothed/seed-01"]
+    store.supersede(only)
+
+
+def mark_the_repeated_run_instead(store: Store, benchmark: Benchmark) -> None:
+    session(store, benchmark.plan, [success("smoothed", 1)])
+    old, new = children(store, benchmark)["smoothed/seed-01"]
+    store.client.delete_tag(old.run.info.run_id, "bench.superseded")
+    store.supersede(new)
+
+
+def delete_the_one_that_finished(store: Store, benchmark: Benchmark) -> None:
+    (only,) = children(store, benchmark)["smoothed/seed-01"]
+    store.client.delete_run(only.run.info.run_id)
+    session(store, benchmark.plan, [failure("smoothed", 1)])
+
+
+@pytest.mark.parametrize(
+    "edit", [mark_as_superseded, mark_the_repeated_run_instead, delete_the_one_that_finished]
+)
+def test_a_run_that_was_taken_away_is_named_and_can_be_repeated(
+    edit: Callable[[Store, Benchmark], None], store: Store, plan: Plan
+):
+    benchmark = session(store, plan)
+    edit(store, benchmark)
+    with pytest.raises(Damaged, match="the run of seed 01, smoothed, ") as caught:
+        store.tables(benchmark)
+    assert "--redo 1:smoothed" in str(caught.value.fix)
+    session(store, plan, [success("smoothed", 1)])
+    assert len(store.tables(benchmark).trials) == 4
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [("bench.plan_version", "1"), ("bench.plan_version", "x"), ("bench.plan_version", None),
+     ("bench.plan", "0" * 64), ("bench.plan", None)],
+)  # fmt: skip
+def test_an_edit_cannot_bring_an_older_plan_back(
+    tag: str, value: str | None, store: Store, plan: Plan
+):
+    session(store, plan)
+    benchmark = session(store, plan.with_seeds(range(4)), [])
+    if value is None:
+        store.client.delete_tag(benchmark.run_id, tag)
+    else:
+        store.client.set_tag(benchmark.run_id, tag, value)
+    with pytest.raises(Damaged, match="which version of its plan holds") as caught:
+        store.benchmark(plan.experiment)
+    said = value or "nothing"
+    expected = "2" if tag == "bench.plan_version" else benchmark.plan.hash
+    assert caught.value.facts == (f"Its tag {tag} is {said}; recorded was {expected}.",)
+    store.client.set_tag(benchmark.run_id, tag, expected)
+    assert store.benchmark(plan.experiment).design().seeds_added_after_look
+
+
+# -- one damaged record blocks nobody -----------------------------------------------------------
+
+
+@pytest.fixture
+def alone(tmp_path: Path, copy_store: Callable[[Path], str]) -> Store:
+    """Return a store that no other test uses."""
+    return Store(copy_store(tmp_path / "alone"))
+
+
+def tear(store: Store, benchmark: Benchmark) -> Path:
+    """Damage the stored plan of a benchmark."""
+    run = store.client.get_run(benchmark.run_id)
+    path = Path(run.info.artifact_uri.removeprefix("file://")) / "plan" / "0001.json"
+    path.write_text(path.read_text().replace("?", "!"))
+    return path
+
+
+def kept(store: Store, benchmark: Benchmark, run_id: str | None = None) -> pending.Entry:
+    """Keep a result as a process does that dies before the store has it."""
+    return pending.keep(
+        store.pending_of(benchmark.benchmark_id),
+        success("baseline", 0),
+        parent=run_id or benchmark.run_id,
+        trial=benchmark.plan.trial_digest(TrialKey("baseline", 0)),
+        commit="",
+    )
+
+
+def test_a_damaged_benchmark_is_named_and_the_others_are_read(alone: Store, plan: Plan):
+    benchmark = session(alone, plan)
+    torn = session(alone, replace(plan, experiment="torn"), [])
+    tear(alone, torn)
+    damaged, whole = alone.recorded()
+    assert isinstance(damaged, Unreadable) and damaged.name == "torn"
+    assert alone.benchmarks() == [whole] and whole.run_id == benchmark.run_id
+    said = f"left out of all counts: torn {torn.benchmark_id[:7]}."
+    assert said in provenance_of(alone, benchmark)["notes"][-1]
+    assert alone.benchmark(plan.experiment).run_id == benchmark.run_id
+    for name in ("torn", None):  # the latest; an earlier one would be another answer
+        with pytest.raises(Damaged, match="the stored plan files of torn .* are damaged"):
+            alone.benchmark(name)
+    session(alone, replace(plan, experiment="torn"), [], fresh=True)
+    assert alone.benchmark().name == "torn"
+
+
+def test_a_damaged_benchmark_that_was_deleted_is_in_nobodys_way(alone: Store, plan: Plan):
+    torn = session(alone, plan, [])
+    tear(alone, torn)
+    alone.client.delete_run(torn.run_id)
+    assert "was deleted in MLflow" in str(status.begins_anew(alone, plan))
+    assert session(alone, plan, []).run_id != torn.run_id
+
+
+def test_a_run_without_its_seed_can_be_deleted(alone: Store, plan: Plan):
+    benchmark = session(alone, plan)
+    (child,) = children(alone, benchmark)["smoothed/seed-01"]
+    alone.client.set_tag(child.run.info.run_id, "seed", "one")
+    with pytest.raises(Damaged, match="which arm and seed it is") as caught:
+        alone.tables(benchmark)
+    assert "delete that run" in str(caught.value.fix)
+    alone.client.delete_run(child.run.info.run_id)
+    assert len(alone.tables(benchmark).trials) == 3
+
+
+def test_a_result_whose_benchmark_is_gone_is_set_aside_and_told_once(
+    alone: Store, plan: Plan, capsys: pytest.CaptureFixture[str]
+):
+    benchmark = session(alone, plan, [])
+    entry = kept(alone, benchmark, run_id="0" * 32)
+    assert [b.run_id for b in alone.recorded()] == [benchmark.run_id]
+    aside = alone.folder / "aside" / entry.folder.parent.name
+    assert capsys.readouterr().err == (
+        f"1 finished run belongs to a benchmark that is no longer in the store; kept in {aside}.\n"
+    )
+    assert (aside / entry.name / "files" / "outcome.json").is_file()
+    session(alone, plan, [])
+    assert alone.recorded() and capsys.readouterr().err == ""
+
+
+def test_a_result_waits_for_a_benchmark_that_is_damaged_or_deleted(alone: Store, plan: Plan):
+    benchmark = session(alone, plan, [])
+    path = tear(alone, benchmark)
+    entry = kept(alone, benchmark)
+    assert isinstance(alone.recorded()[0], Unreadable)
+    alone.client.delete_experiment(benchmark.experiment_id)
+    assert alone.recorded() == [] and entry.folder.is_dir()
+    path.write_text(path.read_text().replace("!", "?"))
+    alone.client.restore_experiment(benchmark.experiment_id)
+    [found] = alone.benchmarks()
+    assert set(alone.finished(found)) == {entry.key} and not entry.folder.exists()
+
+
+def test_a_result_that_the_disk_does_not_give_back_is_kept(
+    alone: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    benchmark = session(alone, plan, [])
+    entry = kept(alone, benchmark)
+
+    def broken(folder: Path) -> None:
+        raise OSError(5, "Input/output error", str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pending, "_read", broken)
+        assert [b.run_id for b in alone.recorded()] == [benchmark.run_id]
+        with pytest.raises(StoreTrouble, match="cannot be read from") as caught:
+            session(alone, plan, [])
+    assert "is kept there, and not trained again" in caught.value.facts[1]
+    assert entry.folder.is_dir()
+    session(alone, plan, [])
+    assert set(alone.finished(benchmark)) == {entry.key}
+
+
+# -- large stores, and servers -------------------------------------------------------------------
+
+
+def test_every_page_of_experiments_is_read(
+    alone: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    names = [session(alone, replace(plan, experiment=f"e{i}"), []).name for i in range(3)]
+    asked = alone.client._client.search_experiments
+
+    def one_a_page(max_results: int, page_token: str | None = None) -> Any:
+        return asked(max_results=1, page_token=page_token)
+
+    monkeypatch.setattr(alone.client._client, "search_experiments", one_a_page)
+    assert [b.name for b in alone.benchmarks()] == names[::-1]
+
+
+def test_what_a_server_sent_is_not_left_behind(
+    alone: Store, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    session(alone, plan, [success("baseline", 0)])
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr(database, "file_path", lambda uri: None)  # as if behind a server
+    found = alone.benchmark(plan.experiment)
+    assert len(alone.tables(found).predictions) == 2 and alone.provenance(found)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 # -- one benchmark over time -----------------------------------------------------------------
@@ -684,6 +897,9 @@ def test_an_unknown_name_is_answered_with_the_nearest_recorded_one(
         store.benchmark("recorded hole")
     assert caught.value.facts[0].startswith("Closest: recorded whole. Known:")
     assert caught.value.fix == "bench report 'recorded whole'"
+    with pytest.raises(NothingRecorded) as caught:
+        status.one(store, "recorded hole")
+    assert caught.value.fix == "bench status 'recorded whole'"
 
 
 def test_a_new_store_is_made_where_it_was_asked_for_and_keeps_what_it_has(
