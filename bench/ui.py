@@ -1,15 +1,19 @@
 """UI: the MLflow user interface on a store, for this machine only, ended with this process."""
 
 import contextlib
+import errno
+import ipaddress
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from bench.records import Benchmark
 
 HOST = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"
 START_S = 120.0
 COLUMN = 100  # pixels
 MOST_TREATMENTS = 8  # with columns of their own; MLflow keeps 5,000 signs of a state
@@ -85,18 +90,37 @@ def links(b: "Benchmark", address: str) -> dict[str, str]:
     return found
 
 
-def free_port(wanted: int) -> int:
+def server_of(uri: str) -> str | None:
+    """Return where a store that is a server shows its own UI, without a password; else None."""
+    parts = urlparse(uri)
+    if parts.scheme not in ("http", "https"):
+        return None
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+    return plain.geturl().rstrip("/")
+
+
+def here_alone(host: str) -> bool:
+    """Tell whether only this machine reaches what listens on an address."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def free_port(wanted: int, host: str = HOST) -> int:
     """Return the wanted port, or refuse: a busy one makes MLflow end with exit code 0.
 
     Raises
     ------
-    UiTrouble : the port is in use
+    UiTrouble : the port is in use, or the address is not this machine's
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, wanted))
-        except OSError:
+            probe.bind((host, wanted))
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                what = f"{host} is no IPv4 address of this machine."
+                raise UiTrouble(what, fix=f"--host {HOST}") from None
             raise UiTrouble(
                 f"port {wanted} is in use by another program.",
                 fix=f"bench ui --port {wanted + 1 if wanted < 65535 else 0}",
@@ -105,50 +129,69 @@ def free_port(wanted: int) -> int:
 
 
 @contextlib.contextmanager
-def served(uri: str, port: int) -> Iterator[str]:
+def served(uri: str, port: int, host: str = HOST) -> Iterator[str]:
     """Serve a store until the block ends; gives the address.
 
     Parameters
     ----------
     uri : the store's tracking URI
-    port : on the loopback interface; 0 takes any free one
+    port : 0 takes any free one
+    host : the IPv4 address to listen on, the loopback interface's alone by default
 
     Raises
     ------
     UiTrouble : the port is busy, or MLflow ends before it answers
     """
-    port = free_port(port)
+    port = free_port(port, host)
+    names = _names(host)
     environment = {
         **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,  # everybody here sees the words of a command
+        # MLflow's own default takes 10.evil.test for an address of this network.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join([*names, *(f"{name}:*" for name in names)]),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{n}:{port}" for n in names),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 2 processes instead of 10
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
-    server = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=os.name == "posix",
-    )
-    try:
-        _await(server, f"http://{HOST}:{port}/health")
-        yield f"http://{HOST}:{port}"
-    finally:
-        _end(server)
+    command += ["--host", host, "--port", str(port)]
+    address = f"http://{HOST if host == EVERYWHERE else host}:{port}"
+    with tempfile.TemporaryFile() as said:
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=os.name == "posix",
+        )
+        try:
+            _await(server, f"{address}/health", said)
+            yield address
+        finally:
+            _end(server)
 
 
-def _await(server: "subprocess.Popen[bytes]", health: str) -> None:
+def _names(host: str) -> list[str]:
+    """Return what a browser may call a machine that listens on an address: no other name."""
+    names = [HOST, "localhost"]
+    if host == EVERYWHERE:
+        own = socket.gethostname()
+        names += [own, socket.getfqdn()]
+        with contextlib.suppress(OSError):
+            names += socket.gethostbyname_ex(own)[2]
+    return list(dict.fromkeys([*names, *([host] if host != EVERYWHERE else [])]))
+
+
+def _await(server: "subprocess.Popen[bytes]", health: str, said: IO[bytes]) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            text = (server.stderr.read() if server.stderr else b"").decode("utf-8", "replace")
-            lines = text.strip().splitlines()
+            said.seek(0)
+            lines = said.read().decode("utf-8", "replace").strip().splitlines()
             raise UiTrouble("MLflow did not start.", facts=lines[-3:], fix="bench ui --port 5001")
         with contextlib.suppress(urllib.error.URLError, OSError):
-            with urllib.request.urlopen(health, timeout=2) as answer:  # loopback only
+            with urllib.request.urlopen(health, timeout=2) as answer:
                 if answer.status == 200:
                     return
         time.sleep(0.2)
@@ -170,5 +213,3 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-    if server.stderr is not None:
-        server.stderr.close()

@@ -2,15 +2,22 @@
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bench.commands.common import Usage
 from bench.commands.options import AsJson, NoColor, Quiet, StoreUri, Verbose
 from bench.commands.parser import Option
 
+if TYPE_CHECKING:
+    from bench.records import Benchmark
+    from bench.tracking import Store
+
 
 def ui(
-    port: Annotated[int, Option(metavar="PORT", help="On 127.0.0.1; 0 takes any.")] = 5000,
+    port: Annotated[int, Option(metavar="PORT", help="0 takes any.")] = 5000,
+    host: Annotated[
+        str, Option(metavar="ADDR", help="Where to listen; 0.0.0.0 is everywhere.")
+    ] = "127.0.0.1",
     store: StoreUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -24,27 +31,62 @@ def ui(
       bench ui --port 5001        another port
 
     Prints links to the latest benchmark: its runs by arm, the verdicts, the report.
+    A store that is a server has its UI already: only the links are printed.
     """
     import threading
 
     from bench.runner import ended_by_signals
     from bench.tracking import Store
-    from bench.ui import free_port, links, served, views
+    from bench.ui import free_port, here_alone, served, server_of
 
     if not 0 <= port <= 65535:
         raise Usage(f"--port {port} is not a port (0 to 65535).", fix="bench ui --port 5000")
-    free_port(port)
     place = Store(store)
-    latest = place.benchmark()
-    place.share_views(latest, views(latest))
+    there = server_of(place.uri)
+    if there is None:
+        free_port(port, host)
+    latest = _latest(place)
+    if there is not None:
+        _print(latest, there, as_json=as_json)
+        return
+    if not here_alone(host):
+        print(
+            f"warning: everybody who reaches {host} can read and change this store.",
+            file=sys.stderr,
+        )
     if not quiet:
         print("starting MLflow …", file=sys.stderr, flush=True)
-    with ended_by_signals(), served(place.uri, port) as address:
-        named = links(latest, address)
-        if as_json:
-            print(json.dumps({"experiment": latest.name, "links": named}), flush=True)
-        else:
-            text = "\n".join(f"  {name:<10}{link}" for name, link in named.items())
-            print(f"{latest.name}\n{text}", flush=True)
+    with ended_by_signals(), served(place.uri, port, host) as address:
+        _print(latest, address, as_json=as_json)
         print("Ctrl-C ends it.", file=sys.stderr, flush=True)
         threading.Event().wait()
+
+
+def _latest(store: "Store") -> "Benchmark | None":
+    """Return the benchmark to link to; damaged ones are named: the UI is where they are mended."""
+    from bench.records import Benchmark
+    from bench.ui import views
+
+    recorded = store.recorded() or [store.benchmark()]  # which refuses an empty store
+    latest = None
+    for found in recorded:
+        if not isinstance(found, Benchmark):
+            print(f"damaged: {found.trouble.what}", file=sys.stderr)
+        elif latest is None:
+            latest = found
+    if latest is not None:
+        store.share_views(latest, views(latest))
+    return latest
+
+
+def _print(latest: "Benchmark | None", address: str, *, as_json: bool) -> None:
+    """Say what to open first."""
+    from bench.ui import links
+
+    named = {"store": address} if latest is None else links(latest, address)
+    name = None if latest is None else latest.name
+    if as_json:
+        print(json.dumps({"experiment": name, "links": named}), flush=True)
+    else:
+        text = "\n".join(f"  {name:<10}{link}" for name, link in named.items())
+        print(f"{name or 'every benchmark is damaged'}\n{text}", flush=True)

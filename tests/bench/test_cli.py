@@ -487,11 +487,12 @@ def test_ui_answers_on_this_machine_only_and_leaves_nothing_behind(trained: dict
             api = f"{found[1]}/ajax-api/2.0/mlflow/experiments/get?experiment_id={found[2]}"
             with urllib.request.urlopen(api) as answer:
                 assert json.load(answer)["experiment"]["name"] == "tiny"
-            assert len(processes_with(trained["uri"])) >= 2
+            served_at = f"--port\0{found[1].rpartition(':')[2]}\0"
+            assert len(processes_with(served_at)) >= 2
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=30)
         finally:
             if process.poll() is None:
                 process.kill()
     assert process.returncode == 0 and "Traceback" not in err
-    assert processes_with(trained["uri"]) == []
+    assert processes_with(served_at) == []

@@ -144,7 +144,7 @@ def test_ui_says_where_it_is_in_one_object(
     trained: dict[str, Any], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     @contextlib.contextmanager
-    def served(uri: str, port: int) -> Iterator[str]:
+    def served(uri: str, port: int, host: str) -> Iterator[str]:
         yield "http://127.0.0.1:5999"
 
     def ctrl_c(self: Any, timeout: float | None = None) -> None:

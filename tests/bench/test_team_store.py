@@ -257,6 +257,8 @@ def test_two_benchmarks_run_into_it_at_once_and_nothing_is_lost(
         again = bench("report", name, "--json", "--store", team.uri, "--out", tmp_path / "again")
         assert again.status == 0 and numbers(again.json) == local[name]["numbers"]
     assert found[NAMES[0]]["comparisons"] != found[NAMES[1]]["comparisons"]
+    ui = bench("ui", "--store", team.uri)  # its own: no other server is started
+    assert (ui.status, ui.err) == (0, "") and f"by arm    {team.uri}/#/experiments/" in ui.out
 
 
 def test_what_finishes_while_the_database_is_away_is_written_when_it_is_back(

@@ -3,10 +3,14 @@
 import contextlib
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +20,7 @@ from urllib.parse import urlparse
 import pytest
 
 from bench import cli
-from bench.ui import MOST_TREATMENTS, links, views
+from bench.ui import MOST_TREATMENTS, links, served, views
 
 BENCH = Path(sys.executable).with_name("bench")
 
@@ -60,6 +64,125 @@ def test_a_view_of_several_treatments_fits_into_a_tag(treatments: int):
     shown = min(treatments, MOST_TREATMENTS)
     assert sum("diff_pp" in name for name in state["selectedColumns"]) == shown
     assert len(json.dumps(state)) < 5000
+
+
+# -- the command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(
+    tmp_path: Path, copy_store: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Return a store with one planned benchmark; `bench ui` serves it in name only."""
+    from bench.plan import Plan
+    from bench.tracking import Store
+
+    store = Store(copy_store(tmp_path / "listed"))
+    plan = Plan(
+        experiment="planned", question="?", arms={"a": {"x": 0}, "b": {"x": 1}}, source_digest="s",
+        data={}, batches=((0,),),
+    )  # fmt: skip
+    with store.begin(plan, provenance={}, source={}):
+        pass
+
+    @contextlib.contextmanager
+    def served(uri: str, port: int, host: str) -> Iterator[str]:
+        yield f"http://{host}:5999"
+
+    def ctrl_c(self: Any, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.ui.served", served)
+    monkeypatch.setattr(threading.Event, "wait", ctrl_c)
+    return store
+
+
+def test_a_store_that_is_a_server_shows_its_own_ui(
+    listed: Any, bench: Any, monkeypatch: pytest.MonkeyPatch
+):
+    listed.uri = "https://me:s3cret@mlflow.example.org:8443/team/?x=1"
+    monkeypatch.setattr("bench.tracking.Store", lambda uri: listed)
+    monkeypatch.setattr("bench.ui.served", None)  # no server is started
+    said = bench("ui")
+    assert (said.status, said.err) == (0, "")
+    assert "  by arm    https://mlflow.example.org:8443/team/#/experiments/1/runs?" in said.out
+    assert "s3cret" not in said.out
+
+
+def test_a_damaged_benchmark_is_named_and_the_ui_starts_all_the_same(listed: Any, bench: Any):
+    listed.client.set_tag(listed.benchmark().run_id, "bench.plan_version", "7")
+    said = bench("ui", "--port", 0, "--json", "--store", listed.uri)
+    assert said.status == 0 and said.json["links"] == {"store": "http://127.0.0.1:5999"}
+    assert "damaged: planned " in said.err
+    assert "every benchmark is damaged" in bench("ui", "--port", 0, "--store", listed.uri).out
+
+
+def test_who_lets_others_reach_the_store_is_told_what_they_can_do(listed: Any, bench: Any):
+    words = ("ui", "--port", 0, "--store", listed.uri)
+    warning = "warning: everybody who reaches 0.0.0.0 can read and change this store.\n"
+    assert warning in bench(*words, "--host", "0.0.0.0", "-q").err
+    assert "warning" not in bench(*words).err + bench(*words, "--host", "localhost").err
+
+
+def test_an_address_of_another_machine_is_refused(listed: Any, bench: Any):
+    said = bench("ui", "--port", 0, "--host", "192.0.2.1", "--store", listed.uri)
+    assert said.status == 4 and "192.0.2.1 is no IPv4 address of this machine" in said.err
+    assert "fix: bench ui " in said.err and " --host 127.0.0.1 " in said.err
+
+
+# -- the server --------------------------------------------------------------------------------
+
+
+def mlflow_processes() -> list[Path]:
+    """Return the servers that this process started, and what those started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            session = (folder / "stat").read_text().rpartition(")")[2].split()[3]
+            leader = Path("/proc", session, "stat").read_text().rpartition(")")[2].split()
+            if leader[1] == str(os.getpid()) and b"mlflow" in (folder / "cmdline").read_bytes():
+                found.append(folder)
+    return found
+
+
+def listening(processes: list[Path]) -> set[str]:
+    """Return the local addresses at which processes listen, as the kernel writes them."""
+    held = set()
+    for handle in (handle for folder in processes for handle in (folder / "fd").iterdir()):
+        with contextlib.suppress(OSError):
+            held.add(os.readlink(handle))
+    rows = [
+        row.split()
+        for name in ("tcp", "tcp6")
+        for row in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
+    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
+
+
+def status_for(address: str, host: str) -> int:
+    request = urllib.request.Request(f"{address}/", headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_the_ui_listens_on_this_machine_alone_and_shows_its_address_to_nobody(
+    tmp_path: Path, copy_store: Callable[[Path], str]
+):
+    uri = copy_store(tmp_path / "s3cret")
+    with served(uri, 0) as address:
+        processes = mlflow_processes()
+        port = urlparse(address).port or 0
+        assert processes and listening(processes) == {f"0100007F:{port:04X}"}
+        assert all(b"s3cret" not in (folder / "cmdline").read_bytes() for folder in processes)
+        assert status_for(address, f"127.0.0.1:{port}") == status_for(address, "localhost") == 200
+        for evil in ("evil.test", "10.evil.test", f"192.168.evil.test:{port}"):
+            assert status_for(address, evil) == 403
+    assert mlflow_processes() == []
 
 
 # -- a finished benchmark in the browser -----------------------------------------------------
