@@ -2,9 +2,7 @@
 
 import hashlib
 import os
-import pickle
 import tarfile
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.errors import Refusal
+from experiments import batches
 from experiments.cache import Decoded, decoded, shown
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -104,13 +103,13 @@ def read_cifar10(path: Path) -> Decoded:
     meta = {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
 
     def decode() -> tuple[Arrays, tuple[str, ...]]:
-        batches = _verified(path, {**train, **test, **meta})
-        classes = tuple(batches[CIFAR10.meta["filename"]][CIFAR10.meta["key"]])
+        read = _verified(path, {**train, **test, **meta})
+        classes = tuple(read[CIFAR10.meta["filename"]][CIFAR10.meta["key"]])
         arrays: Arrays = {}
         for split, names in (("train", train), ("test", test)):
-            pixels = np.concatenate([batches[name]["data"] for name in names])
+            pixels = np.concatenate([read[name]["data"] for name in names])
             arrays[split] = pixels.reshape(-1, 3, 32, 32)
-            labels = [label for name in names for label in batches[name]["labels"]]
+            labels = [label for name in names for label in read[name]["labels"]]
             arrays[f"{split}_labels"] = np.array(labels, dtype=np.int64)
         return arrays, classes
 
@@ -119,19 +118,27 @@ def read_cifar10(path: Path) -> Decoded:
 
 
 def _verified(path: Path, md5_of: Mapping[str, str]) -> dict[str, Any]:
-    """Unpickle CIFAR-10's files; only bytes with the published checksum are ever unpickled."""
+    """Return what CIFAR-10's files hold; only bytes with the published checksum are read."""
     contents = _archived(path, md5_of) if path.is_file() else _unpacked(path, md5_of)
     for name, md5 in md5_of.items():
         if name not in contents or _md5(contents[name]) != md5:
             trouble = "is not CIFAR-10's: its checksum differs" if name in contents else "not found"
-            raise BadDataset(
-                f"{name} in {shown(path)} {trouble}.",
-                facts=[f"Needed: {name} with md5 {md5}, from {CIFAR10_ARCHIVE}."],
-                fix=f"download {CIFAR10_URL} again, then {FIX}",
-            )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # arrays pickled by the numpy of 2009
-        return {name: pickle.loads(contents[name], encoding="latin1") for name in md5_of}
+            raise _wrong(path, name, md5, trouble)
+    read = {}
+    for name, md5 in md5_of.items():
+        try:
+            read[name] = batches.read(contents[name])
+        except batches.NotABatch as error:
+            raise _wrong(path, name, md5, f"is not CIFAR-10's: {error}") from error
+    return read
+
+
+def _wrong(path: Path, name: str, md5: str, trouble: str) -> BadDataset:
+    return BadDataset(
+        f"{name} in {shown(path)} {trouble}.",
+        facts=[f"Needed: {name} with md5 {md5}, from {CIFAR10_ARCHIVE}."],
+        fix=f"download {CIFAR10_URL} again, then {FIX}",
+    )
 
 
 def _md5(content: bytes) -> str:

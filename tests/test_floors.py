@@ -19,6 +19,7 @@ TRAINS = {
     "bench": 0,  # hands out the contract
     "experiments": 1,
     "experiments.augment": 1,
+    "experiments.batches": 1,
     "experiments.cache": 1,
     "experiments.cifar10": 1,
     "experiments.data": 1,

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import pickle
+import struct
 import tarfile
 
 import numpy as np
@@ -9,10 +10,30 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from experiments import batches as reader
 from experiments.data import BadDataset, load
 from experiments.readers import recognise
 
 FOLDER = "cifar-10-batches-py"
+
+
+class Python2(pickle._Pickler):
+    """Writes as CIFAR-10's files were written: texts and bytes are one, numpy is that of 2009."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_text(self, text):
+        content = text.encode("latin1") if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(text)
+
+    dispatch[str] = dispatch[bytes] = save_text
+
+
+def as_python2(batch):
+    stream = io.BytesIO()
+    Python2(stream, protocol=2).dump(batch)
+    return stream.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def refusal(folder):
@@ -30,13 +51,19 @@ def batches(monkeypatch):
     for name in names:
         pixels = rng.integers(0, 256, (4, 3072)).astype(np.uint8)
         batch = {"data": pixels, "labels": rng.integers(0, 3, 4).tolist()}
-        contents[name] = pickle.dumps(batch, protocol=2)
-    contents["batches.meta"] = pickle.dumps({"label_names": ["cat", "dog", "eel"]}, protocol=2)
+        contents[name] = as_python2(batch)
+    contents["batches.meta"] = as_python2({"label_names": ["cat", "dog", "eel"]})
+    publish(monkeypatch, contents)
+    return contents
+
+
+def publish(monkeypatch, contents):
+    """Let the checksums of these files be the known ones."""
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(CIFAR10, "train_list", [[n, md5[n]] for n in names[:5]])
+    train = [[name, md5[name]] for name in contents if name.startswith("data_batch_")]
+    monkeypatch.setattr(CIFAR10, "train_list", train)
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
-    return contents
 
 
 def unpack(folder, contents):
@@ -66,7 +93,7 @@ def test_cifar10_files_load_from_their_folder_from_above_it_and_packed(batches, 
     assert inside.digest == above.digest == packed.digest
     assert packed.name == "CIFAR-10" and packed.classes == ("cat", "dog", "eel")
     assert packed.train.shape == (20, 3, 32, 32) and packed.test.shape == (4, 3, 32, 32)
-    third = pickle.loads(batches["data_batch_3"])
+    third = pickle.loads(batches["data_batch_3"], encoding="latin1")
     assert packed.train_labels[8:12].tolist() == third["labels"]
     assert packed.train[8].flatten().tolist() == third["data"][0].tolist()
     assert [p.name for p in archive.parent.iterdir()] == [archive.name]  # nothing is unpacked
@@ -76,7 +103,7 @@ def test_the_decoded_copy_is_read_without_unpickling_again(batches, tmp_path, mo
     unpack(tmp_path / FOLDER, batches)
     first = load(tmp_path)
     forget()
-    monkeypatch.setattr(pickle, "loads", lambda *a, **k: pytest.fail("unpickled again"))
+    monkeypatch.setattr(reader, "read", lambda content: pytest.fail("read again"))
     assert torch.equal(load(tmp_path).train, first.train)
 
 
@@ -96,6 +123,47 @@ def test_a_changed_batch_in_an_archive_is_never_unpickled(batches, tmp_path, tou
     pack(tmp_path / "x" / "cifar-10-python.tar.gz", {**members, "../outside": b"escaped"})
     assert "test_batch" in refusal(tmp_path / "x").what
     assert not happened() and not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+def test_even_with_its_checksum_published_a_harmful_batch_does_nothing(
+    protocol, batches, tmp_path, touches, monkeypatch
+):
+    harmful, happened = touches
+    evil = {**batches, "data_batch_2": pickle.dumps({"data": harmful}, protocol=protocol)}
+    publish(monkeypatch, evil)
+    unpack(tmp_path / FOLDER, evil)
+    told = refusal(tmp_path)
+    assert "data_batch_2" in told.what and "it asks for " in told.what
+    assert not happened()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"cbuiltins\neval\n.", "builtins.eval"),
+        (b"cnumpy\nload\n.", "numpy.load"),
+        (b"cnumpy.core.multiarray\nfromfile\n.", "numpy.core.multiarray.fromfile"),
+        (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.load\x93.", "numpy.ndarray.load"),
+        (pickle.dumps({"data": np.array([{}])}, protocol=3), "an array of O8"),
+        (pickle.dumps({"data": np.zeros(3)}, protocol=3), "an array of f8"),
+        (pickle.dumps([1, 2]), "no attribute 'items'"),
+        (b"Pnobody\n.", "persistent"),
+        (b"cnumpy\nndarray\n(dVarray\nVx\nsb.", "__setstate__"),  # an edit of what stands in
+        (b"", "Ran out of input"),
+    ],
+)
+def test_what_cifar10s_files_do_not_need_is_refused_by_name(content, said):
+    with pytest.raises(reader.NotABatch, match=said):
+        reader.read(content)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_arrays_of_old_and_new_numpy_are_read_as_they_are(order):
+    pixels = np.asarray(np.arange(24, dtype=np.uint8).reshape(4, 6), order=order)
+    for content in (as_python2({"data": pixels}), pickle.dumps({"data": pixels}, protocol=3)):
+        read = reader.read(content)["data"]
+        assert read.dtype == np.uint8 and read.tolist() == pixels.tolist()
 
 
 def test_a_missing_batch_is_named(batches, tmp_path):
