@@ -77,23 +77,36 @@ def pytest_testnodedown(node: Any) -> None:
     tables = node.config.stash[COUNTS]
     for title, table in getattr(node, "workeroutput", {}).get("counts", {}).items():
         for name, row in table.items():
-            total = tables.setdefault(title, {}).setdefault(name, dict.fromkeys(row, 0))
+            total = tables.setdefault(title, {}).setdefault(name, {})
             for column, number in row.items():
-                total[column] += number
+                total[column] = total.get(column, 0) + number
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the tables."""
+    """Print the tables, and how long the fault tests took together."""
     for title, table in config.stash[COUNTS].items():
-        if not table:
-            continue
-        width, columns = max(map(len, table)), list(next(iter(table.values())))
-        total = {column: sum(row[column] for row in table.values()) for column in columns}
-        terminalreporter.section(title)
-        terminalreporter.line("  ".join([" " * width, *columns]))
-        for name, row in [*table.items(), ("all", total)]:
-            cells = [f"{row[column]:>{len(column)},}" for column in columns]
-            terminalreporter.line("  ".join([name.ljust(width), *cells]))
+        if table:
+            terminalreporter.section(title)
+            for line in lines_of(table):
+                terminalreporter.line(line)
+    if config.stash[COUNTS].get("faults"):
+        reports = [report for group in terminalreporter.stats.values() for report in group]
+        inside = (r for r in reports if getattr(r, "nodeid", "").startswith("tests/faults/"))
+        seconds = sum(getattr(report, "duration", 0.0) for report in inside)
+        terminalreporter.line(f"{seconds:.0f} s in tests/faults")
+
+
+def lines_of(table: Table) -> list[str]:
+    """Return a table as text, with its sums; a dash stands for what was not looked at."""
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    total = {column: sum(row.get(column, 0) for row in table.values()) for column in columns}
+    width = max(map(len, table))
+    lines = ["  ".join([" " * width, *columns])]
+    for name, row in [*table.items(), ("all", total)]:
+        cells = [f"{row[column]:,}" if column in row else "–" for column in columns]
+        aligned = [cell.rjust(len(column)) for cell, column in zip(cells, columns, strict=True)]
+        lines.append("  ".join([name.ljust(width), *aligned]))
+    return lines
 
 
 # Two arms, 40 test images, a few epochs; `body` runs at the start of every training.

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 LONG = os.environ.get("BENCH_CAMPAIGN") == "long"
-VOLATILE = {"provenance", "frozen_at", "duration_s", "attempts", "note", "looks"}
+VOLATILE = {"provenance", "frozen_at", "duration_s", "attempts"}  # places, times, and a repetition
+OF_THIS_STORE = {"N1", "N3"}  # checks that note a repetition, and the other plans of the store
+LOST = "finished runs lost"
 TRAINED = """
 time.sleep(float(os.environ.get("NAP", "0")))
 with open(os.environ["TRAINED"], "a") as log:
@@ -30,14 +32,13 @@ with open(os.environ["TRAINED"], "a") as log:
 
 
 class Tally:
-    """Counts what is injected, and what of it survived."""
+    """Counts what is injected, what of it survived and, where that was looked at, what was lost."""
 
     def __init__(self, table: dict[str, dict[str, int]]) -> None:
         self.table = table
 
     def row(self, fault: str) -> dict[str, int]:
-        empty = {"injected": 0, "survived": 0, "finished runs lost": 0}
-        return self.table.setdefault(fault, empty)
+        return self.table.setdefault(fault, {"injected": 0, "survived": 0})
 
     @contextmanager
     def __call__(self, fault: str) -> Iterator[None]:
@@ -48,7 +49,8 @@ class Tally:
 
     def lost(self, fault: str, runs: int) -> None:
         """Count finished runs that were lost, or recorded twice."""
-        self.row(fault)["finished runs lost"] += runs
+        row = self.row(fault)
+        row[LOST] = row.get(LOST, 0) + runs
         assert runs == 0, f"{runs} finished runs lost or doubled by: {fault}"
 
 
@@ -99,12 +101,24 @@ class Command:
             time.sleep(0.01)
         return self.err
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        if not self.done.is_set():
-            os.kill(self.pid, number)
+    def kill(self, number: int = signal.SIGKILL) -> bool:
+        """Send a signal to it alone; tell whether it lived to take it."""
+        return self._send(os.kill, number)
 
-    def kill_group(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
+    def kill_group(self) -> bool:
+        """Kill it and its workers; tell whether it lived."""
+        return self._send(os.killpg, signal.SIGKILL)
+
+    def _send(self, send: Callable[[int, int], None], number: int) -> bool:
+        with suppress(ProcessLookupError):
+            if _session(self.pid) == self.pid:  # alive, and in a session of its own already
+                send(self.pid, number)
+                return True
+        return False
+
+    def runs_done(self) -> int:
+        """Count the runs that it has said to be done."""
+        return self.err.count(" run done ")
 
     def family(self) -> list[int]:
         """Return the processes of its session that are alive: its workers, and itself."""
@@ -172,7 +186,14 @@ class Zygote:
                     command.done.set()
                 self._news.notify_all()
 
-    def start(self, *words: object, folder: Path | None = None, **environment: object) -> Command:
+    def start(
+        self,
+        *words: object,
+        folder: Path | None = None,
+        terminal: str | None = None,
+        **environment: object,
+    ) -> Command:
+        """Start a command line; its stderr is a file, or this terminal."""
         assert self.process.stdin is not None
         self._count += 1
         out, err = (self.folder / f"{self._count}.{name}" for name in ("out", "err"))
@@ -184,7 +205,7 @@ class Zygote:
             }
             | {name: str(value) for name, value in environment.items()},
             "out": str(out),
-            "err": str(err),
+            "err": terminal or str(err),
         }
         err.touch()
         with self._news:
@@ -227,9 +248,13 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..
 
 
 def quoted(value: Any) -> Any:
-    """Return results.json without times, places and checks, which name both."""
+    """Return results.json without times and places; of a check, which names both, id and state."""
     if isinstance(value, dict):
-        return {k: quoted(v) for k, v in value.items() if k not in VOLATILE | {"checks"}}
+        kept = {k: v for k, v in value.items() if k not in VOLATILE}
+        if "checks" in kept:
+            checks = [(check["id"], check["state"]) for check in kept["checks"]]
+            kept["checks"] = [check for check in checks if check[0] not in OF_THIS_STORE]
+        return {k: quoted(v) for k, v in kept.items()}
     return [quoted(item) for item in value] if isinstance(value, list) else value
 
 
@@ -268,9 +293,12 @@ class Bench:
         path = self.folder / "trained.txt"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
+    @property
+    def report(self) -> Path:
+        return self.folder / "reports" / "tiny"
+
     def results(self) -> Any:
-        text = (self.folder / "reports" / "tiny" / "results.json").read_text("utf-8")
-        return json.loads(text)
+        return json.loads((self.report / "results.json").read_text("utf-8"))
 
     def numbers(self) -> Any:
         return quoted(self.results())

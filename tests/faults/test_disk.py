@@ -38,39 +38,52 @@ def filled(disk: Path) -> Iterator[None]:
     filler.unlink()
 
 
-@pytest.mark.parametrize("part", ["pending", "mlflow.db", "reports"])
+WRITES = {
+    "pending": "predictions",
+    "artifacts": "MLflow's artifacts",
+    "mlflow.db": "database",
+    "reports": "report",
+    "all": "the whole store",
+}
+
+
+def on_small_disk(bench: Any, part: str, disk: Path) -> None:
+    """Let one part of a store, or all of it, lie on a small disk."""
+    if part not in ("mlflow.db", "all"):
+        (bench.folder / part).symlink_to(disk)
+        return
+    shutil.move(bench.folder / "mlflow.db", disk)
+    bench.folder, bench.uri = disk, f"sqlite:///{disk / 'mlflow.db'}"
+    for name in ("pending", "artifacts", "reports") if part == "mlflow.db" else ():
+        elsewhere = disk.parent / name
+        elsewhere.mkdir()
+        (disk / name).symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("part", WRITES)
 def test_a_full_disk_harms_nothing_finished_and_is_gone_on_from(
     part: str,
     small_disk: Path,
     on: Callable[..., Any],
     undisturbed: Any,
     fault: Any,
+    tmp_path: Path,
 ):
-    """Only the part that is meant lies on the small disk; the rest of the store has space."""
-    bench = on()
-    if part == "mlflow.db":
-        shutil.move(bench.folder / part, small_disk / part)
-        bench.folder = small_disk
-        bench.uri = f"sqlite:///{small_disk / part}"
-        for name in ("pending", "artifacts", "reports"):
-            elsewhere = small_disk.parent / name
-            elsewhere.mkdir()
-            (small_disk / name).symlink_to(elsewhere)
-    else:
-        (bench.folder / part).symlink_to(small_disk)
-    what = {"pending": "predictions", "mlflow.db": "database", "reports": "report"}[part]
-    with fault(f"disk full: {what}"):
-        command = bench.start(NAP=0.3)
+    bench, name = on(), f"disk full: {WRITES[part]}"
+    on_small_disk(bench, part, small_disk)
+    note = {"TRAINED": tmp_path / "trained.txt"}  # the trainings' own file has space
+    with fault(name):
+        command = bench.start(NAP=0.3, **note)
         command.until("run done")
         with filled(small_disk):
             assert command.wait() == 4, command.err
-            again = bench.run()
+            again = bench.run(**note)
             assert again.status == 4, again.err
         for failed in (command, again):
             assert failed.err.count("error[disk]: no space left") == 1, failed.err
             assert "Traceback" not in failed.err and "fix: free some space" in failed.err
-        last = bench.run()
+        last = bench.run(**note)
         assert last.status == 0, last.err
         told, finished = bench.told([command, again, last]), bench.finished()
-        fault.lost(f"disk full: {what}", len(told - finished) + len(finished - told))
+        fault.lost(name, len(told - finished) + len(finished - told))
         assert finished.total() == 12 and bench.numbers() == undisturbed

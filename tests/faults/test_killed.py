@@ -14,7 +14,8 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and looks at /proc")
 
 NAP = 0.12  # of one training: a run of twelve takes a second, its start another
-SPAN = 3.0  # the moments lie in the first so many seconds of a command
+START = 1.5  # seconds, about, from a command's start to its first finished run
+SLACK = 4  # runs that may finish between the decision to hit and the hit
 
 
 def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name: str) -> None:
@@ -34,10 +35,10 @@ def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name
     ("name", "short", "long"),
     [
         ("kill -9 of the parent", 20, 100),
-        ("kill -9 of the process group", 3, 20),
-        ("SIGTERM", 3, 20),
-        ("Ctrl-C once", 3, 20),
-        ("Ctrl-C twice", 3, 20),
+        ("kill -9 of the process group", 4, 20),
+        ("SIGTERM", 4, 20),
+        ("Ctrl-C once", 4, 20),
+        ("Ctrl-C twice", 4, 20),
     ],
 )
 def test_a_command_that_is_stopped_at_any_moment_loses_nothing(
@@ -50,57 +51,117 @@ def test_a_command_that_is_stopped_at_any_moment_loses_nothing(
     fault: Any,
     times: Callable[[int, int], int],
 ):
-    left, round_ = times(short, long), 0
-    while left:
+    wanted, hits, midway = times(short, long), 0, 0
+    for round_ in range(wanted):
         bench, commands = on(f"store-{round_}"), []
-        while left and (not commands or bench.trained() < 12):
-            left -= 1
-            with fault(name):
-                command = bench.start("--no-report", NAP=NAP)
-                commands.append(command)
-                time.sleep(SPAN * chance.random())
-                stop(name, command)
-                command.wait(30)
-                command.leaves_nobody_behind()
-                assert "Traceback" not in command.err
-                assert command.status in STATUSES[name], command.err
-                if command.status in (130, 143) or is_between(command):
-                    assert ": everything that had finished is recorded.\n" in command.err
-                    assert f"  resume: bench run {bench.experiment} " in command.err
+        while hits < wanted and (left := 12 - bench.told(commands).total()) > SLACK + 1:
+            command = bench.start("--no-report", NAP=NAP)
+            commands.append(command)
+            wait_for_moment(command, left, chance, edge=hits % 4 == 3)
+            done = command.runs_done()
+            if stop(name, command):
+                hits, midway = hits + 1, midway + (0 < done < left)
+                with fault(name):
+                    ended_as_told(name, command, bench, 0 < done < left)
+            command.wait(30)
         end_well(bench, commands, undisturbed, fault, name)
-        round_ += 1
+        if hits == wanted:
+            break
+    assert hits == wanted and 2 * midway >= hits, f"{midway} of {hits} hits fell into the training"
 
 
-STATUSES = {  # 0 is one that had ended before; -15 and -2 while Python itself started or ended
-    "kill -9 of the parent": (0, -9),
-    "kill -9 of the process group": (0, -9),
-    "SIGTERM": (0, 143, -15),
-    "Ctrl-C once": (0, 130, -2),
-    "Ctrl-C twice": (0, 130, -2),
+def wait_for_moment(command: Any, left: int, chance: random.Random, *, edge: bool) -> None:
+    """Wait until some of the runs that are left are done, and part of the time of another.
+
+    An edge lies before the first of them is done, or about the end of the last.
+    """
+    wanted = chance.choice((0, left - 1, left)) if edge else chance.randint(1, left - SLACK)
+    while command.runs_done() < wanted and not command.done.is_set():
+        time.sleep(0.005)
+    time.sleep(chance.random() * (NAP if wanted else START))
+
+
+def ended_as_told(name: str, command: Any, bench: Any, midway: bool) -> None:
+    """See that a command which was hit leaves nobody behind, and says what has to be said."""
+    command.wait(30)
+    command.leaves_nobody_behind()
+    assert "Traceback" not in command.err
+    complete = name in SIGNALS and "pair done 6/6" in command.err
+    assert command.status in STATUSES[name] or (complete and command.status == 0), command.err
+    if command.status in (130, 143) or (name in SIGNALS and midway and not complete):
+        assert ": everything that had finished is recorded.\n" in command.err
+        assert f"  resume: bench run {bench.experiment} " in command.err
+
+
+SIGNALS = ("SIGTERM", "Ctrl-C once", "Ctrl-C twice")
+STATUSES = {  # -15 and -2 while Python itself starts or ends
+    "kill -9 of the parent": (-signal.SIGKILL,),
+    "kill -9 of the process group": (-signal.SIGKILL,),
+    "SIGTERM": (143, -signal.SIGTERM),
+    "Ctrl-C once": (130, -signal.SIGINT),
+    "Ctrl-C twice": (130, -signal.SIGINT),
 }
 
 
-def is_between(command: Any) -> bool:
-    """Whether a signal ended it after its first run and before its last: then it has to say so."""
-    return (
-        command.status in (-signal.SIGTERM, -signal.SIGINT)
-        and "run done" in command.err
-        and "pair done 6/6" not in command.err
-    )
-
-
-def stop(name: str, command: Any) -> None:
+def stop(name: str, command: Any) -> bool:
+    """Hit a command; tell whether it lived to be hit."""
     if name == "kill -9 of the process group":
-        command.kill_group()
-    elif name == "kill -9 of the parent":
-        command.kill(signal.SIGKILL)
-    elif name == "SIGTERM":
-        command.kill(signal.SIGTERM)
-    else:
+        return bool(command.kill_group())
+    if name == "kill -9 of the parent":
+        return bool(command.kill(signal.SIGKILL))
+    if name == "SIGTERM":
+        return bool(command.kill(signal.SIGTERM))
+    alive = command.kill(signal.SIGINT)
+    if name == "Ctrl-C twice":
+        time.sleep(0.05)
         command.kill(signal.SIGINT)
-        if name == "Ctrl-C twice":
-            time.sleep(0.05)
-            command.kill(signal.SIGINT)
+    return bool(alive)
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "long"),
+    [("kill -9 of the parent", 3, 20), ("SIGTERM", 1, 10), ("Ctrl-C once", 1, 10)],
+)
+def test_a_command_that_is_stopped_while_it_reports_is_completed_by_the_same_command(
+    name: str,
+    short: int,
+    long: int,
+    on: Callable[..., Any],
+    undisturbed: Any,
+    chance: random.Random,
+    fault: Any,
+    times: Callable[[int, int], int],
+):
+    """From the last finished pair to the end: the last writing, the analysis, the files, MLflow."""
+    wanted, hits = times(short, long), 0
+    for round_ in range(3 * wanted):
+        bench = on(f"store-{round_}")
+        command = bench.start()
+        command.until("pair done 6/6")
+        time.sleep(REPORT * chance.random())
+        if stop(name, command):
+            hits += 1
+            with fault(f"{name}, at the report"):
+                ended_as_told(name, command, bench, False)
+                assert all(map(is_whole, bench.report.glob("[!.]*")))
+                end_well(bench, [command], undisturbed, fault, f"{name}, at the report")
+                assert {path.name for path in bench.report.glob("[!.]*")} == FILES
+                assert all(map(is_whole, bench.report.glob("[!.]*")))
+                (published,) = bench.folder.glob("artifacts/*/*/artifacts/results.json")
+                assert published.read_bytes() == (bench.report / "results.json").read_bytes()
+        command.wait(30)
+        if hits == wanted:
+            break
+    assert hits == wanted
+
+
+REPORT = 2.0  # seconds, about, from the last finished pair to the end of a command
+FILES = {"report.html", "results.json"}
+
+
+def is_whole(path: Path) -> bool:
+    text = path.read_text("utf-8").rstrip()
+    return text.endswith("</html>" if path.suffix == ".html" else "}") and len(text) > 1000
 
 
 def test_a_store_that_was_being_made_is_made_again(
@@ -117,9 +178,11 @@ def test_a_store_that_was_being_made_is_made_again(
         with fault("kill -9 while the store is made"):
             command = bench.start("--no-report", NAP=NAP)
             commands.append(command)
-            time.sleep(SPAN / 2 * chance.random())
-            command.kill_group()
+            time.sleep(START * chance.random())
+            while not command.kill_group():  # it is being forked still
+                assert not command.done.is_set()
             command.wait(30)
+            assert command.status == -signal.SIGKILL
     (bench.folder / "trained.txt").unlink(missing_ok=True)
     last = bench.run(NAP=NAP)
     assert last.status == 0, last.err

@@ -73,32 +73,89 @@ def asked(url: str, body: Any) -> Any:
         return json.loads(answer.read())
 
 
-def test_a_store_that_another_writer_locks_is_waited_for(
+SHORT = {"BUSY_S": 0.5}  # so long MLflow waits for another writer; by itself 20 s
+AWAY = "the store does not answer; finished runs are kept on this disk"
+
+
+@contextmanager
+def locked(bench: Any, *, against_readers: bool = False) -> Iterator[None]:
+    """Hold a store's database as another program would that writes, or that copies it."""
+    with closing(sqlite3.connect(bench.folder / "mlflow.db", timeout=30)) as other:
+        if against_readers:
+            other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.rollback()
+
+
+def test_a_store_that_another_writer_locks_for_long_is_written_when_it_is_free(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
-    """MLflow itself waits 20 s; the campaign's 30 s go beyond that, to our own patience."""
+    """Longer than MLflow waits by itself: that is 1 s here, and its own 20 s in the campaign."""
     bench = on()
     with fault("store locked by another writer"):
-        command = bench.start(NAP=0.1)
+        command = bench.start(NAP=0.1, BUSY_S=times(1, 20))
         command.until("run done")
-        with closing(sqlite3.connect(bench.folder / "mlflow.db", timeout=30)) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            time.sleep(times(3, 30))
-            assert bench.told([command]).total() == 12  # nobody waited with the training
-            other.rollback()
+        with locked(bench):
+            command.until(AWAY)
+            command.until("pair done 6/6")  # nobody waited with the training
+        assert command.wait() == 0, command.err
+        assert bench.told([command]).total() == 12
+        fault.lost("store locked by another writer", 12 - bench.finished().total())
+        assert bench.numbers() == undisturbed
+
+
+@pytest.mark.parametrize("against_readers", [False, True], ids=["writes", "all"])
+def test_a_store_that_is_locked_at_the_start_is_an_error_before_any_training(
+    against_readers: bool, on: Callable[..., Any], fault: Any
+):
+    bench = on()
+    with fault("store locked at the start"):
+        with locked(bench, against_readers=against_readers):
+            command = bench.run(**SHORT)
+        assert command.status == 4 and bench.trained() == 0, command.err
+        assert f"error[store]: the store {bench.uri} does not answer." in command.err
+        assert "fix: the same command once more, when it does" in command.err
+        assert "Traceback" not in command.err
+
+
+def test_a_store_that_is_locked_for_a_moment_at_the_start_is_waited_for(
+    on: Callable[..., Any], undisturbed: Any, fault: Any
+):
+    bench = on()
+    with fault("store locked for a moment at the start"):
+        with locked(bench, against_readers=True):
+            command = bench.start()
+            command.until("2 workers")
+            time.sleep(1.0)
         assert command.wait() == 0, command.err
         assert bench.numbers() == undisturbed
+
+
+def test_a_store_that_is_locked_while_the_report_is_published_keeps_all_else(
+    on: Callable[..., Any], undisturbed: Any, fault: Any
+):
+    bench = on()
+    assert bench.run("--no-report").status == 0
+    with fault("store locked during the report"):
+        with locked(bench):
+            command = bench.command("report", "tiny", **SHORT)
+            assert command.wait() == 4, command.err
+        assert f"error[store]: the store {bench.uri} does not answer." in command.err
+        assert "Traceback" not in command.err
+        assert bench.numbers() == undisturbed  # the files were written before
+        assert bench.command("report", "tiny").wait() == 0
 
 
 # -- a server ----------------------------------------------------------------------------------
 
 
 class Server:
-    """A real MLflow server behind a door that can be shut, slow, or answer 500."""
+    """A real MLflow server behind a door that can be slow, silent, or answer 500."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.behind = folder, free_port(), free_port()
-        self.delay_s, self.broken, self.open = 0.0, False, True
+        self.delay_s, self.broken, self.silent = 0.0, False, False
         self.process: subprocess.Popen[bytes] | None = None
         server = self
 
@@ -124,6 +181,11 @@ class Server:
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         time.sleep(self.delay_s)
+        if self.silent:  # takes the question, and never answers
+            while self.silent:
+                time.sleep(0.02)
+            request.close_connection = True
+            return
         if self.broken:
             self.answer(request, 500, b"{}", "application/json")
             return
@@ -193,7 +255,7 @@ def server(
 @pytest.fixture
 def remote(server: Server, on: Callable[..., Any], experiment: Path, tmp_path: Path) -> Any:
     """Return a bench on the server, with an experiment that no other test has recorded there."""
-    server.delay_s, server.broken = 0.0, False
+    server.delay_s, server.broken, server.silent = 0.0, False, False
     name = f"tiny {tmp_path.name}"
     mine = tmp_path / "mine.py"
     mine.write_text(experiment.read_text().replace("name='tiny'", f"name={name!r}"))
@@ -219,17 +281,22 @@ def shut(server: Server) -> Iterator[None]:
 QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": 0}  # the client's own patience is not what is tested
 
 
-def test_a_server_that_cannot_be_reached_is_an_error_before_any_training(
-    on: Callable[..., Any], server: Server, fault: Any
+BRIEF = {**QUICK, "MLFLOW_HTTP_REQUEST_TIMEOUT": 1}  # in place of 20 s
+
+
+def test_a_server_that_cannot_be_used_is_an_error_before_any_training(
+    on: Callable[..., Any], remote: Any, server: Server, fault: Any
 ):
-    bench = on()
-    for name, uri in (("unreachable", f"http://127.0.0.1:{free_port()}"), ("500", server.uri)):
-        bench.uri, server.broken = uri, True
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    for name, uri in (("unreachable", nowhere), ("500", server.uri), ("silent", server.uri)):
+        bench = on(name)
+        bench.uri, server.broken, server.silent = uri, name == "500", name == "silent"
         with fault(f"server {name} at the start"):
-            command = bench.run(**QUICK)
+            command = bench.run(**BRIEF)
             assert command.status == 4 and bench.trained() == 0, command.err
             assert "error[store]: the store http://127.0.0.1:" in command.err
             assert "does not answer" in command.err and "Traceback" not in command.err
+    server.broken = server.silent = False
 
 
 def test_a_slow_server_only_takes_longer(
@@ -250,9 +317,25 @@ def test_what_a_server_does_not_take_is_written_when_it_is_back(
         command = remote.start("--no-report", NAP=0.3, **QUICK)
         command.until("run done")
         with shut(server):
-            command.until("the store does not answer; finished runs are kept on this disk")
+            command.until(AWAY)
             command.until("seed=5 arm=strong")
         assert command.wait() == 0, command.err
+        assert each_once(remote, command)
+
+
+@pytest.mark.parametrize("trouble", ["broken", "silent"])
+def test_a_server_that_answers_500_or_nothing_for_a_while_is_waited_for(
+    trouble: str, remote: Any, server: Server, fault: Any
+):
+    name = {"broken": "server answers 500 meanwhile", "silent": "server answers nothing meanwhile"}
+    with fault(name[trouble]):
+        command = remote.start("--no-report", NAP=0.3, **BRIEF)
+        command.until("run done")
+        setattr(server, trouble, True)
+        command.until(AWAY)
+        setattr(server, trouble, False)
+        assert command.wait() == 0, command.err
+        assert "the store answers again" in command.err and "Traceback" not in command.err
         assert each_once(remote, command)
 
 
