@@ -113,7 +113,8 @@ class _Client:
 def _refusal(error: Exception, uri: str, place: Path) -> Refusal:
     """Tell a store that is away for now from one that is full, and both from other trouble."""
     said, shown = first_line(error), redacted(uri)
-    nothing_free = "disk I/O error" in said and database.free_bytes(place) < 2**16
+    locked = "database is locked" in str(error)  # not always in its first line
+    nothing_free = "disk I/O error" in str(error) and database.free_bytes(place) < 2**16
     if is_disk_full(error) or nothing_free:
         return DiskFull(
             f"no space left for the store {shown}.",
@@ -125,10 +126,10 @@ def _refusal(error: Exception, uri: str, place: Path) -> Refusal:
         status = int(error.get_http_status_code())
     else:  # of requests: a server that cannot be reached has no answer to ask for its status
         status = getattr(getattr(error, "response", None), "status_code", 503)
-    if "database is locked" in said or (not local and (status >= 500 or status == 429)):
+    if locked or (not local and (status >= 500 or status == 429)):
         return StoreAway(
             f"the store {shown} does not answer.",
-            facts=[said],
+            facts=["Its database is locked by another program." if locked else said],
             fix="the same command once more, when it does",
         )
     gone = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
@@ -169,7 +170,7 @@ class Store:
         except Refusal:
             raise
         except Exception as error:
-            if is_disk_full(error):
+            if is_disk_full(error) or "database is locked" in str(error):
                 raise _refusal(error, self.uri, self.folder) from error
             raise StoreTrouble(
                 f"the store {redacted(self.uri)} cannot be opened.",

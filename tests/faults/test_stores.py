@@ -91,10 +91,10 @@ def locked(bench: Any, *, against_readers: bool = False) -> Iterator[None]:
 def test_a_store_that_another_writer_locks_for_long_is_written_when_it_is_free(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
-    """Longer than MLflow waits by itself: that is 1 s here, and its own 20 s in the campaign."""
+    """For longer than MLflow waits: that is 0.5 s here, and its own 20 s in the campaign."""
     bench = on()
     with fault("store locked by another writer"):
-        command = bench.start(NAP=0.1, BUSY_S=times(1, 20))
+        command = bench.start(NAP=times(1, 10) / 2, BUSY_S=times(1, 40) / 2)
         command.until("run done")
         with locked(bench):
             command.until(AWAY)
@@ -335,8 +335,7 @@ def test_a_server_that_answers_500_or_nothing_for_a_while_is_waited_for(
         command.until(AWAY)
         setattr(server, trouble, False)
         assert command.wait() == 0, command.err
-        assert "the store answers again" in command.err and "Traceback" not in command.err
-        assert each_once(remote, command)
+        assert "Traceback" not in command.err and each_once(remote, command)
 
 
 def test_a_server_that_answers_500_meanwhile_and_a_ctrl_c_lose_nothing(
