@@ -73,7 +73,7 @@ def test_a_full_disk_harms_nothing_finished_and_is_gone_on_from(
     on_small_disk(bench, part, small_disk)
     note = {"TRAINED": tmp_path / "trained.txt"}  # the trainings' own file has space
     with fault(name):
-        command = bench.start(NAP=0.3, **note)
+        command = bench.start(NAP=0.2, **note)
         command.until("run done")
         with filled(small_disk):
             assert command.wait() == 4, command.err
