@@ -49,7 +49,12 @@ class Mailbox:
         self.authkey = secrets.token_bytes(32)
         # The default family is a Unix socket in a folder only this user can enter (a named pipe
         # on Windows). It takes whoever comes: `_meet` asks for the key.
-        self._listener = Listener()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            self._listener = Listener()
+        except OSError:  # a socket's path is 100 letters at most, which a job's TMPDIR may exceed
+            self._folder = tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")
+            self._listener = Listener(f"{self._folder.name}/socket", family="AF_UNIX")
         self._ended = False
         self.deliver = deliver
         self._pack_of: dict[int, int] = {}  # worker pid to the pack it is training
@@ -124,6 +129,8 @@ class Mailbox:
         self._ended = True
         with contextlib.suppress(OSError):
             self._listener.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def _checked(message: Any) -> Message:

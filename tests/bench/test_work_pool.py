@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -540,6 +541,25 @@ def test_a_lease_is_named_for_the_device_itself(
             monkeypatch.setenv(variable, value)
     assert work.lease_name(Slot("cuda:1", 0, 1)) == name
     assert work.lease_name(Slot("mps", 0, 1)).startswith("mps-")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="named pipes have no folder")
+def test_a_mailbox_opens_where_temporary_folders_have_long_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (deep := tmp_path / ("x" * 120)).mkdir()
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", str(deep))  # type: ignore[attr-defined]
+    heard: list[Any] = []
+    box = pool_module.Mailbox(heard.append)
+    folder = Path(box.address).parent
+    assert folder.is_dir() and folder != deep
+    with Client(box.address, authkey=box.authkey) as worker:
+        worker.send_bytes(json.dumps({"type": "start", "pid": 1, "pack": 0}).encode())
+        deadline = time.monotonic() + 10
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.01)
+    box.close()
+    assert heard and not folder.exists()
 
 
 class Waits(Exception):
