@@ -35,10 +35,10 @@ def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name
     ("name", "short", "long"),
     [
         ("kill -9 of the parent", 20, 100),
-        ("kill -9 of the process group", 3, 20),
-        ("SIGTERM", 3, 20),
-        ("Ctrl-C once", 3, 20),
-        ("Ctrl-C twice", 3, 20),
+        ("kill -9 of the process group", 2, 20),
+        ("SIGTERM", 2, 20),
+        ("Ctrl-C once", 2, 20),
+        ("Ctrl-C twice", 2, 20),
     ],
 )
 def test_a_command_that_is_stopped_at_any_moment_loses_nothing(
