@@ -111,6 +111,8 @@ class Progress:
                 self.training[self.training.index(place[0])] = new
             else:
                 self.training.append(new)
+            if self.over().issuperset(keys):  # its results came by another way, and first
+                new.keys = ()
 
     def epoch(self, message: Mapping[str, Any]) -> None:
         """A worker has logged an epoch."""

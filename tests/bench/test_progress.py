@@ -292,10 +292,21 @@ def test_what_workers_say_reaches_their_rows(plan: Plan, write_tiny: Any, tmp_pa
             for result in results:
                 assert isinstance(result, Success)
                 display.result(result, 0.9)
+        late = time.monotonic() + 10  # what is said travels apart from the results
+        while sum(m["type"] == "epoch" for m in heard) < 12 and time.monotonic() < late:
+            time.sleep(0.01)
     assert {t.device for t in display.training} == {"cpu"} and not display.busy()
     assert len({t.pid for t in display.training}) == len(display.training) <= 2
     assert sum(m["type"] == "epoch" for m in heard) == 12
     assert display.begun == set(small.trials()) == display.done
+
+
+def test_a_start_that_is_heard_after_its_results_leaves_the_worker_idle(plan: Plan):
+    display = begun(plan)
+    finish_pair(display, 12, None)
+    display.start(start(0, ("weak", 12), ("strong", 12)))
+    assert [t.keys for t in display.training if t.pid == start(0, ("weak", 12))["pid"]] == [()]
+    display.end()
 
 
 # -- a table for a terminal ------------------------------------------------------------------
