@@ -16,7 +16,7 @@ from bench.commands.doctor import doctor
 from bench.commands.parser import Interrupted, ReaderGone, application, parser
 from bench.commands.plan import plan
 from bench.commands.report import report
-from bench.commands.retyping import going_on, retyped
+from bench.commands.retyping import retyped
 from bench.commands.run import run
 from bench.commands.status import status
 from bench.commands.ui import ui
@@ -96,6 +96,7 @@ def _interrupted(words: Sequence[str], status: int) -> int:
     if words[:1] == ["ui"]:
         return 0
     from bench.address import redacted
+    from bench.resuming import going_on
 
     code = "interrupted" if status == 130 else "terminated"
     what = "everything that had finished is recorded."

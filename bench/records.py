@@ -17,6 +17,7 @@ from bench import artifacts, pending
 from bench.address import first_line
 from bench.artifacts import Damaged
 from bench.plan import Plan, TrialKey
+from bench.resuming import going_on
 
 Run = Any  # MLflow's own: info, and data with tags and metrics
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
@@ -359,13 +360,7 @@ def goes_on(benchmark: Benchmark, typed: str) -> list[str]:
         words[1] = "run"
     if words[:2] != ["bench", "run"]:
         return ["bench", "run", benchmark.name, "--seeds", seeds_text(benchmark.plan.seeds)]
-    found, rest = [], iter(words)
-    for word in rest:
-        if word == "--redo":
-            next(rest, None)
-        elif word not in ("--fresh", "--freeze") and not word.startswith("--redo="):
-            found.append(word)
-    return found
+    return [word for word in going_on(words) if word != "--freeze"]
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

@@ -113,8 +113,9 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
     from analysis.study import paired
     from bench.planning import BadPlan, Pilot
 
-    store.benchmark(name, ask="--pilot")  # refuses where there is none, or the latest is damaged
-    benchmark = next((b for b in store.benchmarks(name) if not b.plan.aa), None)
+    latest = store.benchmark(name, ask="--pilot")
+    tried = [latest] if not latest.plan.aa else store.benchmarks(name)
+    benchmark = next((each for each in tried if not each.plan.aa), None)
     if benchmark is None:
         raise BadPlan(
             f"all that is recorded of {name} is an A/A, whose arms share no seeds.",

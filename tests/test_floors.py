@@ -53,6 +53,7 @@ TRAINS = {
     "bench.progress": 2,
     "bench.provenance": 2,
     "bench.recorder": 2,
+    "bench.resuming": 2,
     "bench.records": 2,
     "bench.status": 2,
     "bench.tracking": 2,

@@ -2,24 +2,26 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from bench.commands.common import data_folder
-from bench.commands.options import DEVICES, STORE, AsJson, Name, NoColor, Quiet, StoreUri, Verbose
-from bench.commands.parser import Option
+from bench.commands.options import (
+    AsJson,
+    DataFolder,
+    Devices,
+    Name,
+    NoColor,
+    Quiet,
+    StoreUri,
+    Verbose,
+)
 from bench.showing import unicode_out
 
 
 def doctor(
     name: Name = None,
-    devices: Annotated[
-        str, Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
-    ] = "auto",
-    data: Annotated[
-        Path | None,
-        Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
-    ] = None,
+    devices: Devices = "auto",
+    data: DataFolder = None,
     store: StoreUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

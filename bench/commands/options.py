@@ -1,6 +1,7 @@
 """Options that several commands share, and the headings that help puts them under."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from bench.commands.parser import Argument, Option
@@ -51,6 +52,13 @@ Verbose = Annotated[
 ]
 NoColor = Annotated[
     bool, Option("--no-color", rich_help_panel=OUTPUT, help="No colour (also NO_COLOR).")
+]
+Devices = Annotated[
+    str, Option("--devices", metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
+]
+DataFolder = Annotated[
+    Path | None,
+    Option("--data", metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
 ]
 FailOn = Annotated[
     str | None,

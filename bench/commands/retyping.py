@@ -32,17 +32,6 @@ def retyped(words: Sequence[str], fix: str, leave_out: Collection[str], command:
     return " ".join(["bench", *filter(None, kept)])
 
 
-def going_on(words: Sequence[str]) -> list[str]:
-    """Return a typed command that goes on where it stopped: it starts or repeats nothing anew."""
-    kept, rest = [], iter(words)
-    for word in rest:
-        if word == "--redo":
-            next(rest, None)
-        elif word != "--fresh" and not word.startswith("--redo="):
-            kept.append(word)
-    return kept
-
-
 def _pieces(words: Sequence[str], command: Any) -> Iterator[tuple[str, str | None, Sequence[str]]]:
     """Yield what was typed in pieces: an option with its value, or a word alone."""
     takes = {

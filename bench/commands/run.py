@@ -18,6 +18,7 @@ from bench.commands.options import (
     OUTPUT,
     STORE,
     AsJson,
+    DataFolder,
     FailOn,
     Name,
     NoColor,
@@ -27,7 +28,6 @@ from bench.commands.options import (
     one_of,
 )
 from bench.commands.parser import Option
-from bench.commands.retyping import going_on
 from bench.session import Session, first_line
 
 if TYPE_CHECKING:
@@ -153,10 +153,7 @@ def run(
         float | None,
         Option(metavar="H", rich_help_panel=DEVICES, help="Start nothing new after so many hours."),
     ] = None,
-    data: Annotated[
-        Path | None,
-        Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
-    ] = None,
+    data: DataFolder = None,
     offline: Annotated[
         bool, Option("--offline", rich_help_panel=STORE, help="Download nothing.")
     ] = False,
@@ -349,6 +346,8 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
 
 def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> str:
     """Return the command that goes on: what was typed, with the repeats that are still to come."""
+    from bench.resuming import going_on
+
     words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
     to_come = redo & {*ran.unstarted, *(failure.key for failure in ran.failures)}
     for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):

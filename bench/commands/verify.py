@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from bench.commands.common import data_folder
-from bench.commands.options import DEVICES, STORE, AsJson, NoColor, Quiet, Verbose
+from bench.commands.options import DEVICES, AsJson, DataFolder, Devices, NoColor, Quiet, Verbose
 from bench.commands.parser import Argument, Option
 from bench.showing import shown
 
@@ -31,13 +31,8 @@ def verify(
             help="Experiment or file to train (default: the report's).",
         ),
     ] = None,
-    devices: Annotated[
-        str, Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu or 0,1.")
-    ] = "auto",
-    data: Annotated[
-        Path | None,
-        Option(metavar="DIR", rich_help_panel=STORE, help="Folder with the data set."),
-    ] = None,
+    devices: Devices = "auto",
+    data: DataFolder = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -10,7 +10,8 @@ import pytest
 
 from bench.cli import app
 from bench.commands.parser import parser
-from bench.commands.retyping import going_on, retyped
+from bench.commands.retyping import retyped
+from bench.resuming import going_on
 
 Bench = Callable[..., Any]
 
