@@ -1,26 +1,66 @@
 """Transfer: a frozen pretrained trunk, a trainable head, and the recipe that trains the head."""
 
-import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.contract import Diverged, Outcome, Settings, Trial
+from experiments import data, weights
 from experiments.augment import Subset, digest
 from experiments.data import Images
+from experiments.epochs import train_epochs
 from experiments.features import Features, Trunk
-from experiments.label_smoothing import smoothed_cross_entropies
+from experiments.label_smoothing import RULES as SMOOTHING
+from experiments.precision import RULE as PRECISION
 from experiments.precision import autocast, computing_in, require
 from experiments.reproducible import deterministic, word
 from experiments.resnet import network, trunk_digest, with_products
 from experiments.selection import Selection, Weights
+from experiments.settings import POSITIVE, SWITCH, TEXT, check, number, one_of, whole
 from experiments.stacked import OneByOne, Stacked
 
+RULES = {
+    "model": one_of(weights.MODELS),
+    "weights": TEXT,
+    "trainable_layers": whole(1, 7),
+    "image_size": whole(8),
+    "train_per_class": whole(1),
+    "validation_per_class": whole(1),
+    "epochs": whole(1),
+    "patience": whole(1),
+    "batch_size": whole(2),
+    "lr": POSITIVE,
+    "crop_padding": number(0, 1),
+    "flip": SWITCH,
+    "precision": PRECISION,
+    **SMOOTHING,
+}
 SMALL = 64  # pixels
 MOST_SEEDS = 10  # in a pack: more no longer make a step much cheaper
 BYTES_A_SEED = 2 * 2**30  # of a GPU's memory, for the stacked heads of a seed; more than they need
+
+
+def prepare(
+    settings: Settings, data_dir: Path | None, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Check the settings, make images and weights ready, and say what they are.
+
+    Parameters
+    ----------
+    defaults : a good value of each setting, for the fix
+
+    Raises
+    ------
+    BadSetting, BadDataset, BadWeights : what cannot be trained with
+    """
+    check(settings, RULES, defaults=defaults)
+    images = data.load(data_dir)
+    wanted = {name: settings[name] for name in ("train_per_class", "validation_per_class")}
+    data.require_per_class(images, wanted)
+    return {**images.facts(), **weights.fetch(settings["weights"], settings["model"])}
 
 
 @deterministic()
@@ -42,8 +82,8 @@ def fine_tune(images: Images, trials: Sequence[Trial]) -> list[Outcome | Diverge
 def _fine_tune(
     images: Images, trials: Sequence[Trial], precision: str, device: torch.device
 ) -> list[Outcome | Diverged]:
-    settings, epochs = trials[0].settings, int(trials[0].settings["epochs"])
-    smoothing = [(float(t.settings["epsilon"]), str(t.settings["convention"])) for t in trials]
+    settings = trials[0].settings
+    epochs, patience = int(settings["epochs"]), int(settings["patience"])
     subsets = [Subset(trial, images) for trial in trials]
     trunks, heads = networks(trials, len(images.classes))
     validation = [
@@ -54,37 +94,17 @@ def _fine_tune(
     selections = []
     for trial, subset in zip(trials, subsets, strict=True):
         labels = images.train_labels[subset.held_out].to(device)
-        patience = int(settings["patience"])
         selections.append(Selection(trial, labels, epochs=epochs, patience=patience))
 
-    for epoch in range(epochs):
-        active = [i for i, selection in enumerate(selections) if not selection.over]
-        if not active:
-            break
-        started = time.perf_counter()
-        sums = torch.zeros(len(active), 2, device=device)  # of losses, of correct answers
-        steps = max(subsets[i].draw() for i in active)  # as many in all
+    def batches(active: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        steps = max([subsets[i].draw() for i in active])  # as many in all
         for step in range(steps):
-            x, y = batch(step, [(trunks[i], subsets[i]) for i in active])
-            with autocast(precision, device):
-                logits = heads(x, active).float()
-            loss = smoothed_cross_entropies(logits, y, [smoothing[i] for i in active])
-            optimizer.zero_grad()
-            loss.sum().backward()
-            optimizer.step()
-            # summed on the device: reading a number every step would make a GPU wait
-            correct = (logits.argmax(dim=2) == y).sum(dim=1)
-            sums += torch.stack([loss.detach() * y.shape[1], correct], dim=1)
+            yield batch(step, [(trunks[i], subsets[i]) for i in active])
 
-        with autocast(precision, device):
-            log_p = [predict(heads, [heads.state(i)], validation[i])[0] for i in active]
-        seconds = (time.perf_counter() - started) / len(active)
-        means = (sums / len(subsets[0].rows)).tolist()
-        for i, (loss_mean, accuracy), p in zip(active, means, log_p, strict=True):
-            values = {"train/loss": loss_mean, "train/accuracy": accuracy}
-            values |= {"lr": settings["lr"], "time/epoch_s": seconds}
-            selections[i].log(epoch, values, p, partial(heads.state, i))
+    def validate(i: int) -> Tensor:
+        return predict(heads, [heads.state(i)], validation[i])[0]
 
+    train_epochs(heads, optimizer, selections, batches, validate, precision)
     with autocast(precision, device):
         tests = tested(images, heads, selections, trunks)
     return [
@@ -170,13 +190,13 @@ def tested(
     found: list[dict[int, Tensor]] = [{} for _ in selections]
     for trunk in dict.fromkeys(trunks):
         wanted = [
-            (i, epoch, weights)
+            (i, epoch, state)
             for i, selection in enumerate(selections)
-            for epoch, weights in selection.weights.items()
+            for epoch, state in selection.weights.items()
             if trunks[i] is trunk
         ]
         features = Features(trunk, images.test, f"{images.digest} test")
-        log_p = predict(heads, [weights for *_, weights in wanted], features) if wanted else []
+        log_p = predict(heads, [state for *_, state in wanted], features) if wanted else []
         for (i, epoch, _), p in zip(wanted, log_p, strict=True):
             found[i][epoch] = p
     return found

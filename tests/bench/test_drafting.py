@@ -138,7 +138,8 @@ def test_a_setting_that_only_one_typed_arm_has_is_mended_in_that_arm(
 
     with pytest.raises(Refusal) as caught:
         draft("digits", None, Typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"]))
-    assert caught.value.fix == f"--arm 'bad one:lr=0.1,epochs={digits.SETTINGS['epochs']}'"
+    good = digits.EXPERIMENT.settings["epochs"]
+    assert caught.value.fix == f"--arm 'bad one:lr=0.1,epochs={good}'"
     assert caught.value.without == ("--arm bad one:lr=0.1,epochs=0",)
 
 

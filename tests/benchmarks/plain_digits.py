@@ -24,7 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench import Outcome, Predictions, Trial
 from experiments import data
-from experiments.digits import EXPERIMENT, PER_CLASS, network
+from experiments.digits import EXPERIMENT, network
+from experiments.small import initialised
+
+PER_CLASS = (20, 30)  # to train and to validate, drawn by each seed
 
 
 class Shuffled(Sampler[int]):
@@ -65,7 +68,7 @@ def predict(model: nn.Module, loader: DataLoader[Any]) -> tuple[Tensor, Tensor]:
 def train(trial: Trial) -> Outcome:
     """Train one arm with one seed."""
     training, validation, test = loaders(trial)
-    model = network(trial)
+    model = initialised(trial, network)
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.settings["lr"])
     # torch smooths uniformly over all 10 classes, the article over the 9 others
     criterion = nn.CrossEntropyLoss(label_smoothing=trial.settings["epsilon"] * 10 / 9)

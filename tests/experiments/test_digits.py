@@ -9,7 +9,7 @@ import torch
 from analysis.metrics import correct
 from bench import Trial
 from bench.contract import Diverged
-from experiments import digits, label_smoothing
+from experiments import digits, epochs, label_smoothing, small
 from experiments.digits import EXPERIMENT
 from experiments.settings import BadSetting
 
@@ -88,23 +88,23 @@ def a_pack(*seeds, **settings):
 
 def test_both_arms_see_the_same_batches_and_start_from_the_same_weights(monkeypatch):
     batches, first = [], []
-    loss_of, stacked = label_smoothing.smoothed_cross_entropies, digits.Stacked
+    loss_of, stacked = epochs.smoothed_cross_entropies, small.Stacked
 
     class Recorded(stacked):
         def __init__(self, networks):
             super().__init__(networks)
             first.append([self.state(i) for i in range(2)])
 
-        def __call__(self, x):
+        def __call__(self, x, of=None):
             batches.append(x)
-            return super().__call__(x)
+            return super().__call__(x, of)
 
     def loss(logits, labels, smoothing):
         batches.append(labels)
         return loss_of(logits, labels, smoothing)
 
-    monkeypatch.setattr(digits, "Stacked", Recorded)
-    monkeypatch.setattr(label_smoothing, "smoothed_cross_entropies", loss)
+    monkeypatch.setattr(small, "Stacked", Recorded)
+    monkeypatch.setattr(epochs, "smoothed_cross_entropies", loss)
     trials = a_pack(0, epochs=2)
     baseline, smoothed = digits.train_pack(trials)
     assert len(batches) == 2 * 2 * 10

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import Trial
-from experiments import cifar10, data, digits
+from experiments import cifar10, data, digits, small
 from experiments.augment import Subset
 from experiments.features import normalised
 
@@ -46,14 +46,14 @@ def cifar_trial(folder, arm, **settings):
 
 def test_digits_has_the_batches_of_the_plain_loop(monkeypatch):
     seen = []
-    stacked = digits.Stacked
+    stacked = small.Stacked
 
     class Recorded(stacked):
-        def __call__(self, x):
+        def __call__(self, x, of=None):
             seen.append(x)
-            return super().__call__(x)
+            return super().__call__(x, of)
 
-    monkeypatch.setattr(digits, "Stacked", Recorded)
+    monkeypatch.setattr(small, "Stacked", Recorded)
     digits.train(digits_trial("smoothed", epochs=2))
     training, _, _ = plain("digits").loaders(digits_trial("smoothed"))
     expected = [pixels for _ in range(2) for pixels, _ in training]

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.metrics import correct
 from bench import Trial
-from experiments import data, shuffled, trees
+from experiments import cifar10, data, digits, shuffled, trees
 from experiments.settings import BadSetting
 
 
@@ -109,6 +109,6 @@ def test_neither_imports_torch():
     assert said.stdout == "False\n"
 
 
-@pytest.mark.parametrize("module", [trees, shuffled])
+@pytest.mark.parametrize("module", [cifar10, digits, trees, shuffled])
 def test_an_experiment_is_short(module):
     assert len(Path(module.__file__).read_text().splitlines()) < 60
