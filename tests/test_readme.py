@@ -31,6 +31,11 @@ def test_shows_one_experiment_with_scikit_learn_and_one_with_torch():
     assert any("import torch" in text for text in examples().values())
 
 
+def test_an_experiment_of_ones_own_takes_twenty_lines():
+    first = next(iter(examples().values()))
+    assert len([line for line in first.splitlines() if line.strip()]) <= 20
+
+
 @pytest.mark.parametrize("name", sorted(examples()))
 def test_its_experiment_runs_as_it_stands(name: str, tmp_path: Path):
     (tmp_path / name).write_text(examples()[name], "utf-8")

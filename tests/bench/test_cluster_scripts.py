@@ -1,15 +1,17 @@
-"""The scripts of docs/clusters.md as they stand there, with programs that stand in for Slurm."""
+"""The cluster scripts as they stand in the README, with programs that stand in for Slurm, SSH, …"""
 
 import io
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -24,7 +26,9 @@ from bench import cli
 pytest.importorskip("dask_jobqueue", reason="the extra `dev` is not installed")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shells, and looks at /proc")
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENT = (ROOT / "docs" / "clusters.md").read_text("utf-8")
 BIN = Path(sys.executable).parent
 SEEDS = ("--seeds", "6")
 # In a job, as Slurm marks it, one training ends its whole job, and later ones wait for another.
@@ -57,10 +61,9 @@ exec sh -c "$*"
 
 
 def block(title: str) -> str:
-    """Return the code of the document whose first line names this file."""
-    found = re.search(rf"```\w+\n(# {re.escape(title)}: .*?)```", DOCUMENT, re.S)
-    assert found, title
-    return found[1]
+    """Return the one piece of code, in the README or the document, whose first line names it."""
+    [found] = re.findall(rf"```\w+\n(# {re.escape(title)}: .*?)```", README + DOCUMENT, re.S)
+    return found
 
 
 def free_port() -> int:
@@ -256,7 +259,7 @@ def test_ctrl_c_reaches_bench_alone_and_the_script_ends_in_order(home: Home, ssh
 
 def manifests() -> dict[tuple[str, str], Any]:
     """Return what bench.yaml declares, by kind and name."""
-    every = yaml.safe_load_all(block("bench.yaml"))
+    every = yaml.safe_load_all((ROOT / "docs" / "bench.yaml").read_text("utf-8"))
     return {(one["kind"], one["metadata"]["name"]): one["spec"] for one in every}
 
 
@@ -320,6 +323,39 @@ def test_a_pod_has_as_many_workers_as_gpus_and_the_images_and_volumes_are_one():
     assert mount["name"] == volume["name"]
     assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in manifests()
     assert f"sqlite:///{mount['mountPath']}/mlflow.db" in every["bench"]["command"]
+
+
+def test_the_kubernetes_script_applies_the_manifest_with_the_image_that_it_builds(home: Home):
+    home.write("bin/docker", '#!/bin/sh\necho "$@" >> docker-got\n')
+    home.write("bin/kubectl", '#!/bin/sh\necho "$@" >> kubectl-got\ncat > applied.yaml\n')
+    (home.folder / "docs").symlink_to(ROOT / "docs")
+    script = home.write("kubernetes.sh", block("kubernetes.sh"))
+    with home.started("bash", script, "here:5000/mine:2") as process:
+        assert process.wait(timeout=60) == 0, home.log()
+    built, pushed = (home.folder / "docker-got").read_text().splitlines()
+    assert built == "build --tag here:5000/mine:2 --file docs/Dockerfile ."
+    assert pushed == "push here:5000/mine:2"
+    assert (home.folder / "kubectl-got").read_text() == "apply -f -\n"
+    applied = list(yaml.safe_load_all((home.folder / "applied.yaml").read_text()))
+    images = re.findall(r"image: (.*)", (home.folder / "applied.yaml").read_text())
+    assert len(applied) == len(manifests()) and set(images) == {"here:5000/mine:2"}
+
+
+def test_the_image_copies_what_is_there_and_installs_what_it_copies(tmp_path: Path):
+    text = (ROOT / "docs" / "Dockerfile").read_text("utf-8")
+    for line in re.findall(r"^COPY (.*)$", text, re.M)[:-1]:  # the last is the user's experiment
+        *sources, target = line.split()
+        assert target.startswith("/opt/bench/")
+        for source in sources:
+            to = tmp_path / target.removeprefix("/opt/bench/")
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, to)
+    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "bench/cli.py" in zipfile.ZipFile(next(tmp_path.glob("dist/*.whl"))).namelist()
 
 
 # -- encryption ------------------------------------------------------------------------------
