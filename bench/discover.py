@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import re
+import shlex
 import sys
 import tokenize
 import traceback
@@ -81,6 +82,12 @@ def reference_of(name: str) -> str:
         return str(path.resolve())
     if "." in name and _module_exists(name):
         return name
+    if Path(f"{name}.py").is_file():
+        raise UnknownExperiment(
+            f'no experiment called "{name}".',
+            facts=[f"There is a file {name}.py in this folder."],
+            fix=shlex.join(["bench", "run", f"{name}.py"]),
+        )
     raise unknown(name, built_in())
 
 

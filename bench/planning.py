@@ -123,7 +123,7 @@ class Advice:
             elif self.reason:
                 lines.append("  allowing for new test examples: more of these, not more seeds")
         if self.seconds_per_pair is not None:
-            lines += ["", f"  a pair takes {duration(self.seconds_per_pair)}"]
+            lines += ["", f"  a seed takes {duration(self.seconds_per_pair)}, all its arms"]
             if self.seeds is not None and self.detect is not None:
                 total = duration(self.seconds_per_pair * self.seeds)
                 lines[-1] += f", {self.seeds:,} pairs {total} of device time"

@@ -1,5 +1,6 @@
 """Reporting: a recorded benchmark becomes findings, files and a note on its parent run."""
 
+import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from bench.files import REPORT, Files, contents, require_writable, write_files
 from bench.names import file_name
-from bench.records import Benchmark, Unreadable
+from bench.records import Benchmark, Unreadable, goes_on
 from bench.tracking import Store
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
         except UnusableRuns:
             sd = 0.0
     times = tables.trials[tables.trials.status == "finished"].duration_s
-    seconds = float(times.median()) * 2 if len(times) else None
+    seconds = float(times.median()) * len(benchmark.plan.arms) if len(times) else None
     return Pilot(name, pairs.n, sd, per_seed, floor, seconds), unit, 1 / scale(unit)
 
 
@@ -162,6 +163,7 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
         else any(s["dirty"] for s in sessions),
         "notes": list(dict.fromkeys(notes)),
         "sessions": len(sessions),
+        "again": shlex.join(goes_on(benchmark, str(latest.get("command") or ""))),
         "mlflow": mlflow,
         "earlier_looks": _earlier_looks(recorded, benchmark),
     }

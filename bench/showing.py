@@ -1,10 +1,13 @@
 """Showing: a report is written, and what was found goes to the terminal or to `--json`."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.address import address, database_of, redacted
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -34,7 +37,8 @@ def publish(
         if done.html is not None:
             from analysis.report.terminal import summary
 
-            print(summary(done.findings, report=shown(done.html), unicode=unicode_out()))
+            page, browse = shown(done.html), browses(store.uri)
+            print(summary(done.findings, report=page, browse=browse, unicode=unicode_out()))
         named = () if done.html is None else ("report.html", "results.json")
         for path in done.paths:
             if path.name not in named:
@@ -49,6 +53,15 @@ def opened(store: "Store", say: Callable[[str], None]) -> "Store":
     if store.moved_from is not None:
         say(f"The store was moved here from {store.moved_from}; its addresses were corrected.")
     return store
+
+
+def browses(uri: str) -> str:
+    """Return the command that opens the MLflow UI on a store, as typed in this folder."""
+    if uri == address():
+        return "bench ui"
+    database = database_of(uri)
+    named = f"sqlite:///{shown(database)}" if database else redacted(uri)
+    return f"bench ui --store {shlex.quote(named)}"
 
 
 def shown(path: Path) -> str:

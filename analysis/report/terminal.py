@@ -36,13 +36,16 @@ ASCII = {
 }
 
 
-def summary(f: Findings, *, report: str | None, unicode: bool = True) -> str:
+def summary(
+    f: Findings, *, report: str | None, browse: str = "bench ui", unicode: bool = True
+) -> str:
     """Return what `bench run` prints at its end.
 
     Parameters
     ----------
     f : what `study` found
     report : the path of the HTML report, or None if none was written
+    browse : the command that shows the recorded runs
     unicode : False where the terminal cannot show it
     """
     f = fitted(f)
@@ -55,7 +58,7 @@ def summary(f: Findings, *, report: str | None, unicode: bool = True) -> str:
     lines.append("")
     for c in f.comparisons:
         lines += [*_answer(f, c), ""]
-    lines += _facts(f, report)
+    lines += _facts(f, report, browse)
     text = "\n".join(lines)
     if not unicode:
         for sign, plain in ASCII.items():
@@ -124,7 +127,7 @@ def _strip(f: Findings, c: Treatment) -> list[str]:
     return ["".join(row).rstrip(), "".join(labels).rstrip()[:WIDTH]]
 
 
-def _facts(f: Findings, report: str | None) -> list[str]:
+def _facts(f: Findings, report: str | None, browse: str) -> list[str]:
     passed = sum(c.state == "passed" for c in f.checks)
     unanswered = sum(c.state == "not checked" for c in f.checks)
     text = f"{passed} passed, {unanswered} not checked"
@@ -144,13 +147,13 @@ def _facts(f: Findings, report: str | None) -> list[str]:
         lines += _wrapped(f"  note     {note}", 11)
     ending = [f"  report   {report}"] if report else []
     if f.design.benchmark_id:  # recorded here, not scores from elsewhere
-        ending.append("  next     bench ui")
+        ending.append(f"  next     {browse}")
     lines += ["", *ending] if ending else []
     return lines
 
 
 def _short(text: str) -> str:
-    text = text.split(":")[0].split(" (")[0].rstrip(".")
+    text = text.split(". ")[0].split(":")[0].split(" (")[0].rstrip(".")
     return text[:1].lower() + text[1:]
 
 

@@ -1,6 +1,7 @@
 """Words: every sentence of the report, each from the same findings as its numbers."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from analysis.comparisons.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
@@ -269,7 +270,10 @@ def stopping(f: Findings) -> str | None:
 
 def command(f: Findings) -> str:
     """Return what adds the seeds that a verdict needs."""
-    return f"bench run {f.design.experiment} --seeds {max(20, len(f.design.seeds))}"
+    option = "--max-seeds" if f.design.stop == "anytime" else "--seeds"
+    again = str(f.provenance.get("again") or f"bench run {f.design.experiment}")
+    again = re.sub(rf"(?<!\S)(?:{option}[ =]|-s ?(?=\d))\S+ ?", "", again).rstrip()
+    return f"{again} {option} {max(20, len(f.design.seeds))}"
 
 
 def _what_settles(f: Findings, c: Treatment) -> str:

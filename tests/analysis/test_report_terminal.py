@@ -1,8 +1,10 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 from analysis.format import scale
+from analysis.report import words
 from analysis.report.terminal import ASCII, WIDTH, summary
 
 NUMBER = r"[+\u2212-]?\d[\d,]*(?:\.\d+)?|[+\u2212]∞"
@@ -76,6 +78,33 @@ def test_blockers_are_not_called_cautions(known):
     text = one_line(summary(known("failed_runs"), report=None))
     assert "1 blocker: 3 runs failed" in text
     assert "1 caution: the arms differ in failures" in text
+
+
+def test_a_caution_is_named_by_its_first_words(known):
+    text = one_line(summary(known("collapsed_runs"), report=None))
+    assert re.search(r"the arms differ in collapsed runs(?:;| spent|$)", text), text
+
+
+@pytest.mark.parametrize(
+    ("stop", "again", "command"),
+    [
+        ("fixed", None, "bench run digits --seeds 20"),
+        ("fixed", "bench run a.py --seeds 4 --set lr=1", "bench run a.py --set lr=1 --seeds 20"),
+        ("fixed", "bench run --seeds=0-3 'b c.py'", "bench run 'b c.py' --seeds 20"),
+        ("fixed", "bench run -s4 a.py -s 5", "bench run a.py --seeds 20"),
+        ("group", "bench run --stop group --seeds 4", "bench run --stop group --seeds 20"),
+        ("anytime", "bench run a --max-seeds 4 -q", "bench run a -q --max-seeds 20"),
+    ],
+)
+def test_the_command_for_more_seeds_is_the_one_that_was_typed(known, stop, again, command):
+    f = known("rule0_few_pairs")
+    f = replace(f, design=replace(f.design, stop=stop), provenance={"again": again})
+    assert words.command(f) == command
+
+
+def test_the_recorded_runs_are_shown_by_the_command_given(known):
+    text = summary(known("rule3_better"), report=None, browse="bench ui --store sqlite:///x.db")
+    assert text.endswith("next     bench ui --store sqlite:///x.db")
 
 
 def test_no_forbidden_word_is_printed(any_case, known):

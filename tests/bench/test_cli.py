@@ -362,6 +362,7 @@ def test_only_a_pipe_without_a_reader_is_a_broken_output(monkeypatch: pytest.Mon
 def test_quiet_keeps_the_summary_and_nothing_else(trained: dict[str, Any]):
     assert (trained["status"], trained["err"]) == (0, "")
     assert "tiny" in trained["out"] and "report" in trained["out"]
+    assert trained["out"].endswith(f"next     bench ui --store {trained['uri']}\n")
 
 
 def test_status_lists_what_is_recorded_and_shows_one(

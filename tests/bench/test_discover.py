@@ -60,6 +60,17 @@ def test_a_misspelt_name_is_answered_with_the_nearest():
     assert caught.value.exit_status == 2
 
 
+def test_a_file_of_that_name_in_this_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "my forest.py", "")
+    with pytest.raises(UnknownExperiment, match='no experiment called "my forest"') as caught:
+        discover("my forest")
+    assert caught.value.facts == ("There is a file my forest.py in this folder.",)
+    assert caught.value.fix == "bench run 'my forest.py'"
+
+
 def test_a_name_like_no_other_is_answered_with_all_names():
     assert unknown("zzz", ["alpha", "beta"]).facts[0] == "Known: alpha, beta."
     assert unknown("zzz", []).facts[0] == "None is recorded here yet."

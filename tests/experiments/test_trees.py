@@ -75,6 +75,16 @@ def test_unshuffled_it_is_the_random_forest_of_trees():
     assert bits(run(shuffled)[0]) == bits(run(trees)[0])
 
 
+def test_twenty_seeds_say_that_the_order_of_the_columns_makes_no_difference(
+    bench, copy_store, tmp_path
+):
+    store = copy_store(tmp_path / "store")
+    found = bench("run", "shuffled", "--seeds", "20", "--store", store, "--json", "-q").json
+    [treatment] = found["comparisons"]
+    assert (treatment["verdict"]["word"], treatment["n_pairs"]) == ("equivalent", 20)
+    assert -0.005 < treatment["primary"]["low"] < 0 < treatment["primary"]["high"] < 0.005
+
+
 def test_shuffled_columns_are_those_of_training_and_testing_alike(monkeypatch):
     seen = []
     train = trees.train
