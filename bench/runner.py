@@ -162,7 +162,8 @@ def run(
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options)
-        left = jobs(plan, found, options, story.settled)
+        left = [job for job in jobs(plan, found, options, story.settled) if story.wants(job.keys)]
+        left.sort(key=lambda job: options.redo.isdisjoint(job.keys))  # what is repeated first
         watcher.begin(plan, story.settled, sum(len(job.keys) for job in left))
         stack.callback(watcher.end)
         if left:
@@ -186,7 +187,7 @@ def run(
         tuple(story.failures),
         story.enough,
         lost,
-        () if story.enough else tuple(k for k in plan.trials() if k not in story.over),
+        tuple(key for key in plan.trials() if key not in story.over and story.wants([key])),
     )
 
 
@@ -260,7 +261,7 @@ class _Story:
         options: Options,
     ) -> None:
         self.plan, self.recorder, self.watcher, self.look = plan, recorder, watcher, look
-        self.deadline, self.streams = options.deadline, options.streams
+        self.deadline, self.streams, self.redo = options.deadline, options.streams, options.redo
         # A loss that diverged would diverge again: the run stays failed until --redo or --fresh.
         self.settled = (set(recorder.finished) | recorder.diverged) - options.redo
         self.over = set(self.settled)  # and what has ended since
@@ -289,13 +290,18 @@ class _Story:
 
     def stops(self) -> bool:
         """Tell whether nothing more is started; asked only while something is left."""
-        if not self.enough and not self.late and time.monotonic() >= self.deadline:
+        done = self.enough and self.redo <= self.over
+        if not done and not self.late and time.monotonic() >= self.deadline:
             self.late = True
             self.watcher.late()
             self.watcher.notice(
                 "the time of --max-hours is up: runs in training are finished, no more are started."
             )
-        return self.enough or self.late
+        return done or self.late
+
+    def wants(self, keys: Collection[TrialKey]) -> bool:
+        """Tell whether trials are still to be trained: once a rule has stopped, repeats alone."""
+        return not self.enough or not self.redo.isdisjoint(keys)
 
     def tell_if_away(self) -> None:
         """Say once that the store is away, and once that it is back."""

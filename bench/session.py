@@ -157,6 +157,9 @@ class Session:
                 tags = (child.run.data.tags for child in done.values())
                 durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
                 settled = set() if fresh else {*done, *store.diverged(benchmark)}
+                known = set(plan.seeds) <= set(benchmark.plan.seeds)
+                if known and not fresh and benchmark.stopped_at is not None:  # by the plan's rule
+                    settled |= set(plan.trials())
             left.append((plan, settled - (redo if plan is plans[0] else frozenset())))
         cost = rehearse(left, found, Options(slots=places, data_dir=folder), durations=durations)
         print(json.dumps(cost.as_dict()) if as_json else cost.text())

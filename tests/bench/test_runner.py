@@ -400,6 +400,16 @@ def test_pairs_that_are_enough_already_train_nothing(mine: Bench):
     assert ran.stopped_early and mine.trained == []
 
 
+def test_what_is_to_be_repeated_trains_first_and_when_a_rule_has_stopped_alone(mine: Bench):
+    mine.store.finished = dict.fromkeys(keys(0, 1, 2), 7.0)
+    redo = frozenset(keys(2)[:1])
+    ran = mine.run(seeds=range(10), redo=redo, look=lambda n: Look(1.0, 0.5, 1.5, stop=n >= 2))
+    assert ran.stopped_early and mine.trained == keys(2)[:1] and ran.unstarted == ()
+    mine.trained.clear()
+    mine.run(seeds=range(10), redo=redo)
+    assert mine.trained[0] == keys(2)[0] and len(mine.trained) == 1 + 14
+
+
 def test_after_the_deadline_nothing_is_started_and_what_is_left_is_named(mine: Bench):
     mine.store.finished = dict.fromkeys(keys(1), 7.0)
     ran = mine.run(deadline=0.0)

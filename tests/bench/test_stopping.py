@@ -131,8 +131,19 @@ def test_a_rule_stops_a_training_and_what_was_in_training_counts(
     said_once = " ".join(said.out.split())
     assert f"enough after 6 pairs of at most {most}" in said_once
     assert said.err.count("run done") < 2 * 10
-    again = bench(*words, "--json")
+    again = bench(*words)
     assert again.status == 0 and "run done" not in again.err
-    plan, [found] = again.json["plan"], again.json["comparisons"]
+    results = bench("report", "tiny", *words[-2:], "--json").json
+    plan, [found] = results["plan"], results["comparisons"]
     assert (plan["stop"], plan["stopped_at"], plan["pending"]) == (rule, 6, 0)
     assert found["n_pairs"] > plan["stopped_at"] and found["verdict"]["word"] == "better"
+    assert bench(*words, "--dry-run", "--json").json["runs_left"] == 0
+    repeat = (*words, "--redo", "1:strong", "--redo", "0:weak")
+    assert bench(*repeat, "--dry-run", "--json").json["runs_left"] == 2
+    repeated = bench(*repeat)  # what a rule has stopped can still be mended
+    assert (repeated.status, repeated.err.count("run done")) == (0, 2), repeated.err
+    assert f"enough after 6 pairs of at most {most}" in " ".join(repeated.out.split())
+    mended = bench("report", "tiny", *words[-2:], "--json").json
+    assert mended["comparisons"][0]["primary"] == found["primary"]  # bit for bit
+    longer = bench(*words, "--max-seeds", 2 * most, "--dry-run", "--json").json
+    assert longer["runs_left"] == 4 * most - said.err.count("run done")
