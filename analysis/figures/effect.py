@@ -24,6 +24,9 @@ from analysis.figures.canvas import (
 from analysis.findings import Findings, Treatment
 from analysis.format import difference, interval, level, scale, suffix, value
 
+MOST_DOTS = 300  # seeds of which each has a dot; more are counted in bars
+MOST_BARS = 40
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -87,7 +90,8 @@ def dots(f: Findings, c: Treatment) -> Drawing:
         ax.axhline(0, color=INK, lw=0.9)
         open_dots = c.verdict.word == "none"
         ax.set_xlim(-0.55, 1.75)
-        _swarm(ax, diff, hollow=open_dots)
+        many = diff.size > MOST_DOTS
+        (_bars if many else _swarm)(ax, diff, hollow=open_dots)
         decided = not open_dots and p.low is not None and p.high is not None
         if decided and p.difference is not None and p.low is not None and p.high is not None:
             low, mean, high = p.low * factor, p.difference * factor, p.high * factor
@@ -119,13 +123,30 @@ def dots(f: Findings, c: Treatment) -> Drawing:
                 else "No complete pair."
             ),
             caption=(
-                "Dots: one per seed."
+                ("Blue bars: number of seeds." if many else "Dots: one per seed.")
                 + (f" Bar: mean with the verdict’s {level(p.level)} interval" if decided else "")
                 + ("; curve: its sampling distribution" if decided and p.df else "")
                 + ("." if decided else " Hollow: there is no verdict." if open_dots else "")
                 + (" Shaded: inside the margin." if f.design.margin else "")
             ),
         )
+
+
+def _bars(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
+    """Draw how many seeds fell where: a bar a value, or a bin where there are many values."""
+    places, counts = np.unique(values.round(9), return_counts=True)
+    if places.size > MOST_BARS:
+        counts, edges = np.histogram(values, bins=MOST_BARS)
+        places = (edges[:-1] + edges[1:]) / 2
+    ax.barh(
+        places,
+        0.9 * counts / counts.max(),
+        height=0.8 * float(np.diff(places).min(initial=1.0)),
+        left=-0.45,
+        facecolor="none" if hollow else TREATMENT,
+        edgecolor=TREATMENT,
+        linewidth=0.6,
+    )
 
 
 def _swarm(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:

@@ -197,7 +197,17 @@ def test_captions_name_the_level_that_is_drawn(known):
     assert "95% interval of each arm" in effect.slopes(f, f.comparisons[0]).caption
 
 
-def test_more_seeds_than_there_is_room_for_are_drawn_without_a_warning(simulate):
-    f = simulate(n_seeds=600, n_test=40, n_epochs=0).findings()
-    svg = effect.dots(f, f.comparisons[0]).svg
-    assert svg.count("<use ") >= 600
+def test_more_seeds_than_there_is_room_for_are_counted_in_bars(simulate):
+    f = simulate(n_seeds=effect.MOST_DOTS, n_test=40, n_epochs=0).findings()
+    drawing = effect.dots(f, f.comparisons[0])
+    assert drawing.svg.count("<use ") >= effect.MOST_DOTS and "Dots: one" in drawing.caption
+    for n_test in (40, 5000):  # few different differences, and many
+        f = simulate(n_seeds=1 + effect.MOST_DOTS, n_test=n_test, n_epochs=0).findings()
+        drawing = effect.dots(f, f.comparisons[0])
+        bars = drawing.figure.axes[0].patches[1:]  # after the margin
+        values, counts = np.unique(np.round(f.comparisons[0].differences, 9), return_counts=True)
+        widths = np.array([bar.get_width() for bar in bars])
+        assert len(bars) == min(len(values), effect.MOST_BARS)
+        if len(values) <= effect.MOST_BARS:
+            assert widths / widths.sum() == pytest.approx(counts / counts.sum())
+        assert "Blue bars: number of seeds." in drawing.caption and drawing.svg.count("<use ") < 40
