@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +30,7 @@ from bench.work import Failure, Job, Result
 GPU = "GPU"  # dask's resource: `dask worker --resources GPU=1`
 CONNECT_S = "20s"
 FIRST_WORKER_S = 60.0  # machines that are starting
+MOST_UNLIKE = 3  # workers that may refuse one pack; with more, something makes such workers
 MUST_AGREE = ("bench", "torch", "python")  # else results would depend on who trained them
 _here = threading.local()  # this thread's pool and what it trains, in a dask worker
 
@@ -45,8 +46,8 @@ class ClusterTrouble(Refusal):
 class Answer:
     """What became of a pack on a dask worker."""
 
-    results: list[Result]
-    retried: Sequence[Failure] = ()  # what failed there before, and was tried again
+    results: list[Result]  # none where it is to be tried again
+    retried: Sequence[Failure] = ()  # what failed there before
     unlike: str | None = None  # this worker's address, where it must not train
 
 
@@ -171,13 +172,17 @@ class Cluster:
                 if not running:
                     return
                 for future in self._done(running, seconds=0.5):
-                    answer = _answer(future, running.pop(future))
+                    job = running.pop(future)
+                    answer = _answer(future, job)
                     for failure in answer.retried:
                         on_retry(failure)
                     if answer.unlike is not None:  # else it would take one pack after another
                         with self._in_touch():
-                            self._client.retire_workers([answer.unlike])
-                    yield answer.results
+                            self._client.run_on_scheduler(send_away, address=answer.unlike)
+                    if answer.results:
+                        yield answer.results
+                    else:
+                        waiting.appendleft(replace(job, attempt=job.attempt + 1))
         finally:
             self._client.cancel(list(running), force=True)
 
@@ -320,6 +325,15 @@ def _answer(future: Any, job: Job) -> Answer:
     return Answer(_failed(job, what))
 
 
+def send_away(dask_scheduler: Any, address: str) -> None:
+    """End a worker; runs on the scheduler.
+
+    `Client.retire_workers` would first hand its results to others, and wait for ever where one of
+    them cannot read what bench has written.
+    """
+    dask_scheduler.close_worker(address)
+
+
 def _failed(job: Job, what: str) -> list[Result]:
     return [Failure(key=key, code="worker", what=what, attempt=job.attempt) for key in job.keys]
 
@@ -331,7 +345,10 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
     worker, mine = get_worker(), versions()
     if odd := differences(mine, expected):  # it came later than the others were asked
         what = f"the worker {worker.address} {' '.join(odd)} It trains nothing."
-        return Answer(_failed(job, what), unlike=worker.address)
+        failed = [Failure(key=k, code="worker", what=what, attempt=job.attempt) for k in job.keys]
+        if job.attempt <= MOST_UNLIKE:
+            return Answer([], failed, unlike=worker.address)
+        return Answer([*failed], unlike=worker.address)
 
     def tell(message: Message) -> None:
         if "pid" in message:  # which may be another machine's too

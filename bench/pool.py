@@ -242,7 +242,7 @@ class Pool:
         """
         waiting, running = deque(jobs), dict[Future[list[Result]], Job]()
         # A start is an attempt with a run of its own; only a failure of one's own uses one up.
-        starts: Counter[int] = Counter()
+        starts = Counter({job.pack: job.attempt - 1 for job in jobs})
         attempts: Counter[int] = Counter()
         while True:
             check()

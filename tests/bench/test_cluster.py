@@ -9,7 +9,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from bench.cluster import Cluster, ClusterTrouble  # noqa: E402
 from bench.plan import Plan  # noqa: E402
 from bench.runner import Options, jobs  # noqa: E402
 from bench.tracking import Store  # noqa: E402
-from bench.work import Failure, Success  # noqa: E402
+from bench.work import Success  # noqa: E402
 
 Bench = Callable[..., Any]
 # dask's own processes and sockets outlive a test by moments; they are not what is tested.
@@ -278,28 +280,43 @@ def test_workers_unlike_us_are_named_and_train_nothing_even_if_they_come_late(
         ) as own,
         Cluster(own.scheduler_address) as early,
         dask_worker(own.scheduler_address, "other", other),
+        dask_worker(own.scheduler_address, "lacking", lacking),
     ):  # fmt: skip
-        with dask_worker(own.scheduler_address, "lacking", lacking) as process:
-            early._client.wait_for_workers(3, timeout=60)
-            who = {w["name"]: name for name, w in early._workers().items()}
-            with pytest.raises(ClusterTrouble) as caught:
-                Cluster(own.scheduler_address)
-            process.terminate()
-            process.wait()
+        early._client.wait_for_workers(3, timeout=60)
+        who = {w["name"]: name for name, w in early._workers().items()}
+        with pytest.raises(ClusterTrouble) as caught:
+            Cluster(own.scheduler_address)
         theirs = machines.versions()["torch"]
         [version, broken] = sorted(caught.value.facts, key=lambda fact: "import" in fact)
         assert version == f"{who['other']} has torch 9.9, this machine {theirs}."
         assert broken.startswith(f"{who['lacking']} cannot import bench: ")
         assert "ImportError('bench is not installed here')" in broken
-        while len(early._workers()) > 2:
-            time.sleep(0.05)
-        todo = jobs(plan_of(found, range(4)), found, Options(slots=()), ())
-        results = [r for some in early.run(todo) for r in some]
-        [failure] = [r for r in results if isinstance(r, Failure)]
-        assert failure.what == (
+        todo, retried = jobs(plan_of(found, range(4)), found, Options(slots=()), ()), []
+        results = [r for some in early.run(todo, on_retry=retried.append) for r in some]
+        assert len(results) == 8 and all(isinstance(r, Success) for r in results)
+        assert {failure.what for failure in retried} == {
             f"the worker {who['other']} has torch 9.9, this machine {theirs}. It trains nothing."
-        )
-        assert len(results) == 8 and who["other"] not in early._workers()
+        }
+        again = {failure.key for failure in retried}  # the worker that cannot import never answers
+        assert {r.key for r in results if r.attempt == 2} == again
+        while who["other"] in early._workers():
+            time.sleep(0.05)
+
+
+def test_a_pack_that_meets_such_workers_again_and_again_fails(
+    tmp_path: Path, write_tiny: Callable[..., Path], plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(address="tcp://odd:1"))
+    found = discover.discover(str(write_tiny(tmp_path)))
+    [job, *_] = jobs(plan_of(found), found, Options(slots=()), ())
+    expected = {**machines.versions(), "torch": "9.9"}
+    for attempt in range(1, machines.MOST_UNLIKE + 2):
+        answer = machines.train_here(replace(job, attempt=attempt), 0, expected, "topic")
+        fails = attempt > machines.MOST_UNLIKE
+        assert answer.unlike == "tcp://odd:1" and bool(answer.results) == fails
+        [failure] = answer.results if fails else answer.retried
+        assert failure.attempt == attempt and "It trains nothing." in failure.what
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch):
