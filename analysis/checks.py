@@ -283,9 +283,16 @@ def _frozen(e: Evidence) -> Check:
         "C2",
         "caution",
         d.frozen_before_first_run and not d.analysis_changed_after_results,
-        f"Plan {d.hash[:7]} frozen before the first run ({_when(d.frozen_at)}).",
+        f"Plan {d.hash[:7]} frozen before the first run ({_when(d.frozen_at)})."
+        + (f" It replaced one that was frozen {_when(d.replaced)}." if d.replaced else ""),
         f"The analysis was changed after results could be seen ({_when(d.frozen_at)}).",
-        "A metric, margin or claim chosen after the results makes a false alarm likelier.",
+        "A metric, margin or claim chosen after the results makes a false alarm likelier."
+        + (
+            " The rule that ends the training was changed too: the verdict follows the "
+            "anytime-valid interval, which allows for that."
+            if d.stop_changed_after_results
+            else ""
+        ),
     )
 
 

@@ -495,6 +495,8 @@ class Findings:
             "frozen_at": d.frozen_at,
             "frozen_before_first_run": d.frozen_before_first_run,
             "analysis_changed_after_results": d.analysis_changed_after_results,
+            "stop_changed_after_results": d.stop_changed_after_results,
+            "replaced": d.replaced,
             "baseline": d.baseline,
             "treatments": list(d.treatments),
             "metric": d.metric,

@@ -166,10 +166,11 @@ def verdict_interval(pairs: Paired, design: Design, *, level: float) -> Comparis
 def stopping_rule(pairs: Paired, design: Design) -> Stop:
     """Return the rule whose interval holds at this look.
 
-    A look at a number of pairs that the plan did not name (an interim report, or seeds added after
-    results could be seen) is one of any number of looks: only the anytime-valid interval holds.
+    A look at a number of pairs that the plan did not name (an interim report, or seeds added or
+    another rule chosen after results could be seen) is one of any number of looks: only the
+    anytime-valid interval holds.
     """
-    if design.seeds_added_after_look:
+    if design.free_to_look:
         return "anytime"
     named = planned_looks(len(design.seeds)) if design.stop == "group" else ()
     if design.pending and pairs.n not in named:

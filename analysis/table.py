@@ -51,6 +51,8 @@ class Design:
     frozen_at: str | None = None  # ISO 8601, UTC
     frozen_before_first_run: bool = False
     analysis_changed_after_results: bool = False
+    stop_changed_after_results: bool = False  # what decided the number of pairs is no one rule
+    replaced: str | None = None  # when a plan was frozen that this one replaced before any result
     pending: int = 0  # planned runs that are still to be trained: this is an interim look
     stopped_at: int | None = None  # pairs at which a sequential plan's rule ended the training
     looks: tuple[int, ...] = ()  # pairs finished whenever seeds were added to the plan
@@ -64,6 +66,11 @@ class Design:
     def seeds_added_after_look(self) -> bool:
         """Whether the list of seeds grew after results could be seen."""
         return any(pairs > 0 for pairs in self.looks)
+
+    @property
+    def free_to_look(self) -> bool:
+        """Whether results could have decided the number of pairs, whatever the rule says now."""
+        return self.seeds_added_after_look or self.stop_changed_after_results
 
     @property
     def guards(self) -> tuple[float, ...]:

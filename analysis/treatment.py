@@ -369,7 +369,7 @@ def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
 
 def _planned(pairs: Paired, design: Design) -> tuple[PlannedLook, ...]:
     """Return the intervals of the planned looks reached so far; none but of a group plan."""
-    if design.stop != "group" or design.seeds_added_after_look:
+    if design.stop != "group" or design.free_to_look:
         return ()
     level, _ = levels(design)
     found = []

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,38 @@ class Benchmark:
     def design(self) -> Design:
         """Return the plan as the analysis reads it, with its history."""
         judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
+        replaced = next((e["at"] for e in reversed(judged[:-1]) if not e["pairs_finished"]), None)
         return self.plan.design(
             frozen_at=judged[-1]["at"],
             frozen_before_first_run=judged[-1]["pairs_finished"] == 0,
             analysis_changed_after_results=any(
                 e["event"] == "analysis changed" and e["pairs_finished"] > 0 for e in judged
             ),
+            stop_changed_after_results=any(
+                new["pairs_finished"] > 0 and _rule(new) != _rule(old)
+                for old, new in pairwise(judged)
+            ),
+            replaced=None if judged[-1]["pairs_finished"] else replaced,
             looks=tuple(e["pairs_finished"] for e in self.events if e["event"] == "seeds added"),
             stopped_at=self.stopped_at,
         )
 
     @property
     def stopped_at(self) -> int | None:
-        """Pairs at which the plan's rule ended the training; None if seeds were added since."""
-        last = next((e for e in reversed(self.events) if e["event"] != "analysis changed"), None)
-        return last["pairs_finished"] if last and last["event"] == "stopped" else None
+        """Pairs at which the plan's rule ended the training; None once that is not its end."""
+        stopped, rule = None, None
+        for event in self.events:
+            if event["event"] == "stopped":
+                stopped = int(event["pairs_finished"])
+            elif event["event"] == "seeds added" or _rule(event) != rule:
+                stopped = None
+            rule = _rule(event) if "analysis" in event else rule
+        return stopped
+
+
+def _rule(event: Mapping[str, Any]) -> str:
+    """Return the stopping rule that a plan was frozen or changed with."""
+    return str(event["analysis"]["stop"])
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,8 @@ def run(
         left.sort(key=lambda job: options.redo.isdisjoint(job.keys))  # what is repeated first
         watcher.begin(plan, story.settled, sum(len(job.keys) for job in left))
         stack.callback(watcher.end)
+        if story.stops_at_once:
+            story.stop()
         if left:
             pool = pool or Pool(options.slots[: len(left)], story.message, retries=options.retries)
             stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
@@ -275,7 +277,9 @@ class _Story:
             if key in self.settled:
                 self.runs.setdefault(key.seed, {})[key.arm] = run
         now = self.look(self._complete())
-        self.enough = recorder.stopped or (now is not None and now.stop)
+        # Enough already where seeds were added, another rule was chosen, or nobody noted the stop.
+        self.stops_at_once = now is not None and now.stop and not recorder.stopped
+        self.enough = recorder.stopped or self.stops_at_once
 
     def message(self, message: dict[str, Any]) -> None:
         if not message.get("passing"):
@@ -349,11 +353,16 @@ class _Story:
         self.watcher.pair(key.seed, {arm: run.value for arm, run in mine.items()}, now)
         if now is not None and now.stop and not self.enough:
             self.enough = True
-            self.recorder.stop(len(complete))
-            self.watcher.notice(
-                f"the rule --stop {self.plan.stop} stops after {len(complete)} pairs; "
-                "runs in training are finished and count."
-            )
+            self.stop()
+
+    def stop(self) -> None:
+        """Note that the plan's rule ends the training after the pairs that are complete."""
+        pairs = len(self._complete())
+        self.recorder.stop(pairs)
+        self.watcher.notice(
+            f"the rule --stop {self.plan.stop} stops after {pairs} pairs; "
+            "runs in training are finished and count."
+        )
 
     def _complete(self) -> list[Pair]:
         """Return the pairs that are finished in every arm, in plan order."""

@@ -196,6 +196,33 @@ def begins_anew(store: "Store", plan: Plan) -> str | None:
     )
 
 
+def judges_anew(store: "Store", plan: Plan) -> str | None:
+    """Say how a plan changes the analysis that its benchmark was frozen with; None if not at all.
+
+    Seeds may be added and are noted on their own, so the number of them is no such change.
+    """
+    benchmark = store.find(plan.benchmark_id, plan.experiment)
+    if benchmark is None:
+        return None
+    old, new = benchmark.plan.analysis(), plan.analysis()
+    changed = [
+        f"{name.replace('_', ' ')} {_or_none(old[name])} → {_or_none(new[name])}"
+        for name in new
+        if name != "max_seeds" and old[name] != new[name]
+    ]
+    when = benchmark.design().frozen_at or ""
+    return (
+        f"This changes the plan of {plan.experiment} that was frozen {when[:16].replace('T', ' ')}"
+        f" UTC: {'; '.join(changed)}."
+        if changed
+        else None
+    )
+
+
+def _or_none(value: object) -> object:
+    return "none" if value is None else value
+
+
 def _stored(store: "Store", benchmark: Benchmark) -> State:
     held = store.holder(benchmark.benchmark_id) is not None
     return _state(benchmark, store.trial_states(benchmark), held=held)

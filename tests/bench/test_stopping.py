@@ -147,3 +147,50 @@ def test_a_rule_stops_a_training_and_what_was_in_training_counts(
     assert mended["comparisons"][0]["primary"] == found["primary"]  # bit for bit
     longer = bench(*words, "--max-seeds", 2 * most, "--dry-run", "--json").json
     assert longer["runs_left"] == 4 * most - said.err.count("run done")
+
+
+def test_once_results_could_decide_the_number_of_pairs_the_fixed_interval_never_comes_back(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):  # fmt: skip
+    source, store = write_tiny(tmp_path), ("--store", copy_store(tmp_path / "store"))
+    source.write_text(source.read_text().replace('"strength": 1.0', '"strength": 4.0'))
+    run = ("run", source, "--workers", 1, *store)
+
+    def results() -> Any:
+        return bench("report", "tiny", "--json", *store).json
+
+    assert bench(*run, "--stop", "anytime", "--max-seeds", 8).status == 0
+    first = results()
+    assert (first["plan"]["stopped_at"], first["comparisons"][0]["n_pairs"]) == (6, 6)
+    longer = bench(*run, "--stop", "anytime", "--max-seeds", 9)  # enough already: it ends at once
+    assert "the rule --stop anytime stops after 6 pairs" in longer.err
+    assert longer.status == 0 and "run done" not in longer.err
+    second = results()
+    assert (second["plan"]["stopped_at"], second["plan"]["pending"]) == (6, 0)
+    for words in (("--seeds", 8), ("--stop", "group", "--max-seeds", 12)):
+        said = bench(*run, *words)  # the rule is dropped, then another one is chosen
+        assert said.status == 0 and "This changes the plan of tiny that was frozen" in said.err
+        found = results()
+        [comparison], plan = found["comparisons"], found["plan"]
+        assert comparison["n_pairs"] >= 9 and comparison["primary"]["method"] == "anytime"
+        assert plan["stop_changed_after_results"] and plan["analysis_changed_after_results"]
+        [check] = [check for check in found["checks"] if check["id"] == "C2"]
+        assert check["state"] == "failed" and "was changed too" in check["why"]
+
+
+def test_a_plan_that_replaces_a_frozen_one_says_so(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):  # fmt: skip
+    source, store = write_tiny(tmp_path), ("--store", copy_store(tmp_path / "store"))
+    frozen = bench("plan", source, "--seeds", 6, "--margin", 7, "--claim", 9, "--freeze", *store)
+    assert frozen.status == 0
+    said = bench("run", source, "--seeds", 6, *store)
+    line = " ".join(said.err.split())
+    assert "that was frozen 20" in line and "margin 0.07 → " in line and "claim 0.09 → none" in line
+    found = bench("report", "tiny", "--json", *store).json
+    [check] = [check for check in found["checks"] if check["id"] == "C2"]
+    assert check["state"] == "passed" and "It replaced one that was frozen 20" in check["text"]
+    assert any("claim 0.09 → none" in note for note in found["provenance"]["notes"])
+    assert not found["plan"]["stop_changed_after_results"]
