@@ -1,6 +1,7 @@
 """The command line: the commands, and how whatever ends one becomes a message and a status."""
 
 import difflib
+import errno
 import json
 import os
 import shlex
@@ -82,6 +83,8 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
 
     if verbose:
         print(redacted("".join(traceback.format_exception(refusal))), end="", file=sys.stderr)
+    if refusal.code == "experiment" and words[:1] in (["plan"], ["doctor"]):
+        refusal.fix = (refusal.fix or "").replace("bench run ", f"bench {words[0]} ", 1) or None
     if refusal.without or (refusal.fix or "").startswith("--"):
         typed = [redacted(word) for word in words]  # quoted, a secret would not be known again
         refusal.fix = retyped(typed, refusal.fix or "", refusal.without, parser(app))
@@ -124,7 +127,8 @@ def _file_trouble(error: OSError) -> Refusal | None:
             facts=["No finished run was harmed."],
             fix="free some space, then the same command",
         )
-    if error.filename is None or not isinstance(error, (PermissionError, *_WRONG_KIND)):
+    ours = isinstance(error, (PermissionError, *_WRONG_KIND)) or error.errno == errno.EROFS
+    if error.filename is None or not ours:
         return None
     return FileTrouble(
         f"{error.filename}: {(error.strerror or type(error).__name__).lower()}.",

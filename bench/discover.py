@@ -77,7 +77,7 @@ def reference_of(name: str) -> str:
             raise UnknownExperiment(
                 f"there is no file {name}.",
                 facts=[f"Built-in experiments: {', '.join(built_in())}."],
-                fix=f"bench run {built_in()[0]}",
+                fix="bench run digits",
             )
         return str(path.resolve())
     if "." in name and _module_exists(name):
@@ -98,7 +98,7 @@ def unknown(name: str, known: list[str]) -> UnknownExperiment:
     if close:
         facts = [f"Closest: {close[0]}. {facts[0]}"]
     facts.append("A file of your own: bench run my_experiment.py")
-    example = (close or known or ["digits"])[0]
+    example = (close or (["digits"] if "digits" in known else known) or ["digits"])[0]
     return UnknownExperiment(
         f'no experiment called "{name}".', facts=facts, fix=f"bench run {example}"
     )

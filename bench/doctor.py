@@ -1,6 +1,7 @@
 """Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -71,14 +72,18 @@ def _store(uri: str | None) -> Finding:
 
     shown = redacted(address(uri))
     if not may_hold_runs(uri):
+        folder = state_folder(address(uri))
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        if not os.access(there, os.W_OK):
+            return Finding("store", "bad", f"{_short(shown)} cannot be made: {there} is read-only")
         return Finding("store", "ok", f"{_short(shown)} does not exist yet; the first run makes it")
     try:
         recorded = Store(uri).recorded()
     except Refusal as refusal:
-        return Finding("store", "bad", refusal.what)
+        return Finding("store", "bad", refusal.what.rstrip("."))
     for benchmark in recorded:
         if isinstance(benchmark, Unreadable):
-            return Finding("store", "bad", benchmark.trouble.what)
+            return Finding("store", "bad", benchmark.trouble.what.rstrip("."))
     kind = "a database on this disk" if database_of(address(uri)) else "a server"
     return Finding("store", "ok", f"{_short(shown)}, {kind}: {len(recorded)} recorded")
 

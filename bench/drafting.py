@@ -16,13 +16,13 @@ from analysis.verdict import FEWEST_PAIRS
 from bench.discover import Discovered, discover
 from bench.plan import (
     BadSeeds,
-    BadSetting,
     Plan,
     arms_with,
     digest,
     in_metric_units,
     make_plan,
     parse_seeds,
+    require_margin,
 )
 from bench.records import Benchmark
 from bench.tracking import Store
@@ -67,10 +67,7 @@ def draft(
     """
     seeds = seeds_of(typed)
     scope = _scope(typed.scope)
-    if typed.margin is not None and not 0 < typed.margin < float("inf"):
-        raise BadSetting(f"--margin {typed.margin:g} is not a number above 0.", fix="--margin 0.3")
-    if typed.claim is not None and not abs(typed.claim) < float("inf"):
-        raise BadSetting(f"--claim {typed.claim} is not a number.", fix="--claim 0.3")
+    require_margin(typed.margin, typed.claim)
     if typed.aa and (typed.arms or typed.claim is not None):
         raise BadDesign(
             "--aa compares the baseline with itself, so it takes no --arm and no --claim.",
@@ -86,7 +83,7 @@ def draft(
     try:
         data = prepared(found, arms, folder)
     except Refusal as refusal:
-        _in_its_arm(refusal, typed.arms)
+        _in_its_place(refusal, typed)
         raise
     plan = make_plan(
         found,
@@ -243,10 +240,13 @@ def prepared(
     return merged
 
 
-def _in_its_arm(refusal: Refusal, texts: Sequence[str]) -> None:
-    """Mend a setting in the --arm that gave it: --set would not reach it there."""
+def _in_its_place(refusal: Refusal, typed: Typed) -> None:
+    """Mend a setting where it was typed: in its --arm, which --set would not reach, or --set."""
     fix = re.fullmatch(r"--set (.+?)=(.*)", refusal.fix or "")
-    for text in texts if fix else ():
+    if fix:
+        given = [text for text in typed.settings if text.partition("=")[0].strip() == fix[1]]
+        refusal.without = tuple(f"--set {text}" for text in given)
+    for text in typed.arms if fix else ():
         name, _, rest = text.partition(":")
         parts = [part.partition("=") for part in rest.split(",")]
         if fix and any(key.strip() == fix[1] for key, _, _ in parts):

@@ -359,17 +359,15 @@ class _Typed:
             what = f'{self.option} "{part}" is not KEY=VALUE.'
             raise BadSetting(what, **self._corrected(part))
         if key not in self.known:
-            close = difflib.get_close_matches(key, list(self.known), n=1)
+            begun = [name for name in self.known if key and name.startswith(key)]
+            close = begun[:1] or difflib.get_close_matches(key, list(self.known), n=1)
             facts = [f"Closest: {close[0]}."] if close else []
             raise BadSetting(
                 f'there is no setting "{key}".',
                 facts=[*facts, f"Known: {', '.join(self.known) or 'none'}."],
                 **self._corrected(part, *close),
             )
-        try:
-            value = json.loads(raw)
-        except (ValueError, RecursionError):  # a number may be too long even for Python
-            value = {"True": True, "False": False, "None": None}.get(raw, raw)
+        value = _value(raw)
         old = self.known[key]
         if not _fits(value, old):
             kind = "number" if _is_number(old) else type(old).__name__
@@ -396,11 +394,28 @@ class _Typed:
         return {"fix": fix, "without": [f"{self.option} {self.text}"]}
 
     def _corrected(self, part: str, key: str | None = None) -> dict[str, Any]:
+        """Return the fix for one KEY=VALUE, with the typed value where it fits."""
+        if not self.known:
+            return {"without": [self.option]}
+        raw = part.partition("=")[2]
+        keeps = key is not None and raw and _fits(_value(raw), self.known[key])
+        good = f"{key}={raw}" if keeps else self.example(key)
         if self.option == "--set":
-            return self.instead(self.example(key))
+            return self.instead(good)
         name, _, rest = self.text.partition(":")
-        parts = (self.example(key) if piece == part else piece for piece in rest.split(","))
-        return self.instead(f"{name}:{','.join(parts)}")
+        pieces = rest.split(",")
+        kept = {piece.partition("=")[0].strip() for piece in pieces if piece != part}
+        if good.partition("=")[0] in kept:  # it is given already
+            return self.instead(f"{name}:{','.join(piece for piece in pieces if piece != part)}")
+        return self.instead(f"{name}:{','.join(good if p == part else p for p in pieces)}")
+
+
+def _value(raw: str) -> Any:
+    """Return what a typed value says: JSON, Python's True, False and None, or a text."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):  # a number may be too long even for Python
+        return {"True": True, "False": False, "None": None}.get(raw, raw)
 
 
 def _is_number(value: Any) -> bool:
@@ -454,6 +469,19 @@ def _bad_seeds(text: str, what: str) -> BadSeeds:
         ],
         fix="--seeds 20",
     )
+
+
+def require_margin(margin: float | None, claim: float | None) -> None:
+    """Refuse a typed margin or claim that is not one.
+
+    Raises
+    ------
+    BadSetting : a margin of 0 or less, or a number that is none
+    """
+    if margin is not None and not 0 < margin < float("inf"):
+        raise BadSetting(f"--margin {margin:g} is not a number above 0.", fix="--margin 0.3")
+    if claim is not None and not abs(claim) < float("inf"):
+        raise BadSetting(f"--claim {claim} is not a number.", fix="--claim 0.3")
 
 
 def in_metric_units(value: float | None, metric: str) -> float | None:

@@ -8,6 +8,7 @@ from analysis.errors import Refusal
 from analysis.format import Unit, duration, scale, share, suffix
 from analysis.metrics import METRICS
 from analysis.power import detectable, seeds_for, seeds_needed, upper_sd
+from analysis.verdict import FEWEST_PAIRS
 
 ASSUMED_SD = 0.008  # of a paired accuracy difference, where nothing is known yet
 SEED_COUNTS = (6, 10, 20, 30, 50, 100)
@@ -34,6 +35,8 @@ class Gain:
         """Return it as a clause."""
         if self.sds is None:
             return "one pair cannot tell luck from gain"
+        if self.seeds < FEWEST_PAIRS:
+            return f"{self.seeds} seeds give no verdict, whatever they show; {FEWEST_PAIRS} may"
         if self.value is None:
             return f"{self.seeds} seeds can detect {self.sds:.2g} paired SDs (80% power)"
         return (
@@ -178,6 +181,11 @@ def advise(
     spread, source = _spread(unit, sd, pilot)
     counts = sorted({*SEED_COUNTS, *([seeds] if seeds else [])})
     gains = GAINS if unit == "fraction" else tuple(k * spread for k in GAINS_IN_SDS)
+
+    def fewest(gain: float) -> int | None:
+        found = seeds_for(gain, spread, power=power, alpha=alpha)
+        return None if found is None else max(FEWEST_PAIRS, found)
+
     two_way, reason = None, None
     if detect is not None and pilot is not None and pilot.variance_floor > 0:
         needed = seeds_needed(
@@ -189,6 +197,7 @@ def advise(
             power=power,
         )
         two_way, reason = needed.for_difference, needed.reason
+        two_way = None if two_way is None else max(FEWEST_PAIRS, two_way)
     return Advice(
         unit=unit,
         sd=spread,
@@ -196,11 +205,11 @@ def advise(
         power=power,
         alpha=alpha,
         detect=detect,
-        seeds=None if detect is None else seeds_for(abs(detect), spread, power=power, alpha=alpha),
+        seeds=None if detect is None else fewest(abs(detect)),
         seeds_two_way=two_way,
         reason=reason,
         by_seeds=tuple((n, detectable(spread, n, power=power, alpha=alpha)) for n in counts),
-        by_gain=tuple((g, seeds_for(g, spread, power=power, alpha=alpha)) for g in gains),
+        by_gain=tuple((g, fewest(g)) for g in gains),
         seconds_per_pair=None if pilot is None else pilot.seconds_per_pair,
     )
 

@@ -1,6 +1,7 @@
 """Pool: packs of trials go out to workers, results come back as they finish."""
 
 import contextlib
+import gc
 import json
 import os
 import secrets
@@ -174,6 +175,7 @@ class Pool:
         self._scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self._mailbox = Mailbox(deliver)
         self._executor = self._start()
+        self._closed = False
         self._sent: list[Future[Any]] = []  # what the executor may not have picked up yet
 
     def __enter__(self) -> Self:
@@ -193,6 +195,8 @@ class Pool:
 
     def close(self) -> None:
         """End the workers, whatever they are doing; again is harmless."""
+        if self._closed:
+            return
         # loky trips over calls that it was given but has not picked up when it is shut down.
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline and any(
@@ -200,6 +204,10 @@ class Pool:
         ):
             time.sleep(0.005)
         self._end_workers()
+        self._closed = True
+        self._sent.clear()
+        del self._executor
+        gc.collect()  # its queues go now: Ctrl-C in the middle of a finaliser would be swallowed
         self._mailbox.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 

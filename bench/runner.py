@@ -170,7 +170,8 @@ def run(
             story.stop()
         if left:
             pool = pool or Pool(options.slots[: len(left)], story.message, retries=options.retries)
-            stack.callback(pool.close)  # before the recorder closes: nobody trains on unrecorded
+            # before the recorder closes: nobody trains on unrecorded
+            stack.callback(ending.undisturbed, pool.close)
             pool.listen(story.message)
 
             def check() -> None:
@@ -440,6 +441,16 @@ class Ending:
             self.check()  # what came after the last one
         finally:
             self.patient = False
+
+    def undisturbed(self, close: Callable[[], None]) -> None:
+        """Call what is not to be interrupted half way; a first signal then waits for its end."""
+        before, self.patient = self.asked, True
+        try:
+            close()
+        finally:
+            self.patient = False
+        if self.asked is not None and before is None:
+            raise self.asked
 
     def check(self) -> None:
         """Raise what was asked for, now that it is safe."""

@@ -183,6 +183,7 @@ def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     """Say which gain these seeds can detect, before anything is trained."""
     from analysis.format import magnitude, suffix
     from analysis.power import seeds_for
+    from analysis.verdict import FEWEST_PAIRS
     from bench.planning import ASSUMED_SD, gain_of, unit_of
 
     n, unit = len(plan.seeds), unit_of(plan.metric)
@@ -191,7 +192,7 @@ def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     target = plan.claim or plan.margin
     needed = seeds_for(abs(target), ASSUMED_SD) if target and gain.value is not None else None
     if target and needed:
-        first += f"; {magnitude(target, unit)}{suffix(unit)} takes {needed:,}"
+        first += f"; {magnitude(target, unit)}{suffix(unit)} takes {max(FEWEST_PAIRS, needed):,}"
     first += "."
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]

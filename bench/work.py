@@ -353,12 +353,22 @@ class _Run:
             key=key,
             code=code,
             what=what,
-            facts=(*facts, *self._last_finite(key, code)),
+            facts=(*facts, *self._place(error, code), *self._last_finite(key, code)),
             traceback="".join(traceback.format_exception(error)),
             retryable=retryable,
             environment=_environment(),
             **self._common(key),
         )
+
+    def _place(self, error: Exception, code: str) -> tuple[str, ...]:
+        """Say which line of the experiment, or of a module beside it, an error came from."""
+        folder = Path(self.job.reference).parent
+        if code != "training" or not self.job.reference.endswith(".py"):
+            return ()
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if Path(frame.filename).parent == folder:
+                return (f"In {Path(frame.filename).name}, line {frame.lineno}: {frame.line}",)
+        return ()
 
     def _last_finite(self, key: TrialKey, code: str) -> tuple[str, ...]:
         """Say where a diverged training stood: an epoch's losses before they were lost."""

@@ -108,10 +108,12 @@ def compare(
     """
     from bench.comparing import compared
     from bench.files import REPORT, contents, require_writable, write_files
+    from bench.plan import require_margin
 
     words = fail_words(fail_on)
     if unit not in UNITS:
         raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', fix="--unit auto")
+    require_margin(margin, claim)
     if out is not None:
         require_writable(out)
     findings = compared(

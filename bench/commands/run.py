@@ -301,6 +301,12 @@ def _require_backend(backend: str, address: str | None, *, dry_run: bool) -> Non
             f"{lacking} is missing: a dask scheduler has an address.",
             fix="--backend dask --address tcp://HOST:8786",
         )
+    if address is not None and not re.fullmatch(r"[a-z]+://\S+:\d+", address):
+        raise Usage(
+            f'--address "{address}" is not that of a dask scheduler.',
+            facts=["It has a protocol and a port, as the scheduler prints it."],
+            fix="--address tcp://HOST:8786",
+        )
     if dry_run and address is not None:
         raise Usage(
             "--dry-run counts and times the workers of this machine, not those of a cluster.",
@@ -382,12 +388,14 @@ def _end(
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
         if unstarted:
             facts.append(f"The time of --max-hours is up; {left}.")
-        raise Incomplete.of(
+        refusal = Incomplete.of(
             failure.code,
             f"seed {failure.key.seed:02d}, {failure.key.arm}: {failure.what}",
             facts=facts,
             fix=anew if failure.code == "nan" else f"mend the cause, then {command}",
         )
+        refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
+        raise refusal
     if lost:
         key, where = lost[0]
         kept = "It is kept as failed, counts in the report, and is not trained again."

@@ -171,6 +171,7 @@ def test_a_refusal_names_the_trouble_the_facts_and_a_fix_that_can_be_typed(
     ("words", "status", "what"),
     [
         (["run", "digts"], 2, 'no experiment called "digts".\n  Closest: digits.'),
+        (["plan", "digts", "--seeds", "9", "--freeze"], 2, "fix: bench plan digits\n"),
         (["run", "nowhere.py"], 2, "error[experiment]: there is no file nowhere.py."),
         (["runn"], 2, 'error[option]: bench has no command "runn". Did you mean run?'),
         (["--json", "run"], 2, "error[option]: bench has no option --json."),

@@ -342,6 +342,8 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch):
         (("--backend", "ray"), "is not loky or dask"),
         (("--backend", "dask"), "--address is missing"),
         (("--address", "tcp://127.0.0.1:1"), "--backend dask is missing"),
+        (("--backend", "dask", "--address", "127.0.0.1:1"), "is not that of a dask scheduler"),
+        (("--backend", "dask", "--address", "tcp://127.0.0.1"), "is not that of a dask scheduler"),
     ],
 )
 def test_half_a_backend_is_refused(words: tuple[str, ...], says: str, bench: Bench):

@@ -81,7 +81,7 @@ def test_a_file_that_is_not_there_is_refused(name: str):
     with pytest.raises(UnknownExperiment, match="there is no file") as caught:
         discover(name)
     assert caught.value.facts == ("Built-in experiments: cifar10, digits, shuffled, trees.",)
-    assert caught.value.fix == "bench run cifar10"
+    assert caught.value.fix == "bench run digits"
 
 
 @pytest.mark.parametrize("name", [".", "..", "a.", "..x", "no.such.module", "", "-"])

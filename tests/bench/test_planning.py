@@ -1,7 +1,7 @@
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from bench.planning import BadPlan, Pilot, advise
+from bench.planning import BadPlan, Pilot, advise, gain_of
 
 PILOT = Pilot(
     name="digits",
@@ -41,6 +41,14 @@ def test_a_wanted_number_of_seeds_gets_its_own_row():
     found = advise(unit="fraction", sd=0.005, seeds=40)
     assert 40 in dict(found.by_seeds)
     assert "40 seeds detect 0.23 pp" in found.text()
+
+
+def test_fewer_pairs_than_a_verdict_takes_are_never_advised():
+    found = advise(unit="fraction", pilot=PILOT, detect=0.5)
+    assert found.seeds == found.seeds_two_way == 6
+    assert min(n for _, n in found.by_gain if n is not None) >= 6
+    assert gain_of(5, "fraction").text() == "5 seeds give no verdict, whatever they show; 6 may"
+    assert gain_of(6, "fraction").text().startswith("6 seeds can detect 1.15 pp")
 
 
 def test_a_metric_without_a_known_spread_is_planned_in_units_of_its_sd():

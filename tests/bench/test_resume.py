@@ -119,8 +119,12 @@ def test_a_training_that_raises_leaves_what_was_finished_and_is_resumable(
     failed = bench(*words)
     assert failed.status == 3
     assert "run failed seed=1 arm=strong error[training] ValueError: no such layer" in failed.err
+    source = Path(words[1])
+    [line] = [text for text in source.read_text().splitlines() if "no such layer" in text]
+    number = source.read_text().splitlines().index(line) + 1
     assert failed.err.endswith(
         "error[training]: seed 01, strong: ValueError: no such layer\n"
+        f"  In {source.name}, line {number}: {line.strip()}\n"
         "  The run is kept as failed and counts in the report.\n"
         f"  fix: mend the cause, then bench {' '.join(map(str, words))}\n"
     )
@@ -174,3 +178,9 @@ def test_when_every_training_fails_the_failure_is_shown_and_not_an_empty_report(
     assert said.status == 3 and said.out == ""
     assert "error[training]: seed 00, weak: RuntimeError: always" in said.err
     assert "3 more runs failed." in said.err
+    line = path.read_text().splitlines().index('    raise RuntimeError("always")') + 1
+    assert f'  In {path.name}, line {line}: raise RuntimeError("always")\n' in said.err
+    assert "Traceback" not in said.err
+    loud = bench("run", path, *words, "-v")
+    shown = loud.err.partition("In the training:\n")[2]
+    assert shown.startswith("Traceback") and f'{path.name}", line {line}, in train' in shown
