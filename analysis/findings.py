@@ -500,7 +500,7 @@ class Findings:
             "baseline": d.baseline,
             "treatments": list(d.treatments),
             "metric": d.metric,
-            "unit": d.unit,
+            "unit": self.measure.unit,
             "higher_is_better": d.higher_is_better,
             "scope": d.scope,
             "alpha": d.alpha,

@@ -43,7 +43,7 @@ class Design:
     scope: Scope = "seeds_and_examples"
     stop: Stop = "fixed"
     max_seeds: int | None = None
-    unit: Literal["fraction", "score"] = "score"  # of a metric that is not one of ours
+    unit: Literal["fraction", "nats", "score"] = "score"  # of a metric that is not one of ours
     arm_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     aa: bool = False  # both arms are the baseline: nothing should be found
     hash: str = ""

@@ -100,6 +100,14 @@ def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
     )
 
 
+def comparison(store: Store, name: str, *, ask: str) -> Benchmark:
+    """Return the latest benchmark that compares arms; an A/A only where there is no other."""
+    latest = store.benchmark(name, ask=ask)
+    if not latest.plan.aa:
+        return latest
+    return next((each for each in store.benchmarks(name) if not each.plan.aa), latest)
+
+
 def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
     """Return a recorded benchmark as a pilot, its unit, and typed numbers' factor.
 
@@ -114,10 +122,8 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
     from analysis.study import paired
     from bench.planning import BadPlan, Pilot
 
-    latest = store.benchmark(name, ask="--pilot")
-    tried = [latest] if not latest.plan.aa else store.benchmarks(name)
-    benchmark = next((each for each in tried if not each.plan.aa), None)
-    if benchmark is None:
+    benchmark = comparison(store, name, ask="--pilot")
+    if benchmark.plan.aa:
         raise BadPlan(
             f"all that is recorded of {name} is an A/A, whose arms share no seeds.",
             facts=["The SD of paired differences is not in it."],

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.address import address, database_of, redacted
-
 if TYPE_CHECKING:
     from analysis.findings import Findings
     from bench.records import Benchmark
@@ -57,6 +55,8 @@ def opened(store: "Store", say: Callable[[str], None]) -> "Store":
 
 def browses(uri: str) -> str:
     """Return the command that opens the MLflow UI on a store, as typed in this folder."""
+    from bench.address import address, database_of, redacted
+
     if uri == address():
         return "bench ui"
     database = database_of(uri)

@@ -33,6 +33,7 @@ class State:
     trials: dict[TrialKey, str]  # finished, running, failed or waiting
     stopped_at: int | None = None  # pairs, where a stopping rule ended the training
     again: str = ""  # the command that goes on with it
+    aa: bool = False  # the baseline against itself
 
     def pair(self, seed: int) -> str:
         """Return one word for all arms of a seed."""
@@ -51,6 +52,7 @@ class State:
         return {
             "experiment": self.name,
             "benchmark_id": self.benchmark_id,
+            "aa": self.aa,
             "verdict": self.verdict,
             "running": self.held,
             "pairs_planned": len(self.seeds),
@@ -136,7 +138,15 @@ def _row(state: State | Unreadable) -> tuple[str, ...]:
         pairs = f"{counts['finished']}/{len(state.seeds)}"
         failed = str(counts["failed"] or "")
         word = "running" if state.held else state.verdict or ""
-    return state.name[:26], pairs, failed, word, when, state.benchmark_id[:7]
+    mark = " (A/A)" if isinstance(state, State) and state.aa else ""
+    return (
+        f"{state.name[: 26 - len(mark)]}{mark}",
+        pairs,
+        failed,
+        word,
+        when,
+        state.benchmark_id[:7],
+    )
 
 
 def at_a_glance(found: Glance) -> Listing:
@@ -239,6 +249,7 @@ def _state(benchmark: Benchmark, words: Mapping[TrialKey, str], *, held: bool) -
         arms=tuple(plan.arms),
         seeds=plan.seeds,
         stopped_at=benchmark.stopped_at,
+        aa=plan.aa,
         trials={
             key: "waiting"
             if (word := words.get(key, "waiting")) == "running" and not held

@@ -227,7 +227,8 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
         floor = f"{2.0 ** (1 - n):.3g}" if n >= 1 else "1"
         lines.append(
             f"With {count(n, 'pair')} the exact test can never go below p = {floor}, whatever the "
-            f"data. Run {command(f)}; finished seeds are kept."
+            f"data. Run {command(f)}; finished seeds are kept, and the interval will allow for "
+            "this look."
         )
     if v.word == "inconclusive" and p.low is not None and p.high is not None:
         better, worse = (p.high, p.low) if f.design.higher_is_better else (p.low, p.high)

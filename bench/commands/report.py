@@ -56,12 +56,13 @@ def report(
 
     \b
       bench report                          the latest benchmark
-      bench report digits                   the latest one of an experiment
+      bench report digits                   an experiment's latest that is no A/A
       bench report --format csv --out DIR   every value, for your own analysis
       bench report --format md,tex,png      tables and figures for a paper
       bench report --json                   results.json on stdout
     """
     from bench.files import parse_formats
+    from bench.reporting import comparison
     from bench.tracking import Store
 
     words, wanted = fail_words(fail_on), parse_formats(formats)
@@ -71,7 +72,8 @@ def report(
             fix=f"--format html,{','.join(wanted)} --open",
         )
     place = opened(Store(store), lambda text: print(text, file=sys.stderr))
-    benchmark = place.benchmark(experiment_name(name))
+    known = experiment_name(name)
+    benchmark = place.benchmark() if known is None else comparison(place, known, ask="bench report")
     findings = publish(
         place,
         benchmark,

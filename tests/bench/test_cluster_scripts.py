@@ -327,7 +327,8 @@ def test_a_pod_has_as_many_workers_as_gpus_and_the_images_and_volumes_are_one():
 
 def test_the_kubernetes_script_applies_the_manifest_with_the_image_that_it_builds(home: Home):
     home.write("bin/docker", '#!/bin/sh\necho "$@" >> docker-got\n')
-    home.write("bin/kubectl", '#!/bin/sh\necho "$@" >> kubectl-got\ncat > applied.yaml\n')
+    kubectl = 'echo "$@" >> kubectl-got\n[ "$1" = delete ] || cat > applied.yaml\n'
+    home.write("bin/kubectl", f"#!/bin/sh\n{kubectl}")
     (home.folder / "docs").symlink_to(ROOT / "docs")
     script = home.write("kubernetes.sh", block("kubernetes.sh"))
     with home.started("bash", script, "here:5000/mine:2") as process:
@@ -335,7 +336,8 @@ def test_the_kubernetes_script_applies_the_manifest_with_the_image_that_it_build
     built, pushed = (home.folder / "docker-got").read_text().splitlines()
     assert built == "build --tag here:5000/mine:2 --file docs/Dockerfile ."
     assert pushed == "push here:5000/mine:2"
-    assert (home.folder / "kubectl-got").read_text() == "apply -f -\n"
+    deleted, given = (home.folder / "kubectl-got").read_text().splitlines()
+    assert deleted == "delete job bench-run --ignore-not-found" and given == "apply -f -"
     applied = list(yaml.safe_load_all((home.folder / "applied.yaml").read_text()))
     images = re.findall(r"image: (.*)", (home.folder / "applied.yaml").read_text())
     assert len(applied) == len(manifests()) and set(images) == {"here:5000/mine:2"}

@@ -170,6 +170,11 @@ def test_an_a_a_draws_anew_in_each_arm_and_leaves_the_real_report_alone(
     assert kept["plan"]["hash"] == real["plan"]["hash"]
     bench("run", path, "--aa", "--seeds", 8, *where, "-q", "--no-report")  # is active last
     assert "6 pairs of tiny" in bench(*pilot).out
+    stored = ("--store", uri, "--json")
+    assert not bench("report", "tiny", *stored).json["plan"]["aa"]
+    assert bench("report", *stored).json["plan"]["aa"]  # the latest of all
+    listed = bench("status", "--store", uri).out
+    assert listed.count("tiny (A/A)") == 1 and listed.count("tiny ") == 2
 
 
 # -- sweeps ------------------------------------------------------------------------------------
