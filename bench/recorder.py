@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -57,6 +57,7 @@ class Recorder:
         self.benchmark = benchmark
         self.finished = dict(finished)
         self.diverged = set(diverged)
+        self.while_closing: Callable[[], None] = lambda: None  # called while the last is written
         self.away: str | None = None  # why the store does not take anything just now
         self._place = store.pending_of(benchmark.benchmark_id)
         self._provenance = provenance
@@ -143,7 +144,9 @@ class Recorder:
         """
         self._patience_s = PATIENCE_S if status == "FINISHED" else 0.0
         self._queue.put(None)
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(0.2)
+            self.while_closing()
         if self.away is None and self._error is None:
             with suppress(Refusal):
                 if self._stopped_at is not None:

@@ -162,6 +162,7 @@ def run(
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options)
+        recorder.while_closing = story.tell_if_away  # who waits should know for what
         left = [job for job in jobs(plan, found, options, story.settled) if story.wants(job.keys)]
         left.sort(key=lambda job: options.redo.isdisjoint(job.keys))  # what is repeated first
         watcher.begin(plan, story.settled, sum(len(job.keys) for job in left))

@@ -251,6 +251,25 @@ def test_a_store_that_stays_away_is_waited_for_and_then_told(
     assert "the same command once more" in str(caught.value.fix)
 
 
+def test_who_waits_for_the_last_writing_can_be_told_for_what(
+    store: Store, start: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recorder, "PATIENCE_S", 60.0)
+    store.away = StoreAway("away", facts=["no route to it"])
+    writing, seen = start(), list[str | None]()
+
+    def look() -> None:
+        seen.append(writing.away)
+        if writing.away:  # it comes back once that was seen
+            store.away = None
+
+    writing.while_closing = look
+    writing.record(success())
+    writing.close()
+    assert "no route to it" in seen and writing.away is None
+    assert list(waiting(place(store))) == []
+
+
 def test_ctrl_c_does_not_wait_for_a_store_that_is_away(
     store: Store, start: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ):
