@@ -1,10 +1,14 @@
 """Runner: the story of one benchmark, from a frozen plan to recorded trials."""
 
+import _weakrefset
 import contextlib
 import difflib
+import multiprocessing.util
 import shlex
 import signal
+import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +34,14 @@ from bench.work import Failure, Job, Result, Scored, Success, waits_for
 
 if TYPE_CHECKING:
     from bench.cluster import Cluster
+
+
+AGAIN_S = 0.02  # after which a signal that came at a bad moment is raised once more
+FINALISERS = (
+    weakref.__file__,
+    _weakrefset.__file__,
+    multiprocessing.util.__file__,
+)  # files of functions that clean up
 
 
 class Terminated(BaseException):
@@ -429,9 +441,12 @@ class Ending:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Take a signal: at once, or at the next `check` where somebody calls it."""
         kind = KeyboardInterrupt if number == signal.SIGINT else Terminated
-        if not self.patient or self.asked is not None:
+        if self.patient and self.asked is None:
+            self.asked = kind
+        elif _in_a_finaliser(frame):  # Python prints what is raised there, and goes on
+            threading.Timer(AGAIN_S, signal.raise_signal, [number]).start()
+        else:
             raise kind
-        self.asked = kind
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
@@ -458,6 +473,15 @@ class Ending:
         if self.asked is not None:
             self.patient = False
             raise self.asked
+
+
+def _in_a_finaliser(frame: FrameType | None) -> bool:
+    """Tell whether Python is cleaning up after an object just now."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in FINALISERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -542,6 +544,43 @@ def test_a_signal_while_nobody_checks_acts_at_once():
     with pytest.raises(runner.Terminated):
         runner.Ending()(signal.SIGTERM, None)
     runner.Ending().check()  # nobody asked: nothing happens
+
+
+class Closing:
+    """Something whose end is interrupted."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+        self.told.append("closed")
+
+
+def interrupted(told: list[str]) -> None:
+    signal.raise_signal(signal.SIGINT)
+    told.append("finalised")
+
+
+@pytest.mark.parametrize("patient", [False, True])
+@pytest.mark.parametrize("kind", ["closed", "finalised"])
+def test_a_signal_in_the_middle_of_a_finaliser_acts_right_after_it(kind: str, patient: bool):
+    told: list[str] = []
+    thing: Any = Closing(told) if kind == "closed" else Plain()
+    if kind == "finalised":
+        weakref.finalize(thing, interrupted, told)
+    with pytest.raises(KeyboardInterrupt), runner.ended_by_signals() as ending:
+        if patient:  # then the first one waits, as it should
+            ending.patient = True
+            signal.raise_signal(signal.SIGINT)
+        del thing
+        time.sleep(5)
+        told.append("never")
+    assert told == [kind]
+
+
+class Plain:
+    """Something that can be referred to weakly."""
 
 
 # -- a device in use, a store that is away, and secrets ---------------------------------------
