@@ -1,6 +1,7 @@
 """The command line: every refusal with its code and fix, one JSON object, and never a traceback."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -392,6 +393,18 @@ def test_the_same_run_again_prints_one_object_and_trains_nothing(
     assert whole.status == 0 and whole.json["schema"].startswith("bench.report/")
     bare = bench("run", mine, *words, "--no-report")
     assert bare.status == 0 and bare.json["trained"] == 0
+
+
+def test_a_read_only_folder_is_told_in_words(
+    trained: dict[str, Any], bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*args: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "store.lock")
+
+    monkeypatch.setattr("bench.database.prepare", refuse)
+    said = bench("status", "--store", trained["uri"])
+    assert said.status == 4 and "store.lock: read-only file system." in said.err
+    assert "Traceback" not in said.err and "fix: name a folder" in said.err
 
 
 def test_fail_on_ends_with_10_only_on_its_words(trained: dict[str, Any], bench: Bench):

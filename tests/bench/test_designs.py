@@ -147,6 +147,7 @@ def test_an_a_a_draws_anew_in_each_arm_and_leaves_the_real_report_alone(
     assert said.status == 0, said.err
     found = said.json
     assert found["plan"]["aa"] and found["plan"]["treatments"] == ["weak again"]
+    assert found["plan"]["unit"] == "fraction"
     states = {check["id"]: check["state"] for check in found["checks"]}
     assert "N5" in states and states["C17"] == "not checked"
     assert [c["n_pairs"] for c in found["comparisons"]] == [8]

@@ -29,6 +29,15 @@ def test_the_machine_alone(tmp_path: Path, bench: Bench):
     assert "the first run makes it" in said.out and not (tmp_path / "new").exists()
 
 
+def test_a_store_that_could_not_be_made_is_found_out(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    said = bench("doctor", "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert said.status == 4 and f"mlflow.db cannot be made: {tmp_path} is read-only." in said.err
+    assert ".." not in said.err
+
+
 def test_an_experiment_that_can_be_paired(
     tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str], bench: Bench
 ):
