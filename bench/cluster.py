@@ -46,7 +46,7 @@ class ClusterTrouble(Refusal):
 class Answer:
     """What became of a pack on a dask worker."""
 
-    results: list[Result]  # none where it is to be tried again
+    results: Sequence[Result]  # none where it is to be tried again
     retried: Sequence[Failure] = ()  # what failed there before
     unlike: str | None = None  # this worker's address, where it must not train
 
@@ -180,7 +180,7 @@ class Cluster:
                         with self._in_touch():
                             self._client.run_on_scheduler(send_away, address=answer.unlike)
                     if answer.results:
-                        yield answer.results
+                        yield [*answer.results]
                     else:
                         waiting.appendleft(replace(job, attempt=job.attempt + 1))
         finally:
@@ -334,7 +334,7 @@ def send_away(dask_scheduler: Any, address: str) -> None:
     dask_scheduler.close_worker(address)
 
 
-def _failed(job: Job, what: str) -> list[Result]:
+def _failed(job: Job, what: str) -> list[Failure]:
     return [Failure(key=key, code="worker", what=what, attempt=job.attempt) for key in job.keys]
 
 
@@ -345,10 +345,10 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
     worker, mine = get_worker(), versions()
     if odd := differences(mine, expected):  # it came later than the others were asked
         what = f"the worker {worker.address} {' '.join(odd)} It trains nothing."
-        failed = [Failure(key=k, code="worker", what=what, attempt=job.attempt) for k in job.keys]
+        failed = _failed(job, what)
         if job.attempt <= MOST_UNLIKE:
             return Answer([], failed, unlike=worker.address)
-        return Answer([*failed], unlike=worker.address)
+        return Answer(failed, unlike=worker.address)
 
     def tell(message: Message) -> None:
         if "pid" in message:  # which may be another machine's too
