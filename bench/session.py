@@ -87,12 +87,12 @@ class Session:
         from bench import provenance, runner
         from bench.discover import file_of
         from bench.progress import progress
-        from bench.status import begins_anew, judges_anew
+        from bench.status import begins_anew
         from bench.stopping import looker
         from bench.tracking import Store
 
         self.store = opened(Store(self.uri), self.say)
-        if not fresh and (news := begins_anew(self.store, plan) or judges_anew(self.store, plan)):
+        if not fresh and (news := begins_anew(self.store, plan)):
             self.say(textwrap.fill(news, 80, subsequent_indent="  "))
             notes = [*notes, news]
         options = runner.Options(

@@ -183,13 +183,16 @@ def one(store: "Store", name: str) -> State:
 
 
 def begins_anew(store: "Store", plan: Plan) -> str | None:
-    """Say why a plan begins a new benchmark although its experiment has one; None if it does not.
+    """Say why a plan begins a new benchmark although its experiment has one, or judges it anew.
 
     Returns
     -------
-    one or two sentences, or None where the plan goes on with a benchmark or is the first
+    one or two sentences, or None where the plan goes on with a benchmark as it is, or is the first
     """
-    if plan.vary or store.find(plan.benchmark_id, plan.experiment) is not None:
+    benchmark = store.find(plan.benchmark_id, plan.experiment)
+    if benchmark is not None:
+        return judges_anew(benchmark, plan)
+    if plan.vary:
         return None
     if store.was_deleted(plan.benchmark_id, plan.experiment):
         return (
@@ -206,14 +209,11 @@ def begins_anew(store: "Store", plan: Plan) -> str | None:
     )
 
 
-def judges_anew(store: "Store", plan: Plan) -> str | None:
+def judges_anew(benchmark: Benchmark, plan: Plan) -> str | None:
     """Say how a plan changes the analysis that its benchmark was frozen with; None if not at all.
 
     Seeds may be added and are noted on their own, so the number of them is no such change.
     """
-    benchmark = store.find(plan.benchmark_id, plan.experiment)
-    if benchmark is None:
-        return None
     old, new = benchmark.plan.analysis(), plan.analysis()
     changed = [
         f"{name.replace('_', ' ')} {_or_none(old[name])} → {_or_none(new[name])}"

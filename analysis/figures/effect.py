@@ -24,11 +24,11 @@ from analysis.figures.canvas import (
 from analysis.findings import Findings, Treatment
 from analysis.format import difference, interval, level, scale, suffix, value
 
-MOST_DOTS = 300  # seeds of which each has a dot; more are counted in bars
-MOST_BARS = 40
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+MOST_DOTS = 300  # seeds of which each has a dot; more are counted in bars
+MOST_BARS = 40
 
 
 def slopes(f: Findings, c: Treatment) -> Drawing:
