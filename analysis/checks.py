@@ -51,6 +51,7 @@ def run_checks(e: Evidence) -> tuple[Check, ...]:
         _predictions_reproduce(e),
         _worst_case(e),
         _spread(e),
+        *_reused_processes(e),
         _full_number(e),
         _frozen(e),
         _seeds_added(e),
@@ -249,6 +250,24 @@ def _spread(e: Evidence) -> Check:
         "Without a spread nothing can be tested. Usually the seed, or the setting that differs, "
         "does not reach the training.",
     )
+
+
+def _reused_processes(e: Evidence) -> list[Check]:
+    """Answer only where trainings shared processes: most experiments never do."""
+    differs = e.provenance.get("reuse_differs")
+    if differs is None:
+        return []
+    return [
+        _result(
+            "B8",
+            "blocker",
+            not differs,
+            "A pack trained again in a process of its own gives the same bits.",
+            f"In a process of its own {', '.join(differs)} gives other bits.",
+            "With reuse_process=True one training's leftovers can change the next one, and with it "
+            "the difference between the arms.",
+        )
+    ]
 
 
 def _flat(pairs: Paired) -> bool:

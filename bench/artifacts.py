@@ -17,8 +17,8 @@ from pyarrow import parquet
 from analysis.errors import BadPredictions
 from analysis.metrics import METRICS, Predictions, confidence, correct, ece
 from analysis.table import Split
+from bench.execution.base import Failure, Result, Success
 from bench.names import storable
-from bench.work import Failure, Result, Success
 
 PREDICTIONS, EPOCHS, OUTCOME = "predictions.npz", "epochs.parquet", "outcome.json"
 LOG, TRACEBACK = "log.txt", "traceback.txt"

@@ -1,18 +1,18 @@
 """Cluster: the workers of a dask scheduler, on other machines, in place of this machine's.
 
-Each dask worker keeps a pool of one training process, so that a training's time limit, its crash
-and its output are handled as everywhere else. Epochs are shown while it trains, and recorded when
-it has finished: one that begins again on another machine must not leave its first epochs behind.
+Each dask worker supervises trainings as this machine would, one a thread, so that a training's
+time limit, its crash and its output are handled as everywhere else. Epochs are shown while it
+trains, and recorded when it has finished: one that begins again on another machine must not leave
+its first epochs behind.
 """
 
 import contextlib
 import logging
-import multiprocessing
 import platform
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from types import TracebackType
@@ -20,19 +20,20 @@ from typing import Any, Self
 
 from analysis.errors import Refusal
 from bench import __version__
-from bench.devices import Slot, slots
-from bench.discover import load
-from bench.plan import pack_seeds
-from bench.pool import Message, Pool
+from bench.discover import Discovered
+from bench.execution.base import Failure, Job, Message, Result
+from bench.execution.devices import Slot, slots
+from bench.execution.processes import Processes
+from bench.execution.run_folder import packed_up
+from bench.execution.server import Server
 from bench.provenance import device_names
-from bench.work import Failure, Job, Result
 
 GPU = "GPU"  # dask's resource: `dask worker --resources GPU=1`
 CONNECT_S = "20s"
 FIRST_WORKER_S = 60.0  # machines that are starting
 MOST_UNLIKE = 3  # workers that may refuse one pack; with more, something makes such workers
 MUST_AGREE = ("bench", "torch", "python")  # else results would depend on who trained them
-_here = threading.local()  # this thread's pool and what it trains, in a dask worker
+_here = threading.local()  # this thread's executor and what it trains, in a dask worker
 
 
 class ClusterTrouble(Refusal):
@@ -52,7 +53,7 @@ class Answer:
 
 
 class Cluster:
-    """The workers of a dask scheduler; takes the place of `bench.pool.Pool`.
+    """The workers of a dask scheduler; takes the place of `bench.execution.processes`.
 
     Parameters
     ----------
@@ -125,13 +126,14 @@ class Cluster:
     def _topic(self) -> str:
         return f"bench-{self._client.id}"
 
-    def pack_seeds(self, reference: str, arms: Mapping[str, Mapping[str, Any]]) -> int:
+    def pack_seeds(self, found: Discovered, arms: Mapping[str, Mapping[str, Any]]) -> int:
         """Return how many seeds train together on every device that is there.
 
         Raises
         ------
         Refusal : the workers' own, of settings that a device cannot train with
         """
+        reference = found.reference
         answers = self._client.run(pack_seeds_here, reference, arms, on_error="return")
         for who, found in answers.items():
             if isinstance(found, Refusal):
@@ -144,6 +146,9 @@ class Cluster:
                 )
         return min(answers.values(), default=1)
 
+    def wake(self) -> None:
+        """Have `check` called soon: it is called twice a second anyway."""
+
     def close(self) -> None:
         """Let go of the scheduler; what is in training there ends unheard, dask cannot stop it."""
         self._client.close()
@@ -155,8 +160,8 @@ class Cluster:
         stop: Callable[[], bool] = lambda: False,
         on_retry: Callable[[Failure], None] = lambda failure: None,
         check: Callable[[], None] = lambda: None,
-    ) -> Iterator[list[Result]]:
-        """Train the jobs and yield each one's results as it finishes; as `Pool.run`.
+    ) -> Generator[list[Result], None, None]:
+        """Train the jobs and yield each one's results as it finishes; see `Executor.run`.
 
         A pack whose machine is lost trains again on another one.
         """
@@ -308,8 +313,9 @@ def introduction() -> dict[str, Any]:
 
 def pack_seeds_here(reference: str, arms: Mapping[str, Mapping[str, Any]]) -> int:
     """Return how many seeds train together on the devices of this dask worker."""
-    load.cache_clear()  # the file may have changed since another benchmark
-    return pack_seeds(load(reference), arms, {slot.device for slot in slots()})
+    with Server(reference) as server:
+        wish = server.found.experiment
+        return server.pack_seeds(arms, slots(device=wish.device, devices=wish.devices))
 
 
 def _capacity(worker: Mapping[str, Any]) -> int:
@@ -351,26 +357,32 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
         return Answer(failed, unlike=worker.address)
 
     def tell(message: Message) -> None:
-        if "pid" in message:  # which may be another machine's too
-            pid = zlib.crc32(f"{worker.address} {message['pid']}".encode())
-            message = {**message, "pid": pid}
+        if "slot" in message:  # of which every worker has a first
+            slot = zlib.crc32(f"{worker.address} {threading.get_ident()}".encode())
+            message = {**message, "slot": slot}
         worker.log_event(topic, message)
 
-    pool, retried = _pool_here(job, retries), list[Failure]()
-    pool.listen(tell)
-    results = [r for each in pool.run([job], on_retry=retried.append) for r in each]
-    return Answer(results, retried)
+    try:
+        executor, retried = _executor_here(job, retries), list[Failure]()
+    except Refusal as refusal:  # the experiment does not import there
+        return Answer(_failed(job, f"{worker.address}: {refusal.what}"))
+    executor.listen(tell)
+    results = [r for each in executor.run([job], on_retry=retried.append) for r in each]
+    return Answer([*map(packed_up, results)], [*map(packed_up, retried)])
 
 
-def _pool_here(job: Job, retries: int) -> Pool:
-    """Return this thread's pool; another one where the experiment's source has changed."""
+def _executor_here(job: Job, retries: int) -> Processes:
+    """Return this thread's executor; another one where the experiment's source has changed."""
     wanted = job.source_digest, retries
     if getattr(_here, "trains", None) != wanted:  # a process imports a file only once
-        if hasattr(_here, "pool"):
-            _here.pool.close()
-        # dask starts its workers as daemons, which may have no children. Ours end with their
-        # parent by themselves, whatever becomes of it.
-        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        _here.pool, _here.trains = Pool(slots(), retries=retries, workers=1), wanted
-    pool: Pool = _here.pool
-    return pool
+        if hasattr(_here, "executor"):
+            _here.executor.close()
+            _here.server.close()
+        _here.server = Server(job.reference)
+        wish = _here.server.found.experiment
+        places = slots(device=wish.device, devices=wish.devices)
+        if all(place.device == "cpu" for place in places):
+            places = places[:1]  # dask says how many train at once
+        _here.executor, _here.trains = Processes(_here.server, places, retries=retries), wanted
+    executor: Processes = _here.executor
+    return executor

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -51,8 +51,10 @@ class Trial:
     seed : the pair's seed, the same in every arm
     arm : the arm's name
     settings : the experiment's settings with the arm's own on top
-    device : "cpu", "cuda:0", …: where to train
+    device : "cpu", "cuda:0" or "mps": where to train; a training sees its own GPUs alone, from 0
     data_dir : the folder of `--data`, or None
+    folder : this run's own, empty at first; its files are kept with the run in MLflow, 64 MiB in
+        all. Where you call your training yourself it is the current folder
     varied, drawn : with `--vary`: the one stream that follows its own seed, and that seed
     """
 
@@ -61,6 +63,7 @@ class Trial:
     settings: Settings
     device: str = "cpu"
     data_dir: Path | None = None
+    folder: Path = Path()
     varied: str = ""
     drawn: int = 0
     on_epoch: Callable[[int, dict[str, float]], None] = field(
@@ -235,6 +238,12 @@ class Experiment:
         place of an outcome stands the `Diverged` that ended its training
     pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack; a number, or what
         returns it for the settings and a device ("cpu", "cuda:0"), or refuses them
+    device : "cpu", "gpu" or "any": what it trains on; "any" takes the GPUs where there are some
+    devices : how many GPUs one training gets (DDP, FSDP, tensor parallel)
+    reuse_process : a promise that a training leaves nothing behind in its process, which then
+        trains one pack after another. For short trainings on a GPU, where starting CUDA costs more
+        than the training. The last pack of a run is trained once more in a process of its own, and
+        the report blocks where the bits differ
 
     Raises
     ------
@@ -254,6 +263,9 @@ class Experiment:
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
     train_pack: Callable[[Sequence[Trial]], Sequence[Outcome | Diverged]] | None = None
     pack_seeds: int | Callable[[Settings, str], int] = 1
+    device: Literal["cpu", "gpu", "any"] = "any"
+    devices: int = 1
+    reuse_process: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -288,6 +300,17 @@ class Experiment:
             raise BadExperiment(f"claim is {self.claim}; it must be a number, in metric units.")
         if isinstance(self.pack_seeds, int) and self.pack_seeds < 1:
             raise BadExperiment(f"pack_seeds is {self.pack_seeds}; it must be 1 or more.")
+        if self.device not in ("cpu", "gpu", "any"):
+            raise BadExperiment(
+                f"device is {self.device!r}; it must be cpu, gpu or any.", fix='device="any"'
+            )
+        if type(self.devices) is not int or self.devices < 1:
+            raise BadExperiment(f"devices is {self.devices!r}; it must be 1 or more.")
+        if self.devices > 1 and self.device == "cpu":
+            raise BadExperiment(
+                f"devices is {self.devices}, but the experiment trains on the CPU.",
+                fix='device="gpu"',
+            )
 
     @property
     def baseline(self) -> str:

@@ -1,4 +1,7 @@
-"""Discover: a name, a file or a module becomes an experiment that workers can load too."""
+"""Discover: a name, a file or a module becomes an experiment, described in plain values.
+
+Only the processes of `bench.execution` import an experiment; everybody else knows its description.
+"""
 
 import ast
 import difflib
@@ -10,25 +13,63 @@ import shlex
 import sys
 import tokenize
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import experiments  # first of all: a folder of that name beside somebody's file shadows nothing
-from bench.contract import BadExperiment, Experiment
+from bench.contract import BadExperiment, Experiment, Settings
 
 
 class UnknownExperiment(BadExperiment):
     """A name that is no experiment."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What an experiment says of itself; the fields are those of `Experiment`."""
+
+    name: str
+    question: str
+    arms: Mapping[str, Settings]
+    settings: Settings
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+    margin: float | None = None
+    claim: float | None = None
+    pack_seeds: int | None = 0  # 0: no packs; None: it depends on settings and device
+    device: str = "any"
+    devices: int = 1
+    reuse_process: bool = False
+
+    @property
+    def baseline(self) -> str:
+        """The first arm's name."""
+        return next(iter(self.arms))
+
+    def arm_settings(self, arm: str) -> dict[str, Any]:
+        """Return the shared settings with one arm's own on top."""
+        return {**self.settings, **self.arms[arm]}
+
+
+def described(experiment: Experiment) -> Description:
+    """Return what an experiment says of itself."""
+    plain = {f.name: getattr(experiment, f.name) for f in fields(Description)}
+    if experiment.train_pack is None:
+        plain["pack_seeds"] = 0
+    elif callable(experiment.pack_seeds):
+        plain["pack_seeds"] = None
+    return Description(**plain)
+
+
 @dataclass(frozen=True, eq=False)
 class Discovered:
-    """An experiment, how a worker finds it again, and the source it consists of."""
+    """An experiment, how a process finds it again, and the source it consists of."""
 
-    experiment: Experiment
+    experiment: Description
     reference: str  # a module name, or the absolute path of a file
     source: dict[str, str]  # file name to text: the file and the local modules it imports
 
@@ -50,7 +91,7 @@ def _defines_experiment(path: Path) -> bool:
 
 
 def discover(name: str) -> Discovered:
-    """Return the experiment that a name stands for.
+    """Import the experiment that a name stands for, in this process, and describe it.
 
     Parameters
     ----------
@@ -63,8 +104,7 @@ def discover(name: str) -> Discovered:
     """
     reference = reference_of(name)
     experiment = load(reference)
-    path = file_of(reference)
-    return Discovered(experiment, reference, _local_source(path))
+    return Discovered(described(experiment), reference, _local_source(file_of(reference)))
 
 
 def reference_of(name: str) -> str:
@@ -80,7 +120,7 @@ def reference_of(name: str) -> str:
                 fix="bench run digits",
             )
         return str(path.resolve())
-    if "." in name and _module_exists(name):
+    if "." in name and exists(name):
         return name
     if Path(f"{name}.py").is_file():
         raise UnknownExperiment(
@@ -104,7 +144,8 @@ def unknown(name: str, known: list[str]) -> UnknownExperiment:
     )
 
 
-def _module_exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Tell whether there is a module of this name."""
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError as error:  # it, or something that its package imports

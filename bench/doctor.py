@@ -1,6 +1,5 @@
 """Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +12,13 @@ import numpy as np
 from analysis.errors import Refusal
 from bench.address import address, database_of, may_hold_runs, redacted, state_folder
 from bench.database import free_bytes
-from bench.devices import Slot, cores
-from bench.discover import Discovered
+from bench.execution.base import Success
+from bench.execution.devices import Slot, cores
+from bench.execution.processes import Processes
+from bench.execution.server import Server
 from bench.plan import Plan, TrialKey
-from bench.pool import Pool
 from bench.records import Unreadable
 from bench.runner import Options, jobs
-from bench.work import Success
 
 LEAST_FREE = 2**30  # bytes; a run of 10,000 test images and 10 classes takes less than 1 MB
 SEEDS = (0, 1)  # that are trained, each twice
@@ -93,7 +92,7 @@ def _short(path: Path | str) -> str:
 
 
 def experiment(
-    found: Discovered, plan: Plan, slots: Sequence[Slot], *, folder: Path | None
+    server: Server, plan: Plan, slots: Sequence[Slot], *, folder: Path | None
 ) -> Iterator[Finding]:
     """Train two seeds of every arm, each twice, and compare; nothing is recorded."""
     data = plan.data
@@ -102,7 +101,7 @@ def experiment(
         yield Finding("data", "ok", f"{data.get('name', 'ready')}{digest}")
     plan = replace(plan, batches=(SEEDS,))
     try:
-        first, again = (_train(found, plan, slots, folder) for _ in range(2))
+        first, again = (_train(server, plan, slots, folder) for _ in range(2))
     except _Failed as failed:
         yield Finding("training", "bad", str(failed))
         return
@@ -112,12 +111,12 @@ def experiment(
 
 
 def _train(
-    found: Discovered, plan: Plan, slots: Sequence[Slot], folder: Path | None
+    server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | None
 ) -> dict[TrialKey, Success]:
-    wanted = jobs(plan, found, Options(slots=slots, data_dir=folder), ())
+    wanted = jobs(plan, server.found, Options(data_dir=folder), ())
     done: dict[TrialKey, Success] = {}
-    with Pool(slots[: len(wanted)], retries=0) as pool:
-        for results in pool.run(wanted):
+    with Processes(server, slots, retries=0) as executor:
+        for results in executor.run(wanted):
             for result in results:
                 if not isinstance(result, Success):
                     raise _Failed(f"seed {result.key.seed}, {result.key.arm}: {result.what}")
@@ -125,17 +124,8 @@ def _train(
     return done
 
 
-def _fingerprint(run: Success) -> str:
-    """Return a digest of everything that the training returned."""
-    sha = hashlib.sha256(repr(sorted(run.outcome.scores.items())).encode())
-    for found in (run.outcome.test, run.outcome.test_last, run.outcome.validation):
-        if found is not None:
-            sha.update(np.ascontiguousarray(found.log_probabilities).tobytes())
-    return sha.hexdigest()
-
-
 def _repeats(first: dict[TrialKey, Success], again: dict[TrialKey, Success]) -> Finding:
-    odd = [key for key in first if _fingerprint(first[key]) != _fingerprint(again[key])]
+    odd = [key for key in first if first[key].fingerprint() != again[key].fingerprint()]
     if not odd:
         text = f"{len(first)} runs trained twice: the same bits"
         return Finding("repeats", "ok", text)
@@ -148,7 +138,7 @@ def _seeds_differ(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
     deaf = [
         arm
         for arm in plan.arms
-        if len({_fingerprint(runs[TrialKey(arm, seed)]) for seed in SEEDS}) < len(SEEDS)
+        if len({runs[TrialKey(arm, seed)].fingerprint() for seed in SEEDS}) < len(SEEDS)
     ]
     if not deaf:
         return Finding("seeds", "ok", "another seed gives other predictions in every arm")

@@ -3,7 +3,7 @@
 import re
 import shlex
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -13,7 +13,9 @@ from analysis.format import difference, magnitude, suffix
 from analysis.sequential import planned_looks
 from analysis.table import Scope, Stop
 from analysis.verdict import FEWEST_PAIRS
-from bench.discover import Discovered, discover
+from bench.discover import Discovered
+from bench.execution.devices import Slot
+from bench.execution.server import Server
 from bench.plan import (
     BadSeeds,
     Plan,
@@ -51,15 +53,15 @@ class Typed:
 
 
 def draft(
-    name: str, folder: Path | None, typed: Typed, devices: Collection[str] = ("cpu",)
+    server: Server, folder: Path | None, typed: Typed, slots: Sequence[Slot]
 ) -> tuple[Discovered, Plan]:
     """Return the experiment and the plan that the options ask for; nothing is recorded.
 
     Parameters
     ----------
-    name : of a built-in experiment, its file or module
+    server : imports the experiment
     folder : of the data set, or None
-    devices : of this machine where it will train; none where others will
+    slots : of this machine where it will train; none where others will
 
     Raises
     ------
@@ -74,14 +76,15 @@ def draft(
             fix="--aa",
             without=("--arm", "--claim"),
         )
-    found = discover(name)
+    found = server.found
     arms = arms_with(found, typed.settings, typed.arms)
     if typed.aa:
         baseline, settings = next(iter(arms.items()))
         arms = {baseline: settings, f"{baseline} again": dict(settings)}
     metric = found.experiment.metric
     try:
-        data = prepared(found, arms, folder)
+        data = prepared(server, arms, folder)
+        packs = server.pack_seeds(arms, slots) if slots else None
     except Refusal as refusal:
         _in_its_place(refusal, typed)
         raise
@@ -96,7 +99,7 @@ def draft(
         stop=cast(Stop, typed.stop),
         max_seeds=typed.max_seeds,
         aa=typed.aa,
-        devices=devices,
+        pack_seeds=packs,
     )
     if typed.aa:
         plan = replace(plan, claim=None, question="Does the baseline differ from itself?")
@@ -216,7 +219,7 @@ def _scope(text: str) -> Scope:
 
 
 def prepared(
-    found: Discovered, arms: Mapping[str, Mapping[str, Any]], folder: Path | None
+    server: Server, arms: Mapping[str, Mapping[str, Any]], folder: Path | None
 ) -> dict[str, Any]:
     """Let the experiment make its data ready for every arm, and return what it says about them.
 
@@ -224,14 +227,11 @@ def prepared(
     -------
     facts by name; one in which the arms differ once an arm, as "weights (baseline)"
     """
-    prepare = found.experiment.prepare
-    if prepare is None:
-        return {}
-    facts = {arm: dict(prepare(settings, folder)) for arm, settings in arms.items()}
+    facts = server.prepare(arms, folder)
     names = dict.fromkeys(name for said in facts.values() for name in said)
     merged: dict[str, Any] = {}
     for name in names:
-        said = {arm: facts[arm][name] for arm in arms if name in facts[arm]}
+        said = {arm: facts[arm][name] for arm in arms if name in facts.get(arm, {})}
         first = next(iter(said.values()))
         if len(said) == len(arms) and all(digest(v) == digest(first) for v in said.values()):
             merged[name] = first

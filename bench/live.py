@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.format import duration, value
+from bench.execution.base import Failure, Result
 from bench.plan import Plan, TrialKey
 from bench.progress import Progress, Training, one_line
-from bench.work import Failure, Result
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 INDENT = 11  # of what follows "  pairs    "

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import artifacts
+from bench.execution import run_folder
+from bench.execution.base import Epochs, Result, Success
 from bench.names import file_name, storable
 from bench.plan import TrialKey, digest
-from bench.work import Epochs, Result, Success
 
 Status = Literal["FINISHED", "FAILED"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 ENTRY, FILES, PART, ASIDE = "entry.json", "files", ".part-", "aside"
+OWN, LEFT = "files", "bench.files_left"  # what a run left in its own folder, and what is not kept
 DIGESTS, SEAL = "bench.sha256", "bench.seal"
 SEALED = (  # the tags that a report rests on
     "bench.device",
@@ -81,7 +83,9 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
     try:
         (part / FILES).mkdir()
         digests = artifacts.write(part / FILES, result)
+        own = run_folder.keep(result, part / FILES / OWN)
         tags = _tags(result, digests, commit)
+        left = own.said(result.folder) if own and own.left and result.folder else ""
         name = f"{time.time_ns():020d}-{result.key.seed}-{file_name(result.key.arm)}"
         entry = Entry(
             folder=place / name,
@@ -90,7 +94,7 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
             key=result.key,
             attempt=result.attempt,
             status="FINISHED" if isinstance(result, Success) else "FAILED",
-            tags=tags | {SEAL: seal(trial, tags)},
+            tags=tags | {SEAL: seal(trial, tags)} | ({LEFT: left[:MOST_REASON]} if left else {}),
             scores=artifacts.final_scores(result) if isinstance(result, Success) else {},
             epochs=result.epochs,
             ended_at=result.started_at + result.duration_s,
@@ -102,6 +106,7 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
             _sync(path)
         os.replace(part, entry.folder)
         _sync(place)
+        run_folder.clear(result, own)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

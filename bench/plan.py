@@ -15,7 +15,7 @@ from typing import Any
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
 from analysis.table import Design, Scope, Stop
-from bench.contract import BadExperiment, Experiment
+from bench.contract import BadExperiment
 from bench.discover import Discovered
 
 MOST_SEEDS = 100_000
@@ -243,13 +243,14 @@ def make_plan(
     max_seeds: int | None = None,
     aa: bool = False,
     vary: str = "",
-    devices: Collection[str] = ("cpu",),
+    pack_seeds: int | None = None,
 ) -> Plan:
     """Fix what an experiment will train, in which packs, and how it will be judged.
 
     Parameters
     ----------
-    devices : where it will train: a pack must fit each of them; none where that is not known yet
+    pack_seeds : how many seeds train together, by the devices; None where the experiment says it,
+        or where that is not known yet
     """
     experiment = found.experiment
     plan = Plan(
@@ -259,7 +260,7 @@ def make_plan(
         source_digest=found.source_digest,
         data=data,
         batches=(),
-        pack_seeds=pack_seeds(experiment, arms, devices),
+        pack_seeds=experiment.pack_seeds or 0 if pack_seeds is None else pack_seeds,
         metric=experiment.metric,
         higher_is_better=experiment.higher_is_better,
         margin=experiment.margin if margin is None else margin,
@@ -271,19 +272,6 @@ def make_plan(
         vary=vary,
     )
     return plan.with_seeds(seeds)
-
-
-def pack_seeds(
-    experiment: Experiment, arms: Mapping[str, Mapping[str, Any]], devices: Collection[str]
-) -> int:
-    """Return how many seeds train together on each of the devices, before anything trains."""
-    if experiment.train_pack is None:
-        return 0
-    size = experiment.pack_seeds
-    if isinstance(size, int):
-        return size
-    each = [size(settings, device) for settings in arms.values() for device in devices]
-    return max(1, min(each, default=1))
 
 
 def arms_with(

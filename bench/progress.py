@@ -13,18 +13,18 @@ from typing import Any, TextIO
 
 from analysis.format import Unit, duration, interval, number, suffix, value
 from analysis.metrics import METRICS
+from bench.execution.base import Failure, Result
 from bench.plan import Plan, TrialKey
 from bench.runner import Look
-from bench.work import Failure, Result
 
 HEARTBEAT_S = 300.0
 
 
 @dataclass
 class Training:
-    """What one worker trains, as its messages described it; without keys it is idle."""
+    """What one slot trains, as its messages described it; without keys it is idle."""
 
-    pid: int
+    slot: int
     device: str
     keys: tuple[TrialKey, ...]
     epochs: int | None  # of all its trials together; None where the settings do not say
@@ -88,12 +88,12 @@ class Progress:
         self.unit: Unit = known.unit if known else "score"
 
     def start(self, message: Mapping[str, Any]) -> None:
-        """A worker has begun a pack; called from another thread, as is `epoch`."""
+        """A training has begun; called from another thread, as is `epoch`."""
         keys = tuple(TrialKey(arm, seed) for arm, seed in message["keys"])
         planned = [self.plan.arms[key.arm].get("epochs") for key in keys]
         epochs = [n for n in planned if isinstance(n, int)]
         new = Training(
-            pid=int(message["pid"]),
+            slot=int(message["slot"]),
             device=str(message["device"]),
             keys=keys,
             epochs=sum(epochs) if len(epochs) == len(keys) else None,
@@ -105,7 +105,7 @@ class Progress:
             for training in self.training:
                 if set(training.keys) & set(keys):  # its worker died, and they train again
                     training.keys = ()
-            mine = [t for t in self.training if t.pid == new.pid]
+            mine = [t for t in self.training if t.slot == new.slot]
             idle = [t for t in self.training if not t.keys]
             if place := mine or (idle if len(self.training) >= self.workers else []):
                 self.training[self.training.index(place[0])] = new

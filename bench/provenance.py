@@ -6,7 +6,6 @@ import platform
 import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -15,7 +14,7 @@ from typing import Any
 
 from bench import __version__
 from bench.address import redacted
-from bench.devices import Slot, cores
+from bench.execution.devices import Slot, cores
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "mlflow", "joblib")
 
@@ -83,15 +82,9 @@ def _versions() -> dict[str, str]:
 
 
 def device_names(slots: Sequence[Slot]) -> list[str]:
-    """Return this machine's devices, with their models where torch is there to say."""
-    names = list(dict.fromkeys(slot.device for slot in slots))
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return names
-    return [
-        f"{name} {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else name
-        for name in names
-    ]
+    """Return the devices of slots, with their models."""
+    names = [" ".join([slot.device, *(d.name for d in slot.devices)]) for slot in slots]
+    return list(dict.fromkeys(names))
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,9 +18,9 @@ from analysis.metrics import METRICS
 from bench import pending
 from bench.address import StoreAway, StoreTrouble, first_line
 from bench.database import free_bytes
+from bench.execution.base import Result, Scored
 from bench.pending import Entry, RunStatus
 from bench.plan import TrialKey
-from bench.work import Result, Scored
 
 if TYPE_CHECKING:
     from bench.records import Benchmark, Child
@@ -68,7 +68,7 @@ class Recorder:
         self._described: set[Attempt] = set()
         self._ended: set[Attempt] = set()  # a late message must not bring a run back to life
         self._error: Exception | None = None
-        self._stopped_at: int | None = None  # pairs, where the plan's rule says enough
+        self._events: list[dict[str, Any]] = []  # of the plan, written when the session ends
         self._patience_s = 0.0
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -103,16 +103,26 @@ class Recorder:
         return self.benchmark.stopped_at is not None
 
     def stop(self, pairs: int) -> None:
-        """Note that the plan's rule has ended the training; written when the session ends."""
-        self._stopped_at = pairs
+        """Note that the plan's rule has ended the training."""
+        self._events.append({"event": "stopped", "pairs_finished": pairs})
+
+    def note_reuse(self, pack: Sequence[str], differs: Sequence[str]) -> None:
+        """Note which runs of a pack gave other bits in a process of their own."""
+        pairs = len({key.seed for key in self.finished})
+        facts = {"runs": [*pack], "differs": [*differs], "pairs_finished": pairs}
+        self._events.append({"event": "reuse compared", **facts})
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Take a worker's message (its next epoch); returns at once."""
         if message["type"] == "epoch":
             self._queue.put(message)
 
-    def record(self, result: Result) -> None:
+    def record(self, result: Result) -> str:
         """Take a finished or failed trial; when this returns, it is safe on the disk.
+
+        Returns
+        -------
+        which files of its own folder are not kept, in words, or nothing
 
         Raises
         ------
@@ -129,6 +139,7 @@ class Recorder:
         except OSError as error:
             raise unsaved(self._place, result.key, error) from error
         self._queue.put(entry)
+        return entry.tags.get(pending.LEFT, "")
 
     def check(self) -> None:
         """Raise what went wrong while writing, if waiting does not mend it."""
@@ -149,8 +160,8 @@ class Recorder:
             self.while_closing()
         if self.away is None and self._error is None:
             with suppress(Refusal):
-                if self._stopped_at is not None:
-                    self.benchmark = self.store.note_stop(self.benchmark, self._stopped_at)
+                for event in self._events:
+                    self.benchmark = self.store.note(self.benchmark, event)
                 self.store.end_orphans(self.benchmark)  # in training when we were stopped
                 self.store.end(self.benchmark.run_id, status)
         self.store.settle()

@@ -1,6 +1,7 @@
 """Rehearsal: what will a plan cost? One epoch is trained and thrown away; nothing is recorded."""
 
 import statistics
+import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from bench.plan import Plan, TrialKey
 from bench.planning import Gain, gain_of, unit_of
 
 if TYPE_CHECKING:
-    from bench.discover import Discovered
+    from bench.execution.devices import Slot
+    from bench.execution.server import Server
     from bench.runner import Options
 
 EPOCHS_TIMED = 2  # after the first, which pays for loading and warming up
@@ -109,7 +111,8 @@ class _Enough(Exception):
 
 def rehearse(
     plans: Sequence[tuple[Plan, Collection[TrialKey]]],
-    found: "Discovered",
+    server: "Server",
+    slots: "Sequence[Slot]",
     options: "Options",
     *,
     durations: Sequence[float] = (),
@@ -128,25 +131,27 @@ def rehearse(
         epoch_s, run_s = None, statistics.median(durations)
         source = f"the median of {len(durations)} recorded runs"
     else:
-        epoch_s, run_s, source = _timed(first, found, options)
+        epoch_s, run_s, source = _timed(first, server, slots[0], options)
     return Cost(
         packs=packs,
         planned=sum(len(plan.trials()) for plan, _ in plans),
         epoch_s=epoch_s,
         run_s=run_s,
         source=source,
-        workers=min(len(options.slots), max(1, *map(len, packs))),
-        devices=tuple(dict.fromkeys(slot.device for slot in options.slots)),
+        workers=min(len(slots), max(1, *map(len, packs))),
+        devices=tuple(dict.fromkeys(slot.device for slot in slots)),
         gain=gain_of(len(first.seeds), unit_of(first.metric)),
     )
 
 
-def _timed(plan: Plan, found: "Discovered", options: "Options") -> tuple[float | None, float, str]:
-    from bench.pool import Pool, say_waiting
+def _timed(
+    plan: Plan, server: "Server", place: "Slot", options: "Options"
+) -> tuple[float | None, float, str]:
+    from bench.execution.base import Failure
+    from bench.execution.processes import Processes
     from bench.runner import jobs
-    from bench.work import Failure
 
-    [first, *_] = jobs(plan, found, options, ())
+    [first, *_] = jobs(plan, server.found, options, ())
     epochs = plan.arms[plan.baseline].get("epochs")
     known = epochs if isinstance(epochs, int) and epochs > 0 else None
     seen: list[float] = []
@@ -154,17 +159,17 @@ def _timed(plan: Plan, found: "Discovered", options: "Options") -> tuple[float |
     def deliver(message: dict[str, Any]) -> None:
         if message["type"] == "epoch":
             seen.append(time.perf_counter())
-        say_waiting(message)
+        elif message["type"] == "notice":
+            print(message["text"], file=sys.stderr, flush=True)
 
     def check() -> None:
         if known is not None and len(seen) > EPOCHS_TIMED * len(first.keys):
             raise _Enough
 
-    place = options.slots[0]
     what = f"seed {first.keys[0].seed}, {first.keys[0].arm}, on {place.device}; it is not kept"
-    with Pool([place], deliver, retries=0) as pool:
+    with Processes(server, [place], deliver, retries=0) as executor:
         try:
-            results = [r for rs in pool.run([first], check=check) for r in rs]
+            results = [r for rs in executor.run([first], check=check) for r in rs]
         except _Enough:
             gaps = [b - a for a, b in zip(seen, seen[1:], strict=False)]
             epoch_s = statistics.fmean(gaps)  # of the pack's runs in turn: each counts once

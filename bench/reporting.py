@@ -172,7 +172,17 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
         "again": shlex.join(goes_on(benchmark, str(latest.get("command") or ""))),
         "mlflow": mlflow,
         "earlier_looks": _earlier_looks(recorded, benchmark),
+        **_reuse(benchmark),
     }
+
+
+def _reuse(benchmark: Benchmark) -> dict[str, Any]:
+    """Return which runs gave other bits in a process of their own, where processes were reused."""
+    compared = [event for event in benchmark.events if event["event"] == "reuse compared"]
+    if not compared:
+        return {}
+    differs = sorted({run for event in compared for run in event["differs"]})
+    return {"reuse_differs": differs}
 
 
 def _as_sentence(text: str) -> str:

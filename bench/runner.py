@@ -1,19 +1,14 @@
 """Runner: the story of one benchmark, from a frozen plan to recorded trials."""
 
-import _weakrefset
 import contextlib
 import difflib
-import multiprocessing.util
 import shlex
-import signal
 import threading
 import time
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +17,15 @@ from analysis.errors import Refusal
 from analysis.metrics import METRICS
 from bench.address import redacted
 from bench.contract import BadOutcome, Outcome
-from bench.devices import Slot
 from bench.discover import Discovered
+from bench.execution.base import Executor, Failure, Job, Result, Scored, Success
+from bench.execution.repeats import Repeats
+from bench.execution.signals import ended_by_signals
 from bench.names import printable
 from bench.plan import Plan, TrialKey
-from bench.pool import Pool
 from bench.recorder import Recorder
 from bench.records import Benchmark
 from bench.tracking import Store
-from bench.work import Failure, Job, Result, Scored, Success, waits_for
-
-if TYPE_CHECKING:
-    from bench.cluster import Cluster
-
-
-AGAIN_S = 0.02  # after which a signal that came at a bad moment is raised once more
-FINALISERS = (
-    weakref.__file__,
-    _weakrefset.__file__,
-    multiprocessing.util.__file__,
-)  # files of functions that clean up
-
-
-class Terminated(BaseException):
-    """SIGTERM: somebody (Slurm, Kubernetes, a shutdown) wants this process to end."""
 
 
 class NotPlanned(Refusal):
@@ -112,14 +92,13 @@ class Watcher(Protocol):
 class Options:
     """How to train, as against what: nothing in here changes a result."""
 
-    slots: Sequence[Slot]
     data_dir: Path | None = None
-    retries: int = 1
     timeout_s: float | None = None
     redo: frozenset[TrialKey] = frozenset()
     streams: Sequence[str] = ()  # that every training has to draw from, or the first is the last
     fresh: bool = False
     deadline: float = float("inf")  # by time.monotonic(); nothing is started after it
+    keep_going: bool = False  # train on after a failure that repeats before anything succeeds
 
 
 @dataclass(frozen=True)
@@ -131,7 +110,8 @@ class Ran:
     failures: tuple[Failure, ...]
     stopped_early: bool
     lost: tuple[TrialKey, ...] = ()  # diverged in an earlier call and not trained again
-    unstarted: tuple[TrialKey, ...] = ()  # the deadline came first
+    unstarted: tuple[TrialKey, ...] = ()  # the deadline, or a failure that repeats, came first
+    repeated: Failure | None = None  # which ended the training: nothing of its arm had succeeded
 
 
 def run(
@@ -143,17 +123,17 @@ def run(
     provenance: Mapping[str, Any],
     watcher: Watcher,
     look: LookAt,
-    pool: "Pool | Cluster | None" = None,
+    executor: Executor,
 ) -> Ran:
     """Train what a plan still lacks and record it.
 
     Parameters
     ----------
     plan : frozen here before the first training
-    found : the experiment, so that workers can load it
+    found : the experiment, so that processes can load it
     store : where runs are recorded
     look : finished pairs to the running interval, and whether the stopping rule says enough
-    pool : workers that are importing already, or a cluster's; None to start them when needed
+    executor : trains; closed when this returns
 
     Raises
     ------
@@ -163,39 +143,45 @@ def run(
     StoreTrouble : the store cannot be written; what was recorded stays
     """
     with contextlib.ExitStack() as stack:
-        if pool is not None:
-            stack.callback(pool.close)
+        stack.callback(executor.close)
         stack.enter_context(store.lock(plan))
         ending = stack.enter_context(ended_by_signals())  # until the recorder is closed
         recorder = store.begin(
             plan, provenance=provenance, source=found.source, fresh=options.fresh
         )
         stack.enter_context(recorder)
+        stack.callback(executor.close)  # before the recorder: nobody trains on unrecorded
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
         story = _Story(plan, recorder, watcher, look, options)
         recorder.while_closing = story.tell_if_away  # who waits should know for what
-        left = [job for job in jobs(plan, found, options, story.settled) if story.wants(job.keys)]
+        folders = store.folders_of(plan.benchmark_id)
+        todo = jobs(plan, found, options, story.settled, folders=folders)
+        left = [job for job in todo if story.wants(job.keys)]
         left.sort(key=lambda job: options.redo.isdisjoint(job.keys))  # what is repeated first
         watcher.begin(plan, story.settled, sum(len(job.keys) for job in left))
         stack.callback(watcher.end)
         if story.stops_at_once:
             story.stop()
         if left:
-            pool = pool or Pool(options.slots[: len(left)], story.message, retries=options.retries)
-            # before the recorder closes: nobody trains on unrecorded
-            stack.callback(ending.undisturbed, pool.close)
-            pool.listen(story.message)
+            executor.listen(story.message)
 
             def check() -> None:
                 ending.check()
                 recorder.check()
-                story.tell_if_away()
+                story.check(interrupted=ending.is_near)
 
-            with ending.held_back():
-                for results in pool.run(left, stop=story.stops, on_retry=story.retry, check=check):
-                    for result in results:
-                        story.add(result)
+            def stops() -> bool:
+                return ending.is_near or story.stops()
+
+            with ending.held_back(executor.wake), contextlib.suppress(_Repeated):
+                trained = executor.run(left, stop=stops, on_retry=story.retry, check=check)
+                with contextlib.closing(trained):
+                    for results in trained:
+                        for result in results:
+                            story.add(result)
+                if found.experiment.reuse_process:
+                    story.compare_with_fresh(executor, left, check)
     lost = tuple(key for key in plan.trials() if key in recorder.diverged - options.redo)
     return Ran(
         recorder.benchmark,
@@ -204,6 +190,7 @@ def run(
         story.enough,
         lost,
         tuple(key for key in plan.trials() if key not in story.over and story.wants([key])),
+        story.repeats.found,
     )
 
 
@@ -245,9 +232,20 @@ def require_drawn(streams: Sequence[str], facts: Mapping[str, Any]) -> None:
 
 
 def jobs(
-    plan: Plan, found: Discovered, options: Options, settled: Collection[TrialKey]
+    plan: Plan,
+    found: Discovered,
+    options: Options,
+    settled: Collection[TrialKey],
+    *,
+    folders: Path | None = None,
 ) -> list[Job]:
-    """Number the packs by the plan, not by what is left: composition never depends on history."""
+    """Number the packs by the plan, not by what is left: composition never depends on history.
+
+    Parameters
+    ----------
+    settled : trials that need no training
+    folders : where runs get folders of their own; None: what they write there is thrown away
+    """
     left = set(plan.packs_left(settled))
     return [
         Job(
@@ -259,10 +257,17 @@ def jobs(
             data_dir=str(options.data_dir) if options.data_dir else None,
             timeout_s=options.timeout_s,
             draws={key: plan.draw(key) for key in pack},
+            folders=str(folders) if folders else None,
+            devices=found.experiment.devices,
+            reuse_process=found.experiment.reuse_process,
         )
         for number, pack in enumerate(plan.packs())
         if pack in left
     ]
+
+
+class _Repeated(Exception):
+    """A failure repeats, and nothing of its arm has succeeded: nothing more is started."""
 
 
 class _Story:
@@ -284,8 +289,13 @@ class _Story:
         self.failures: list[Failure] = []
         self.trained = 0
         self.told = False  # that the store is away
-        self.waits = False  # for a device that another benchmark uses, and it was said
+        self.interrupted = False  # and it was said
         self.late = False  # the deadline has passed
+        self.keep_going = options.keep_going
+        self.packs = {key: n for n, pack in enumerate(plan.packs()) for key in pack}
+        self.repeats = Repeats({key.arm for key in recorder.finished})
+        self.last: dict[int, dict[TrialKey, str]] = {}  # fingerprints of the latest whole pack
+        self._lock = threading.Lock()
         self.runs: dict[int, dict[str, Scored]] = {}
         for key, run in recorder.known_runs().items():
             if key in self.settled:
@@ -302,20 +312,32 @@ class _Story:
             self.watcher.start(message)
         elif message["type"] == "epoch":
             self.watcher.epoch(message)
-        elif message["type"] == "waiting" and not self.waits:
-            self.waits = True
-            self.watcher.notice(waits_for(message["devices"]))
+        elif message["type"] == "notice":
+            self.watcher.notice(message["text"])
 
     def stops(self) -> bool:
-        """Tell whether nothing more is started; asked only while something is left."""
+        """Tell whether nothing more is started; asked by any thread, while something is left."""
         done = self.enough and self.redo <= self.over
-        if not done and not self.late and time.monotonic() >= self.deadline:
-            self.late = True
-            self.watcher.late()
-            self.watcher.notice(
-                "the time of --max-hours is up: runs in training are finished, no more are started."
-            )
+        with self._lock:
+            if not done and not self.late and time.monotonic() >= self.deadline:
+                self.late = True
+                self.watcher.late()
+                self.watcher.notice(
+                    "the time of --max-hours is up: runs in training are finished, "
+                    "no more are started."
+                )
         return done or self.late
+
+    def check(self, *, interrupted: bool) -> None:
+        """Say what the person who waits should know, and end where a failure repeats."""
+        self.tell_if_away()
+        if interrupted and not self.interrupted:
+            self.interrupted = True
+            self.watcher.notice(
+                "interrupted: runs in training are finished first; Ctrl-C again ends them."
+            )
+        if self.repeats.found is not None and not self.keep_going:
+            raise _Repeated
 
     def wants(self, keys: Collection[TrialKey]) -> bool:
         """Tell whether trials are still to be trained: once a rule has stopped, repeats alone."""
@@ -334,28 +356,51 @@ class _Story:
     def retry(self, failure: Failure) -> None:
         if failure.key not in self.settled:
             failure = _tame(failure)
-            self.recorder.record(failure)
+            self._record(failure)
             self.watcher.retry(failure)
+            self.repeats.failed(failure, self.packs[failure.key], final=False)
 
     def add(self, result: Result) -> None:
         if result.key in self.settled:  # trained again only because its pack was incomplete
             return
         result = _tame(result)
         if isinstance(result, Failure):
-            self.recorder.record(result)
+            self._record(result)
             self.over.add(result.key)
             self.failures.append(result)
             self.watcher.result(result, None)
+            self.repeats.failed(result, self.packs[result.key], final=True)
             return
         value = value_of(result.outcome, self.plan.metric)
         if value is None:
             raise _no_metric(result, self.plan.metric)
-        self.recorder.record(result)
+        self._record(result)
         self.over.add(result.key)
         self.trained += 1
+        self.repeats.succeeded(result.key.arm)
+        pack = self.packs[result.key]
+        self.last = {pack: {**self.last.get(pack, {}), result.key: result.fingerprint()}}
         require_drawn(self.streams, result.outcome.facts)
         self.watcher.result(result, value)
         self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
+
+    def _record(self, result: Result) -> None:
+        if left := self.recorder.record(result):
+            self.watcher.notice(f"seed {result.key.seed:02d}, {result.key.arm}: {left}")
+
+    def compare_with_fresh(
+        self, executor: Executor, left: Sequence[Job], check: Callable[[], None]
+    ) -> None:
+        """Train the last pack once more, in a process of its own: does reusing one change bits?"""
+        for job in left:
+            if job.pack in self.last:
+                again = replace(job, reuse_process=False, folders=None)
+                with contextlib.closing(executor.run([again], check=check)) as trained:
+                    results = [result for some in trained for result in some]
+                before = self.last[job.pack]
+                now = {r.key: r.fingerprint() for r in results if isinstance(r, Success)}
+                differs = [key.run_name for key in before if now.get(key) != before[key]]
+                self.recorder.note_reuse([key.run_name for key in job.keys], differs)
 
     def _pair(self, key: TrialKey, run: Scored) -> None:
         mine = self.runs.setdefault(key.seed, {})
@@ -425,77 +470,3 @@ def examples_of(outcome: Outcome, plan: Plan) -> NDArray[np.float64] | None:
     if plan.stop == "fixed" or plan.scope == "seeds" or outcome.test is None:
         return None
     return None if known is None or known.per_example is None else known.per_example(outcome.test)
-
-
-class Ending:
-    """Ctrl-C, SIGTERM and a lost terminal, held back until it is safe to stop.
-
-    An exception that falls into the middle of handing work to the pool leaves it in a state that
-    nobody foresaw. So the first signal waits for the next `check`; a second one acts at once.
-    """
-
-    def __init__(self) -> None:
-        self.asked: type[BaseException] | None = None
-        self.patient = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal: at once, or at the next `check` where somebody calls it."""
-        kind = KeyboardInterrupt if number == signal.SIGINT else Terminated
-        if self.patient and self.asked is None:
-            self.asked = kind
-        elif _in_a_finaliser(frame):  # Python prints what is raised there, and goes on
-            threading.Timer(AGAIN_S, signal.raise_signal, [number]).start()
-        else:
-            raise kind
-
-    @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Hold the first signal back while somebody calls `check` again and again, and after."""
-        self.patient = True
-        try:
-            yield
-            self.check()  # what came after the last one
-        finally:
-            self.patient = False
-
-    def undisturbed(self, close: Callable[[], None]) -> None:
-        """Call what is not to be interrupted half way; a first signal then waits for its end."""
-        before, self.patient = self.asked, True
-        try:
-            close()
-        finally:
-            self.patient = False
-        if self.asked is not None and before is None:
-            raise self.asked
-
-    def check(self) -> None:
-        """Raise what was asked for, now that it is safe."""
-        if self.asked is not None:
-            self.patient = False
-            raise self.asked
-
-
-def _in_a_finaliser(frame: FrameType | None) -> bool:
-    """Tell whether Python is cleaning up after an object just now."""
-    while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in FINALISERS:
-            return True
-        frame = frame.f_back
-    return False
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[Ending]:
-    """Turn the signals that end a process into exceptions, so that everything taken is written."""
-    ending = Ending()
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    try:
-        before = {name: signal.signal(getattr(signal, name), ending) for name in names}
-    except ValueError:  # not the main thread: the owner of the process handles signals
-        yield ending
-        return
-    try:
-        yield ending
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)

@@ -1,18 +1,23 @@
 """One `bench run`: the store, the workers, the plans in turn, the report."""
 
+import contextlib
 import json
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.showing import opened, publish
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
+    from bench.cluster import Cluster
     from bench.discover import Discovered
+    from bench.execution.base import Executor
+    from bench.execution.devices import Slot
+    from bench.execution.server import Server
     from bench.plan import Plan, TrialKey
     from bench.records import Benchmark
     from bench.runner import Ran
@@ -22,70 +27,67 @@ if TYPE_CHECKING:
 class Session:
     """One `bench run`: the store, the workers and what is said meanwhile."""
 
-    def __init__(self, uri: str | None, *, quiet: bool, cluster: str | None = None) -> None:
-        self.uri, self.quiet, self.cluster = uri, quiet, cluster
+    server: "Server"
+
+    def __init__(
+        self, uri: str | None, *, quiet: bool, cluster: str | None = None, retries: int = 1
+    ) -> None:
+        self.uri, self.quiet, self.cluster, self.retries = uri, quiet, cluster, retries
         self.store: Store | None = None
-        self.pool: Any = None
+        self.remote: Cluster | None = None
 
     def say(self, text: str) -> None:
         """Tell the terminal, unless it shall be quiet."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def warmed(self, name: str, places: Sequence[Any], retries: int) -> Any:
-        """Reach the cluster, or start the workers at once where nothing can be finished yet.
+    def opened(self, name: str, *, train: bool) -> contextlib.ExitStack:
+        """Start the process that imports the experiment, and reach the cluster.
 
-        Their imports take seconds.
+        Parameters
+        ----------
+        train : else it is only asked about the experiment
         """
-        import contextlib
+        from bench.execution.server import Server
 
-        from bench.address import may_hold_runs
-        from bench.discover import reference_of
-
-        reference = reference_of(name)  # a name that does not exist starts no workers
         stack = contextlib.ExitStack()
-        if self.cluster is not None:
+        self.server = stack.enter_context(Server(name))
+        if train and self.cluster is not None:
             from bench.cluster import Cluster
 
-            self.pool = stack.enter_context(Cluster(self.cluster, retries=retries))
-        elif places and not may_hold_runs(self.uri):
-            from bench.pool import Pool
-
-            self.pool = stack.enter_context(Pool(places, retries=retries))
-            self.pool.warm(reference)
+            self.remote = stack.enter_context(Cluster(self.cluster, retries=self.retries))
         return stack
 
-    def places(self, mine: Sequence[Any]) -> Sequence[Any]:
+    def places(self, mine: Sequence["Slot"]) -> Sequence["Slot"]:
         """Return where it will train: on the cluster, or on this machine."""
-        return mine if self.cluster is None else self.pool.places
+        return mine if self.remote is None else self.remote.places
 
-    def packed(self, found: "Discovered", plan: "Plan") -> "Plan":
+    def packed(self, plan: "Plan") -> "Plan":
         """Return the plan with packs that fit the cluster's devices: only its workers can tell."""
-        if self.cluster is None or not plan.pack_seeds:
+        if self.remote is None or self.server.found.experiment.pack_seeds is not None:
             return plan
-        if not callable(found.experiment.pack_seeds):
-            return plan
-        return replace(plan, pack_seeds=self.pool.pack_seeds(found.reference, plan.arms))
+        return replace(plan, pack_seeds=self.remote.pack_seeds(self.server.found, plan.arms))
 
     def train(
         self,
         found: "Discovered",
         plan: "Plan",
-        places: Sequence[Any],
+        places: Sequence["Slot"],
         *,
         folder: Path | None,
-        retries: int,
         timeout_s: float | None,
         deadline: float,
         redo: "frozenset[TrialKey]",
         streams: Sequence[str],
         fresh: bool,
         blind: bool,
+        keep_going: bool,
         notes: list[str],
     ) -> "Ran":
         """Train what a plan still needs, and show how it goes."""
         from bench import provenance, runner
         from bench.discover import file_of
+        from bench.execution.processes import Processes
         from bench.progress import progress
         from bench.status import begins_anew
         from bench.stopping import looker
@@ -96,24 +98,24 @@ class Session:
             self.say(textwrap.fill(news, 80, subsequent_indent="  "))
             notes = [*notes, news]
         options = runner.Options(
-            slots=places,
             data_dir=folder,
-            retries=retries,
             timeout_s=timeout_s,
             deadline=deadline,
             redo=redo,
             streams=streams,
             fresh=fresh,
+            keep_going=keep_going,
         )
-        pool, self.pool = self.pool, None  # a second plan starts its own workers
         command = ["bench", *sys.argv[1:]]
         mine = places if self.cluster is None else ()
         facts = provenance.collect(command, file_of(found.reference), mine)
-        if self.cluster is not None:
-            from bench.cluster import Cluster
-
-            pool = pool or Cluster(self.cluster, retries=retries)
-            facts |= {"devices": list(pool.devices), "threads": places[0].threads}
+        executor: Executor
+        if self.remote is not None:
+            executor = self.remote
+            facts |= {"devices": list(self.remote.devices), "threads": places[0].threads}
+        else:
+            self.server.get_ready(places[0].threads)
+            executor = Processes(self.server, places, retries=self.retries)
         ran = runner.run(
             plan,
             found,
@@ -122,7 +124,7 @@ class Session:
             provenance={**facts, "notes": notes},
             watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
             look=looker(plan),
-            pool=pool,
+            executor=executor,
         )
         if streams and not ran.trained:  # what was recorded earlier tells it as well
             recorded = self.store.tables(ran.benchmark).trials
@@ -132,9 +134,8 @@ class Session:
 
     def rehearse(
         self,
-        found: "Discovered",
         plans: "Sequence[Plan]",
-        places: Sequence[Any],
+        places: Sequence["Slot"],
         *,
         folder: Path | None,
         redo: "frozenset[TrialKey]",
@@ -161,7 +162,8 @@ class Session:
                 if known and not fresh and benchmark.stopped_at is not None:  # by the plan's rule
                     settled |= set(plan.trials())
             left.append((plan, settled - (redo if plan is plans[0] else frozenset())))
-        cost = rehearse(left, found, Options(slots=places, data_dir=folder), durations=durations)
+        options = Options(data_dir=folder)
+        cost = rehearse(left, self.server, places, options, durations=durations)
         print(json.dumps(cost.as_dict()) if as_json else cost.text())
 
     def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":

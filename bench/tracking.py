@@ -338,6 +338,10 @@ class Store:
         """Return the folder of results that are safe on this disk but not yet in the store."""
         return self._pending / benchmark_id[:32]
 
+    def folders_of(self, benchmark_id: str) -> Path:
+        """Return where the runs of a benchmark have folders of their own while they train."""
+        return self._pending.with_name("folders") / benchmark_id[:32]
+
     def _recover(self) -> None:
         """Write what processes that died left in `pending`; who runs a benchmark does so itself.
 
@@ -470,6 +474,7 @@ class Store:
         found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
         benchmark = self._update(found, plan) if found else self._create(plan, source, provenance)
         self.end_orphans(benchmark)
+        _remove_empty(self.folders_of(plan.benchmark_id))
         self._add_provenance(benchmark, provenance)
         finished, diverged = self._settled(benchmark)
         return Recorder(self, benchmark, provenance, finished, diverged)
@@ -536,12 +541,12 @@ class Store:
         version = int(run.data.tags["bench.plan_version"]) + 1
         return self._freeze(run, merged, tuple(events), version=version)
 
-    def note_stop(self, benchmark: Benchmark, pairs: int) -> Benchmark:
-        """Record that the plan's rule ended the training after so many pairs."""
+    def note(self, benchmark: Benchmark, event: Mapping[str, Any]) -> Benchmark:
+        """Record what happened to a plan while it was trained, as a new version of it."""
         run = self.client.get_run(benchmark.run_id)
         version = int(run.data.tags["bench.plan_version"]) + 1
-        event = {"at": now(), "event": "stopped", "pairs_finished": pairs}
-        return self._freeze(run, benchmark.plan, (*benchmark.events, event), version=version)
+        events = (*benchmark.events, {"at": now(), **event})
+        return self._freeze(run, benchmark.plan, events, version=version)
 
     def _freeze(
         self, run: Run, plan: Plan, events: tuple[dict[str, Any], ...], *, version: int
@@ -698,6 +703,13 @@ class Store:
         for key, state in views.items():
             tag = f"mlflow.sharedViewState.{key}"
             self.client.set_experiment_tag(benchmark.experiment_id, tag, json.dumps(state))
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders that trainings of a killed process were given and left empty."""
+    for root, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(root)
 
 
 def _make_tables(uri: str) -> None:

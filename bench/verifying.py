@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from analysis.findings import Findings
     from analysis.recompute import Mismatch
     from analysis.report.verify import Verified
-    from bench.devices import Slot
+    from bench.execution.devices import Slot
+    from bench.execution.server import Server
 
 MOST_BYTES = 64 * 2**20  # a report of 200 seeds has 2 MB
 
@@ -88,7 +89,7 @@ def _listed(mismatches: "Sequence[Mismatch]") -> list[str]:
 
 
 def retrain(
-    f: "Findings", seed: int, name: str | None, *, folder: Path | None, places: "Sequence[Slot]"
+    f: "Findings", seed: int, server: "Server", *, folder: Path | None, places: "Sequence[Slot]"
 ) -> list[Retrained]:
     """Train one pair of a report again, recording nothing.
 
@@ -96,7 +97,7 @@ def retrain(
     ----------
     f : what the report holds
     seed : of the pair
-    name : of the experiment, or its file; None for the name in the report
+    server : has imported the experiment
     folder : of the data set, or None
     places : where to train
 
@@ -104,12 +105,11 @@ def retrain(
     ------
     OtherTraining : the report is about other code, settings or data, or has no such seed
     """
-    from bench.discover import discover
     from bench.drafting import prepared
+    from bench.execution.base import Success
+    from bench.execution.processes import Processes
     from bench.plan import make_plan
-    from bench.pool import Pool
     from bench.runner import Options, jobs, value_of
-    from bench.work import Success
 
     stated = {run.arm: run.value for run in f.runs if run.seed == seed}
     if not stated:
@@ -118,16 +118,16 @@ def retrain(
             f"the report has no seed {seed}.",
             facts=[f"Its seeds: {', '.join(map(str, seeds[:20]))}{' …' if seeds[20:] else ''}."],
         )
-    found = discover(name or f.design.experiment)
+    found = server.found
     arms = {arm.name: dict(arm.settings) for arm in f.arms}
-    data = prepared(found, arms, folder)
+    data = prepared(server, arms, folder)
     plan = make_plan(
         found,
         data=data,
         arms=arms,
         seeds=f.design.seeds,
         aa=f.design.aa,
-        devices={place.device for place in places},
+        pack_seeds=server.pack_seeds(arms, places),
     )
     if f.design.batches:
         plan = plan.in_batches(f.design.batches)
@@ -143,10 +143,10 @@ def retrain(
             fix="check out that commit, or name the experiment's file with --experiment FILE",
         )
     others = {key for key in plan.trials() if key.seed != seed}
-    wanted = jobs(plan, found, Options(slots=places, data_dir=folder), others)
+    wanted = jobs(plan, found, Options(data_dir=folder), others)
     again: dict[str, Retrained] = {}
-    with Pool(places[: len(wanted)], retries=0) as pool:
-        for results in pool.run(wanted):
+    with Processes(server, places, retries=0) as executor:
+        for results in executor.run(wanted):
             for result in results:
                 arm, value, trouble = result.key.arm, None, ""
                 if isinstance(result, Success):

@@ -53,6 +53,7 @@ EXPERIMENT = Experiment(
     train_pack=train_pack,
     pack_seeds=5,
     prepare=prepare,
+    device="cpu",
     margin=0.005,  # 0.5 pp
     claim=0.01,  # 1.0 pp
 )

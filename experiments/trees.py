@@ -55,5 +55,6 @@ EXPERIMENT = Experiment(
     settings=SETTINGS,
     train=train,
     prepare=prepare,
+    device="cpu",
     margin=0.005,  # 0.5 pp, as in digits: four or five of the 899 test images
 )

@@ -37,8 +37,9 @@ def doctor(
     With NAME two seeds are trained twice in both arms; nothing is recorded.
     """
     from bench import doctor as looks
-    from bench.devices import slots
     from bench.drafting import Typed, draft
+    from bench.execution.devices import slots
+    from bench.execution.server import Server
 
     places, findings = slots(devices, per_device=1, workers=None), []
 
@@ -51,9 +52,12 @@ def doctor(
         show(found)
     if name is not None:
         folder = data_folder(data)
-        experiment, plan = draft(name, folder, Typed(), {place.device for place in places})
-        for found in looks.experiment(experiment, plan, places, folder=folder):
-            show(found)
+        with Server(name) as server:
+            wish = server.found.experiment
+            places = slots(devices, device=wish.device, devices=wish.devices)
+            _, plan = draft(server, folder, Typed(), places)
+            for found in looks.experiment(server, plan, places, folder=folder):
+                show(found)
         show(looks.pairing(store, plan.experiment))
     bad = [found for found in findings if found.state == "bad"]
     if as_json and not bad:

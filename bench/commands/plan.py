@@ -192,15 +192,18 @@ def _freeze(
     name: str | None, typed: dict[str, Any], folder: Path | None, uri: str | None, *, as_json: bool
 ) -> None:
     from bench import provenance
-    from bench.devices import slots
     from bench.discover import file_of
     from bench.drafting import Typed, described, draft, freeze
+    from bench.execution.devices import slots
+    from bench.execution.server import Server
     from bench.tracking import Store
 
     if name is None:
         raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
-    places = slots()
-    found, plan = draft(name, folder, Typed(**typed), {place.device for place in places})
+    with Server(name) as server:
+        wish = server.found.experiment
+        places = slots(device=wish.device, devices=wish.devices)
+        found, plan = draft(server, folder, Typed(**typed), places)
     facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), places)
     benchmark = freeze(Store(uri), found, plan, facts)
     if as_json:
@@ -214,9 +217,10 @@ def _planned_metric(name: str | None) -> tuple[str, float | None]:
     """Return the metric that a plan is for, and its margin; without NAME an accuracy."""
     if name is None:
         return "accuracy", None
-    from bench.discover import discover
+    from bench.execution.server import Server
 
-    experiment = discover(name).experiment
+    with Server(name) as server:
+        experiment = server.found.experiment
     return experiment.metric, experiment.margin
 
 

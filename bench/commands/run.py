@@ -32,6 +32,7 @@ from bench.session import Session, first_line
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
+    from bench.execution.base import Failure
     from bench.plan import Plan, TrialKey
     from bench.runner import Ran
 
@@ -133,8 +134,8 @@ def run(
     ] = None,
     backend: Annotated[
         str,
-        Option(metavar="NAME", rich_help_panel=DEVICES, help="loky (this machine) or dask."),
-    ] = "loky",
+        Option(metavar="NAME", rich_help_panel=DEVICES, help="processes (this machine) or dask."),
+    ] = "processes",
     address: Annotated[
         str | None,
         Option(
@@ -149,6 +150,14 @@ def run(
         float | None,
         Option(metavar="MIN", rich_help_panel=DEVICES, help="A run that takes longer has failed."),
     ] = None,
+    keep_going: Annotated[
+        bool,
+        Option(
+            "--keep-going",
+            rich_help_panel=DEVICES,
+            help="Train on after a failure that repeats before anything succeeds.",
+        ),
+    ] = False,
     max_hours: Annotated[
         float | None,
         Option(metavar="H", rich_help_panel=DEVICES, help="Start nothing new after so many hours."),
@@ -205,8 +214,8 @@ def run(
 
     The same command again goes on where it stopped, and trains nothing twice.
     """
-    from bench.devices import slots
     from bench.drafting import Typed, draft, seeds_of, varied
+    from bench.execution.devices import slots
 
     if offline:
         os.environ["BENCH_OFFLINE"] = "1"
@@ -222,7 +231,7 @@ def run(
         settings=setting or (),
         arms=arm or (),
     )
-    wanted = seeds_of(typed)
+    seeds_of(typed)
     _require_backend(backend, address, dry_run=dry_run)
     if timeout is not None and not timeout > 0:
         raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
@@ -232,22 +241,25 @@ def run(
     if retries < 0:
         raise Usage(f"--retries {retries} is below 0.", fix="--retries 1")
     folder = data_folder(data)
-    places = slots(devices, per_device=per_device, workers=workers)
+    session = Session(store, quiet=quiet or as_json, cluster=address, retries=retries)
     chosen, note = _choose(name, folder)
-    session = Session(store, quiet=quiet or as_json, cluster=address)
-    # A rehearsal trains on a worker of its own, which on a GPU would wait for these.
-    warmed = () if dry_run else places[: 4 * len(wanted)]
-    with session.warmed(chosen, warmed, retries):
+    with session.opened(chosen, train=not dry_run):
+        wish = session.server.found.experiment
+        places = slots(
+            devices,
+            per_device=per_device,
+            workers=workers,
+            device=wish.device,
+            devices=wish.devices,
+        )
         there = session.places(places)
-        devices_here = {place.device for place in places} if address is None else ()
-        found, plan = draft(chosen, folder, typed, devices_here)
-        plan = session.packed(found, plan)
+        found, plan = draft(session.server, folder, typed, places if address is None else ())
+        plan = session.packed(plan)
         families = varied(plan, vary) if vary is not None else []
         repeated = _keys(redo or (), plan)
         session.say(first_line(plan, note, len(there)))
         if dry_run:
             return session.rehearse(
-                found,
                 [plan, *families],
                 places,
                 folder=folder,
@@ -263,17 +275,17 @@ def run(
                 each,
                 there,
                 folder=folder,
-                retries=retries,
                 timeout_s=None if timeout is None else 60 * timeout,
                 deadline=deadline,
                 redo=repeated if each is plan else frozenset(),
                 streams=[family.vary for family in families] if each is plan else (),
                 fresh=fresh,
                 blind=blind,
+                keep_going=keep_going,
                 notes=[note] if note else [],
             )
             rans.append(ran)
-            if ran.unstarted:  # the time is up
+            if ran.unstarted:  # the time is up, or a failure repeats
                 break
     findings, missing, main = None, any(map(_incomplete, rans)), rans[0]
     hidden = blind and _incomplete(main)
@@ -293,8 +305,8 @@ def run(
 
 
 def _require_backend(backend: str, address: str | None, *, dry_run: bool) -> None:
-    if backend not in ("loky", "dask"):
-        raise Usage(f'--backend "{backend}" is not loky or dask.', fix="--backend dask")
+    if backend not in ("processes", "dask"):
+        raise Usage(f'--backend "{backend}" is not processes or dask.', fix="--backend processes")
     if (backend == "dask") != (address is not None):
         lacking = "--address" if address is None else "--backend dask"
         raise Usage(
@@ -321,13 +333,13 @@ def _choose(name: str | None, folder: Path | None) -> tuple[str, str | None]:
         return name, None
     if folder is not None:
         return "cifar10", "No NAME was given; --data means cifar10."
-    from bench.devices import accelerators
+    from bench.execution.devices import accelerators
+    from bench.execution.server import Server
 
     if not accelerators():
         return "digits", "No NAME was given and there is no GPU, so the embedded digits are used."
-    from experiments.cifar10 import ready
-
-    reason = ready(None)
+    with Server("cifar10") as server:
+        reason = server.missing(None)
     if reason is None:
         return "cifar10", "No NAME was given; there is a GPU, data and weights, so cifar10."
     return "digits", f"No NAME was given and {reason.rstrip('.')}: the embedded digits are used."
@@ -374,7 +386,8 @@ def _end(
     all_begun: bool,
 ) -> None:
     """Choose the exit status and say what is missing."""
-    failures = [(failure, _where(ran)) for ran in rans for failure in ran.failures]
+    failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
+    repeated = next((ran.repeated for ran in rans if ran.repeated), None)
     lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
     unstarted = sum(len(ran.unstarted) for ran in rans)
     least = "" if all_begun else "at least "
@@ -386,7 +399,12 @@ def _end(
         facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
         if more:
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
-        if unstarted:
+        if repeated:
+            facts.append(
+                f"It failed so twice, and no training of {repeated.key.arm} has succeeded: nothing "
+                f"more was started; {left}. --keep-going trains on."
+            )
+        elif unstarted:
             facts.append(f"The time of --max-hours is up; {left}.")
         refusal = Incomplete.of(
             failure.code,
@@ -413,6 +431,13 @@ def _end(
         )
     if findings is not None:
         fail_if(findings, words)
+
+
+def _failures(ran: "Ran") -> "list[Failure]":
+    """Return what failed, first what ended the training."""
+    if ran.repeated is None:
+        return [*ran.failures]
+    return [ran.repeated, *(f for f in ran.failures if f.key != ran.repeated.key)]
 
 
 def _where(ran: "Ran") -> list[str]:

@@ -35,7 +35,7 @@ def ui(
     """
     import threading
 
-    from bench.runner import ended_by_signals
+    from bench.execution.signals import ended_by_signals
     from bench.tracking import Store
     from bench.ui import free_port, here_alone, served, server_of
 

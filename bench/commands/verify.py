@@ -51,10 +51,13 @@ def verify(
     found = check(report)
     f, again = found.findings, []
     if rerun is not None:
-        from bench.devices import slots
+        from bench.execution.devices import slots
+        from bench.execution.server import Server
 
-        places = slots(devices, per_device=1, workers=None)
-        again = retrain(f, rerun, experiment, folder=data_folder(data), places=places)
+        with Server(experiment or f.design.experiment) as server:
+            wish = server.found.experiment
+            places = slots(devices, device=wish.device, devices=wish.devices)
+            again = retrain(f, rerun, server, folder=data_folder(data), places=places)
     differ = [run for run in again if not run.same]
     if as_json and not differ:
         facts = {"report": str(report), "values": found.n_values, "words": found.n_words}

@@ -1,0 +1,100 @@
+"""Answers: how the results of a training go from its process to the supervisor, as files.
+
+JSON and numpy's arrays, nothing that is unpickled; `answer.json` comes last and by an atomic
+rename, so that an answer is whole or not there.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.metrics import Predictions
+from bench.contract import Outcome
+from bench.execution.base import Failure, Result, Success
+from bench.names import file_name
+from bench.plan import TrialKey
+
+ANSWER = "answer.json"
+SPLITS = ("test", "test_last", "validation")
+
+
+def run_folder(root: Path, key: TrialKey) -> Path:
+    """Return a run's own folder: what a training sees as `trial.folder`."""
+    return root / f"{file_name(key.arm)}-{key.seed}"
+
+
+def write(folder: Path, results: Sequence[Result]) -> None:
+    """Write the results of a pack.
+
+    Raises
+    ------
+    TypeError, ValueError : facts that cannot be written as JSON
+    """
+    plain = [_as_dict(result) for result in results]
+    for number, result in enumerate(results):
+        if isinstance(result, Success):
+            _write_predictions(folder / f"{number}.npz", result.outcome)
+    part = folder / f".{ANSWER}"
+    part.write_text(json.dumps(plain, default=str), "utf-8")
+    os.replace(part, folder / ANSWER)
+
+
+def read(folder: Path, *, log: str) -> list[Result] | None:
+    """Return the results of a pack, with what it printed; None where it has not answered."""
+    try:
+        plain = json.loads((folder / ANSWER).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return [
+        replace(_from_dict(each, folder / f"{number}.npz"), log=log)
+        for number, each in enumerate(plain)
+    ]
+
+
+def _as_dict(result: Result) -> dict[str, Any]:
+    plain = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "files"}
+    plain |= {"key": [result.key.arm, result.key.seed], "folder": str(result.folder)}
+    if isinstance(result, Success):
+        outcome, selected = result.outcome, result.outcome.selected_epoch
+        plain["outcome"] = {
+            "scores": dict(outcome.scores),
+            "selected_epoch": None if selected is None else int(selected),
+            "facts": dict(outcome.facts),
+        }
+    return plain
+
+
+def _from_dict(plain: dict[str, Any], predictions: Path) -> Result:
+    key, folder = TrialKey(*plain.pop("key")), Path(plain.pop("folder"))
+    if "outcome" not in plain:
+        return Failure(key=key, folder=folder, **{**plain, "facts": tuple(plain["facts"])})
+    outcome = Outcome(**plain.pop("outcome"), **_read_predictions(predictions))
+    return Success(key=key, folder=folder, outcome=outcome, **plain)
+
+
+def _write_predictions(path: Path, outcome: Outcome) -> None:
+    found = {split: getattr(outcome, split) for split in SPLITS}
+    arrays = {
+        f"{split} {name}": getattr(item, name)
+        for split, item in found.items()
+        if item is not None
+        for name in ("log_probabilities", "labels")
+    }
+    if arrays:
+        np.savez(path, allow_pickle=False, **arrays)
+
+
+def _read_predictions(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as archive:
+        return {
+            split: Predictions(archive[f"{split} log_probabilities"], archive[f"{split} labels"])
+            for split in SPLITS
+            if f"{split} labels" in archive
+        }

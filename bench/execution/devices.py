@@ -1,0 +1,518 @@
+"""Devices: what hardware there is, which slot trains where, and who holds a device."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import platform
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from analysis.errors import Refusal
+
+try:
+    import fcntl
+    import pwd
+except ImportError:  # Windows
+    fcntl = pwd = None  # type: ignore[assignment]
+
+NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # what GPU drivers make on Linux
+GIB = 2**30
+OPEN_TRIES = 50  # 10 ms each: another user may have made a lease file and not yet opened it to all
+
+
+class BadDevices(Refusal):
+    """Devices that are not there, or cannot be used as asked."""
+
+    code = "devices"
+    exit_status = 2
+
+
+class LeaseTrouble(Refusal):
+    """Something else lies where the leases are."""
+
+    code = "leases"
+    exit_status = 4
+
+
+@dataclass(frozen=True)
+class User:
+    """A process that uses a device."""
+
+    pid: int
+    name: str  # login name of its owner, "" where unknown
+    memory: int  # bytes, 0 where unknown
+
+    def __str__(self) -> str:
+        who = f"{self.name} (pid {self.pid})" if self.name else f"pid {self.pid}"
+        amount = f"{self.memory / GIB:.1f} GiB" if self.memory else "an unknown amount"
+        return f"{who} uses {amount}"
+
+
+@dataclass(frozen=True)
+class Device:
+    """An accelerator: a GPU or a MIG instance of one."""
+
+    kind: str  # "cuda", "rocm", "mps"
+    index: int  # among the devices this process may see
+    uuid: str  # names its lease and stands in the record
+    name: str  # the model
+    memory: int = 0  # bytes, 0 where unknown
+    free: int = 0
+    users: tuple[User, ...] = ()
+    compute_mode: str = "default"  # or "prohibited", "exclusive"
+    driver: str = ""
+    visible: str = ""  # its name in CUDA_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES, if not the UUID
+
+    @property
+    def label(self) -> str:
+        """What people read and type: "cuda:1" (ROCm too, as in torch) or "mps"."""
+        return "mps" if self.kind == "mps" else f"cuda:{self.index}"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one training at a time."""
+
+    device: str  # "cpu", "cuda:1", "cuda:0+1" for two devices
+    lane: int
+    threads: int
+    devices: tuple[Device, ...] = ()
+
+    @property
+    def trial_device(self) -> str:
+        """The device that the training is told: of those it sees, the first."""
+        return self.device if self.device in ("cpu", "mps") else "cuda:0"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that leave the training its own devices to see.
+
+        A training on the CPU sees no GPU, so that a `.cuda()` in it fails and says so. That takes
+        "-1": HIP reads an empty value as unset.
+        """
+        if not self.devices:
+            names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES") if _has_driver() else ()
+            return dict.fromkeys(names, "-1")
+        if self.device == "mps":
+            return {}
+        name = "HIP" if self.devices[0].kind == "rocm" else "CUDA"
+        entries = [device.visible or device.uuid for device in self.devices]
+        return {f"{name}_VISIBLE_DEVICES": ",".join(entries)}
+
+
+class Source(Protocol):
+    """Where devices are looked up; tests and simulations bring their own."""
+
+    def devices(self) -> list[Device]:
+        """Return the devices as they are now."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The real source: a child process asks, so that this one never holds a CUDA context."""
+
+    script: Path = Path(__file__).with_name("nvml.py")
+    limit_s: float = 60.0
+
+    def devices(self) -> list[Device]:
+        """Return the devices this process may see; starts nothing where no driver is loaded.
+
+        Raises
+        ------
+        BadDevices : the child failed, or torch cannot use a device that is there
+        """
+        mac = sys.platform == "darwin" and platform.machine() == "arm64"
+        return _parsed(self._ask()) if mac or _has_driver() else []
+
+    def _ask(self) -> str:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", str(self.script)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=self.limit_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise _unknown(f"No answer within {self.limit_s:g} s.") from None
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"Exit status {done.returncode}."]
+            raise _unknown(said[-1])
+        return done.stdout
+
+
+def _has_driver() -> bool:
+    """Tell whether a driver of GPUs is loaded; on Windows only asking would tell."""
+    return sys.platform == "win32" or any(Path(node).exists() for node in NODES)
+
+
+def _parsed(output: str) -> list[Device]:
+    last = (output.strip().splitlines() or [""])[-1]
+    try:
+        rows: list[dict[str, Any]] = json.loads(last)
+        if not isinstance(rows, list):
+            raise TypeError
+        users = [tuple(User(**user) for user in row.pop("users", ())) for row in rows]
+        return [Device(**row, users=who) for row, who in zip(rows, users, strict=True)]
+    except (ValueError, TypeError, AttributeError):
+        raise _unknown(f"The answer was {last[:200]!r}.") from None
+
+
+def _unknown(fact: str) -> BadDevices:
+    what = "this machine has a GPU driver, and its devices cannot be listed."
+    return BadDevices(what, facts=[fact], fix="--devices cpu")
+
+
+source: Source = Machine()
+
+
+def accelerators() -> list[Device]:
+    """Return the accelerators this process may see, as they are now."""
+    return source.devices()
+
+
+def cores() -> int:
+    """Return the CPU cores this process may use: affinity (Slurm) and cgroup quota (Kubernetes)."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return max(1, min(allowed, _cgroup_cores() or allowed))
+
+
+def _cgroup_cores() -> int | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def cpu_slots(workers: int | None = None) -> list[Slot]:
+    """One thread a slot: the weights' last bits depend on the number of threads."""
+    return [Slot("cpu", lane, 1) for lane in range(workers or cores())]
+
+
+def slots(
+    wanted: str = "auto",
+    *,
+    per_device: int = 1,
+    workers: int | None = None,
+    device: str = "any",
+    devices: int = 1,
+) -> list[Slot]:
+    """Return the places for trainings.
+
+    Parameters
+    ----------
+    wanted : "auto", "cpu", or a list of indices, "cuda:1", UUIDs, unique beginnings of UUIDs
+    per_device : trainings at once on each accelerator
+    workers : trainings at once on the CPU, one thread each; None is one a core
+    device : what the experiment asks for: "cpu", "gpu" or "any"
+    devices : how many accelerators one training gets; more than one have no lanes
+
+    Raises
+    ------
+    BadDevices : a device that is not there or cannot be used so, or a count below 1
+    """
+    for option, count in (("--per-device", per_device), ("--workers", workers)):
+        if count is not None and count < 1:
+            what = f"{option} {count} leaves nobody to train; it must be 1 or more."
+            raise BadDevices(what, fix=f"{option} 1")
+    if device == "cpu" and wanted not in ("auto", "cpu"):
+        what = f'the experiment trains on the CPU, and --devices "{wanted}" names something else.'
+        raise BadDevices(what, fix="--devices cpu")
+    needed = devices if device == "gpu" or (device == "any" and devices > 1) else 0
+    there = [] if device == "cpu" or (wanted == "cpu" and not needed) else accelerators()
+    if not needed and not there and wanted in ("auto", "cpu"):
+        return cpu_slots(workers)
+    named = [] if wanted == "cpu" else _usable(there)
+    chosen = named if wanted in ("auto", "cpu") else _typed(wanted, there, needed)
+    if len(chosen) < max(1, needed):
+        raise _too_few(len(chosen), there, needed)
+    _check_sharing(chosen, per_device, devices)
+    return _accelerator_slots(chosen, per_device, devices)
+
+
+def _usable(there: Sequence[Device]) -> list[Device]:
+    return [device for device in there if device.compute_mode != "prohibited"]
+
+
+def _typed(wanted: str, there: Sequence[Device], needed: int) -> list[Device]:
+    """Return the devices that were named, in that order."""
+    parts = [part.strip() for part in wanted.split(",")]
+    found: list[Device] = []
+    for place, part in enumerate(parts):
+        match, fix = _matches(part, there), _fix(there, needed)
+        if not match:
+            trouble = f"no device {_full_name(part)}"
+        elif len(match) > 1:
+            trouble = f"{part} is the beginning of {len(match)} UUIDs"
+        elif not _usable(match):
+            trouble = f"no process may use {match[0].label}"
+        elif match[0] in found:
+            trouble = f"{match[0].label} is named twice"
+            fix = f"--devices {','.join(parts[:place] + parts[place + 1 :])}"
+        else:
+            found += match
+            continue
+        raise BadDevices(f'--devices "{wanted}": {trouble}.', facts=_facts(there), fix=fix)
+    return found
+
+
+def _matches(part: str, there: Sequence[Device]) -> list[Device]:
+    exact = [device for device in there if _full_name(part) in (device.uuid, device.label)]
+    if exact or part[:4] not in ("GPU-", "MIG-"):
+        return exact
+    return [device for device in there if device.uuid.startswith(part)]
+
+
+def _full_name(part: str) -> str:
+    return f"cuda:{part}" if part.isdigit() else part
+
+
+def _facts(there: Sequence[Device]) -> list[str]:
+    labels = ["cpu", *(device.label for device in there)]
+    closed = [device.label for device in there if device.compute_mode == "prohibited"]
+    are = f"There {'are' if there else 'is'}: {', '.join(labels)}."
+    return [are, *([f"Compute mode prohibited: {', '.join(closed)}."] if closed else [])]
+
+
+def _fix(there: Sequence[Device], needed: int) -> str | None:
+    """Return the option that works here, if any does."""
+    if len(_usable(there)) >= max(1, needed):
+        return "--devices auto"
+    return None if needed else "--devices cpu"
+
+
+def _too_few(found: int, there: Sequence[Device], needed: int) -> BadDevices:
+    what = "no process may use the devices that are here."
+    if needed:
+        count = "a GPU" if needed == 1 else f"{needed} GPUs"
+        what = f"each training of this experiment needs {count} and is given {found or 'none'}."
+    return BadDevices(what, facts=_facts(there), fix=_fix(there, needed))
+
+
+def _check_sharing(chosen: Sequence[Device], per_device: int, devices: int) -> None:
+    alone = next((device for device in chosen if device.compute_mode == "exclusive"), None)
+    if per_device > 1 and (alone or devices > 1):
+        why = f"{alone.label} admits one process" if alone else f"a training has {devices} devices"
+        what = f"--per-device {per_device}: {why}, so they carry one training at a time."
+        raise BadDevices(what, fix="--per-device 1")
+    if devices > 1 and any(device.uuid.startswith("MIG-") for device in chosen):
+        what = f"a training on {devices} devices needs whole GPUs: CUDA uses one MIG instance only."
+        raise BadDevices(what, facts=_facts(chosen))
+
+
+def _accelerator_slots(chosen: Sequence[Device], per_device: int, devices: int) -> list[Slot]:
+    starts = range(0, len(chosen) - devices + 1, devices)
+    groups = [tuple(chosen[start : start + devices]) for start in starts]
+    lanes = 1 if chosen[0].kind == "mps" else per_device
+    threads = max(1, cores() // (len(groups) * lanes))
+    names = ["+".join([g[0].label, *(str(device.index) for device in g[1:])]) for g in groups]
+    named = list(zip(names, groups, strict=True))
+    return [Slot(name, lane, threads, group) for lane in range(lanes) for name, group in named]
+
+
+def shortage(device: Device, needed: int) -> str | None:
+    """Return a sentence where fewer than `needed` bytes are free, None where they are or may be."""
+    if not device.memory or device.free >= needed:
+        return None
+    free, lack = math.floor(device.free / GIB * 10) / 10, math.ceil(needed / GIB * 10) / 10
+    users = sorted(device.users, key=lambda user: -user.memory)
+    return (
+        f"{device.label} ({device.name}) has {free:.1f} of {device.memory / GIB:.1f} GiB free and "
+        f"{lack:.1f} GiB are needed: {', '.join(map(str, users)) or 'who uses it is not known'}"
+    )
+
+
+class Leases:
+    """One lock (flock) a device and lane, in a folder that all users of the machine share.
+
+    The lock belongs to the open file: whoever has a copy of the descriptor, also one sent to
+    another process, holds it, and the system frees it with the last copy.
+
+    Parameters
+    ----------
+    folder : made where it is missing; None is the same for everybody, whatever TMPDIR says
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        shared = "/tmp" if os.name == "posix" else tempfile.gettempdir()
+        self.folder = folder or Path(shared, "bench-leases")
+        self._held: list[FileLock] = []  # where there is no flock
+
+    def take(self, slot: Slot) -> tuple[int, ...] | None:
+        """Return locked descriptors, or None where somebody else holds one of the devices.
+
+        There are none on the CPU, nor on Windows, where this process stays the holder.
+
+        Raises
+        ------
+        LeaseTrouble : something else lies in the way
+        """
+        paths = self._paths(slot)
+        if not paths:
+            return ()
+        if not hasattr(fcntl, "flock"):
+            return self._take_without_flock(paths)
+        _prepare(self.folder)
+        with contextlib.ExitStack() as stack:
+            held: list[int] = []
+            for path in paths:
+                held.append(_opened(path))
+                stack.callback(os.close, held[-1])
+                if not _lock(held[-1]):
+                    return None
+            stack.pop_all()
+        for descriptor in held:
+            _sign(descriptor)
+        return tuple(held)
+
+    def holder(self, slot: Slot) -> str:
+        """Return who holds the slot's devices, as they wrote it: "user alice, pid 4711"."""
+        for path in self._paths(slot) if fcntl else ():
+            with contextlib.suppress(OSError, ValueError):
+                if said := _said(path):
+                    return said
+        return "another process"
+
+    def _paths(self, slot: Slot) -> list[Path]:
+        names = {re.sub(r"[^\w-]", "-", device.uuid, flags=re.ASCII) for device in slot.devices}
+        return [self.folder / f"{name}.{slot.lane}" for name in sorted(names)]
+
+    def _take_without_flock(self, paths: Sequence[Path]) -> tuple[int, ...] | None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            for lock in [FileLock(path) for path in paths]:
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    return None
+                stack.callback(lock.release)
+                self._held.append(lock)
+            stack.pop_all()
+        return ()
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, by an atomic rename: never seen half open; or check what is there."""
+    try:
+        if not os.path.lexists(folder):
+            fresh = tempfile.mkdtemp(prefix=".bench-leases-", dir=folder.parent)
+            os.chmod(fresh, 0o1777)
+            with contextlib.suppress(OSError):  # somebody was faster
+                os.rename(fresh, folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(fresh)
+        found = folder.lstat()
+    except OSError as error:
+        raise _trouble(
+            folder, f"It cannot be made: {error}.", f"mkdir -p -m 1777 {_quoted(folder)}"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise _in_the_way(folder)
+    if found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) != 0o1777:
+        folder.chmod(0o1777)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _trouble(folder, "You may not write there.", f"sudo chmod 1777 {_quoted(folder)}")
+
+
+def _opened(path: Path) -> int:
+    """Return a descriptor of a lease file that everybody may lock."""
+    for _ in range(OPEN_TRIES):
+        try:
+            return _checked(path, _open_or_make(path))
+        except (FileExistsError, PermissionError):  # somebody is making it right now
+            time.sleep(0.01)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # link, folder, socket
+                raise _in_the_way(path) from error
+            raise
+    raise _trouble(path, "You may not write to it.", f"sudo chmod 666 {_quoted(path)}")
+
+
+def _open_or_make(path: Path) -> int:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        # Linux refuses O_CREAT on somebody else's file in a sticky folder (protected_regular).
+        return os.open(path, flags)
+    except FileNotFoundError:
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def _checked(path: Path, descriptor: int) -> int:
+    """Return the descriptor of a lease file of mode 0666, whatever the umask; else close it."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise _in_the_way(path)
+    if found.st_uid == os.getuid():
+        os.fchmod(descriptor, 0o666)
+    return descriptor
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock without waiting; a file that has been deleted meanwhile is no lease any more."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def _sign(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{_user_name(os.getuid())} {os.getpid()}\n".encode(), 0)
+
+
+def _said(path: Path) -> str | None:
+    """Return what the holder of a lease wrote, or None where nobody holds it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 200, 0).decode(errors="replace")
+        user, pid = text.rsplit(maxsplit=1)  # written by anybody: no control characters
+        return f"user {''.join(filter(str.isprintable, user))}, pid {int(pid)}"
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _in_the_way(path: Path) -> LeaseTrouble:
+    found = path.lstat()
+    sudo = "" if os.getuid() in (0, found.st_uid) else "sudo "
+    remove = "rm -r" if stat.S_ISDIR(found.st_mode) else "rm"
+    fact = f"It is {stat.filemode(found.st_mode)} and belongs to {_user_name(found.st_uid)}."
+    return _trouble(path, fact, f"{sudo}{remove} {_quoted(path)}")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _trouble(path: Path, fact: str, fix: str) -> LeaseTrouble:
+    what = f"{path} cannot be used to say who trains on which device."
+    return LeaseTrouble(what, facts=[fact], fix=fix)

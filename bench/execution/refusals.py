@@ -1,0 +1,34 @@
+"""Refusals that cross from one process to another, as plain values."""
+
+import traceback
+from typing import Any
+
+from analysis.errors import Refusal
+from bench.contract import BadExperiment
+
+
+def refusal_of(error: BaseException) -> dict[str, Any]:
+    """Return a refusal as plain values; of another exception, with its traceback."""
+    if not isinstance(error, Refusal):
+        what = f"{type(error).__name__}: {error}"
+        error = BadExperiment(what).with_traceback(error.__traceback__)
+    return {
+        "what": error.what,
+        "facts": list(error.facts),
+        "fix": error.fix,
+        "without": list(error.without),
+        "code": error.code,
+        "exit_status": error.exit_status,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def answered(message: dict[str, Any]) -> Any:
+    """Return an answer, or raise the refusal that came in its place."""
+    told = message.get("refusal")
+    if told is None:
+        return message["answer"]
+    refusal = Refusal(told["what"], facts=told["facts"], fix=told["fix"], without=told["without"])
+    refusal.code, refusal.exit_status = told["code"], told["exit_status"]
+    refusal.add_note(f"\nWhere the experiment was imported:\n{told['traceback']}")  # -v shows it
+    raise refusal

@@ -1,0 +1,341 @@
+"""Worker: what happens in the process of a training, from its request to the files with its answer.
+
+The process is forked from the fork server, or a fresh interpreter: `python -P -m
+bench.execution.worker`, with requests on stdin and what it says meanwhile on stdout. Both do the
+same and give the same bits.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from analysis.errors import Refusal
+from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
+from bench.discover import Discovered, discover, load
+from bench.execution import answers, failures
+from bench.execution.base import Epochs, Failure, Job, Result, Success
+from bench.execution.lines import Lines, encode
+from bench.plan import TrialKey
+
+LONGEST_LINE = 2**16  # an epoch with more to say is not shown while it trains, only recorded
+
+
+def forked(request: dict[str, Any], line: int) -> None:
+    """Train what a guard asks for, in a process that was forked for it."""
+    _serve(os.fdopen(line, "r+b", buffering=0), [request])
+
+
+def main() -> None:
+    """Train what is asked for on stdin, in a fresh interpreter."""
+    line = _Pipes(os.dup(0), os.dup(1))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    sys.argv = sys.argv[:1]
+    _serve(line, [])
+    os._exit(0)
+
+
+class _Pipes:
+    """A pipe to read from and one to write to."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source, self._sink = source, sink
+
+    def read(self, size: int) -> bytes:
+        return os.read(self._source, size)
+
+    def write(self, data: bytes) -> int:
+        return os.write(self._sink, data)
+
+
+def _serve(line: "BinaryIO | _Pipes | Any", requests: list[dict[str, Any]]) -> None:
+    """Train one request, or one after another where processes are reused."""
+    lines = Lines()
+    while True:
+        while not requests:
+            data = line.read(2**16)
+            if not data:
+                return
+            requests = lines.feed(data)
+        request = requests.pop(0)
+        _enter(request)
+        job = Job.from_dict(request["job"])
+        train(job, request, line)
+        _flush()
+        if not job.reuse_process:
+            return
+        line.write(encode({"type": "done"}))
+
+
+def _enter(request: Mapping[str, Any]) -> None:
+    """Give the process what belongs to this request: log, folder, environment, signals."""
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (1, 2):  # whatever the experiment has made of sys.stdout
+        os.dup2(log, descriptor)
+    os.close(log)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.chdir(request["cwd"])
+    os.environ.update(request["environment"])
+    if (
+        sys.platform == "linux"
+    ):  # what torch and others expect there; nobody else's threads run here
+        multiprocessing.set_start_method("fork", force=True)
+    _trace_where_it_stood()
+
+
+def _trace_where_it_stood() -> None:
+    """Write a traceback to the log when the process crashes, or is ended for taking too long."""
+    faulthandler.enable(file=2)
+    if hasattr(faulthandler, "register"):
+        import signal
+
+        faulthandler.register(signal.SIGTERM, file=2, chain=True)
+        os.register_at_fork(after_in_child=lambda: faulthandler.unregister(signal.SIGTERM))
+
+
+def _flush() -> None:
+    """Write out what is still in the buffers: the process ends without its usual end."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def train(job: Job, request: Mapping[str, Any], line: Any) -> None:
+    """Train one pack and write the answer; whatever a training raises is a value in it."""
+    run = _Run(job, request, line)
+    try:
+        outcomes = run.train()
+        results = [run.result(key, o) for key, o in zip(job.keys, outcomes, strict=True)]
+    except (Exception, SystemExit) as error:
+        results = [run.failure(key, error) for key in job.keys]
+    folder = Path(request["answer"])
+    try:
+        answers.write(folder, results)
+    except (TypeError, ValueError) as error:  # facts that JSON does not know
+        trouble = BadOutcome(f"what the training returned cannot be recorded: {error}.")
+        answers.write(folder, [run.failure(key, trouble) for key in job.keys])
+
+
+@lru_cache(maxsize=1)
+def _discovered(reference: str) -> Discovered:
+    return discover(reference)
+
+
+class _Run:
+    """One pack in training: its histories and its clock."""
+
+    def __init__(self, job: Job, request: Mapping[str, Any], line: Any) -> None:
+        self.job, self.request, self.line = job, request, line
+        self.epochs: dict[TrialKey, Epochs] = {key: [] for key in job.keys}
+        self.started_at, self.clock = time.time(), time.perf_counter()
+
+    def train(self) -> list[Outcome | Diverged]:
+        experiment = self._load()
+        use_threads(int(self.request["threads"]))
+        if self.on_gpu:
+            _require_working(self.device)
+        self.started_at, self.clock = time.time(), time.perf_counter()  # imports do not count
+        trials = [self._trial(experiment, key) for key in self.job.keys]
+        _seed_globals(trials[0])
+        outcomes: list[Outcome | Diverged]
+        if experiment.train_pack is None:
+            outcomes = [experiment.train(trial) for trial in trials]
+        else:
+            outcomes = list(experiment.train_pack(trials))
+        known = all(isinstance(o, Outcome | Diverged) for o in outcomes)
+        if len(outcomes) != len(trials) or not known:
+            kinds = ", ".join(sorted({type(o).__name__ for o in outcomes}))
+            raise BadOutcome(
+                f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
+                fix="return Outcome(test=Predictions(log_probabilities, labels))",
+            )
+        return [
+            _with_origin(o, trial, self.job.keys) if isinstance(o, Outcome) else o
+            for o, trial in zip(outcomes, trials, strict=True)
+        ]
+
+    @property
+    def device(self) -> str:
+        """What the training is told."""
+        return str(self.request["trial_device"])
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device != "cpu"
+
+    def _load(self) -> Experiment:
+        found = _discovered(self.job.reference)
+        if found.source_digest != self.job.source_digest:
+            raise Refusal(
+                "the experiment's source changed while it was running.",
+                facts=["Trials trained with another source would not belong to this benchmark."],
+            )
+        return load(found.reference)
+
+    def _trial(self, experiment: Experiment, key: TrialKey) -> Trial:
+        def on_epoch(epoch: int, values: dict[str, float]) -> None:
+            row = {"epoch": epoch, "time": time.time(), **values}
+            self.epochs[key].append(row)
+            data = encode({"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
+            if len(data) <= LONGEST_LINE:
+                with contextlib.suppress(OSError):  # the training closed it; its answer has all
+                    self.line.write(data)
+
+        return Trial(
+            **(self.job.draws.get(key) or {"seed": key.seed}),
+            arm=key.arm,
+            settings=typed_settings(experiment, key.arm, self.job.settings[key.arm]),
+            device=self.device,
+            data_dir=Path(self.job.data_dir) if self.job.data_dir else None,
+            folder=self._folder(key),
+            on_epoch=on_epoch,
+        )
+
+    def _folder(self, key: TrialKey) -> Path:
+        """Make the run's own folder."""
+        folder = answers.run_folder(Path(self.request["folders"]), key)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def result(self, key: TrialKey, outcome: Outcome | Diverged) -> Result:
+        if isinstance(outcome, Diverged):
+            return self.failure(key, outcome)
+        return Success(key=key, outcome=outcome, **self._common(key))
+
+    def failure(self, key: TrialKey, error: BaseException) -> Failure:
+        code, retryable = failures.kind(error, on_gpu=self.on_gpu)
+        what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+        facts = error.facts if isinstance(error, Refusal) else ()
+        place = failures.own_line(error)
+        if place is not None and code == "training":
+            facts = (*facts, f"In {place[0]}: {place[1]}")
+        return Failure(
+            key=key,
+            code=code,
+            what=what,
+            facts=(*facts, *self._last_finite(key, code)),
+            traceback="".join(traceback.format_exception(error)),
+            error=type(error).__name__,
+            place=place[0] if place else "",
+            retryable=retryable,
+            **self._common(key),
+        )
+
+    def _last_finite(self, key: TrialKey, code: str) -> tuple[str, ...]:
+        """Say where a diverged training stood: an epoch's losses before they were lost."""
+        if code != "nan":
+            return ()
+        for row in reversed(self.epochs[key]):
+            loss = row.get("train/loss", row.get("loss"))
+            if loss is not None and np.isfinite(loss):
+                rate = f", learning rate {row['lr']:g}" if "lr" in row else ""
+                return (f"Last finite loss {loss:.3f} at epoch {row['epoch']}{rate}.",)
+        return ("No epoch had a finite loss.",)
+
+    def _common(self, key: TrialKey) -> dict[str, Any]:
+        return {
+            "epochs": self.epochs[key],
+            "duration_s": (time.perf_counter() - self.clock) / len(self.job.keys),
+            "started_at": self.started_at,
+            "device": self.request["device"],
+            "threads": self.request["threads"],
+            "attempt": self.job.attempt,
+            "log": "",
+            "environment": {**_environment(self.device), **self.request["facts"]},
+            "folder": self._folder(key),
+        }
+
+
+def use_threads(threads: int) -> None:
+    """Pin the thread counts: the last bits of the weights depend on them."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    if threads > 1:  # the libraries were loaded for one thread, or not at all
+        with contextlib.suppress(ImportError):
+            importlib.import_module("threadpoolctl").threadpool_limits(threads)
+
+
+def _require_working(device: str) -> None:
+    """Run one tiny kernel first: a sick GPU is told apart from a training that is wrong."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.ones(8, device=device).sum().item()
+
+
+def typed_settings(experiment: Experiment, arm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that came as JSON as the experiment has them: (3, 4), not [3, 4]."""
+    places = [experiment.arms.get(arm, {}), experiment.settings, *experiment.arms.values()]
+
+    def typed(name: str, value: Any) -> Any:
+        own = (place[name] for place in places if name in place)
+        text = json.dumps(value, sort_keys=True)
+        return next((v for v in own if json.dumps(v, sort_keys=True) == text), value)
+
+    return {name: typed(name, value) for name, value in settings.items()}
+
+
+def _with_origin(outcome: Outcome, trial: Trial, pack: Sequence[TrialKey]) -> Outcome:
+    """Keep with the run what it drew from each stream, and what it was trained together with.
+
+    Arms that drew alike saw the same batches.
+
+    Raises
+    ------
+    BadOutcome : the one stream that should vary was never used
+    """
+    streams = trial.streams()
+    streams.pop("global", None)  # ours: what trainings draw without a stream is not counted
+    if trial.varied and trial.varied not in streams:
+        raise BadOutcome(
+            f'--vary {trial.varied}: the training never asks for trial.rng("{trial.varied}").',
+            facts=[f"It uses {', '.join(sorted(streams)) or 'no stream'}."],
+        )
+    facts = {**outcome.facts, "streams": streams}
+    if len(pack) > 1:
+        facts["pack"] = [key.run_name for key in pack]
+    return replace(outcome, facts=facts)
+
+
+def _seed_globals(trial: Trial) -> None:
+    """Seed the global generators too: a training that forgets its streams still repeats."""
+    word = int(trial.rng("global").integers(2**32))
+    random.seed(word)
+    np.random.seed(word)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(word)
+
+
+def _environment(device: str) -> dict[str, str]:
+    """Return what may change a result's last bits: interpreter, framework, device model."""
+    found = {"python": sys.version.split()[0], "numpy": np.__version__}
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return found
+    found["torch"] = str(torch.__version__)
+    if device.startswith("cuda") and torch.cuda.is_initialized():
+        found["gpu"] = str(torch.cuda.get_device_name(device))
+        found["gpu_memory_peak"] = str(torch.cuda.max_memory_reserved(device))
+    return found
+
+
+if __name__ == "__main__":
+    main()
