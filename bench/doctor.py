@@ -1,6 +1,7 @@
 """Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
 
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -20,6 +21,7 @@ from bench.plan import Plan, TrialKey
 from bench.records import Unreadable
 from bench.runner import Options, jobs
 
+Runs = dict[TrialKey, Success]
 LEAST_FREE = 2**30  # bytes; a run of 10,000 test images and 10 classes takes less than 1 MB
 SEEDS = (0, 1)  # that are trained, each twice
 MARKS = {"ok": "✓", "open": "·", "bad": "✗"}
@@ -47,7 +49,8 @@ class Finding:
     def line(self, *, unicode: bool = True) -> str:
         """Return it for a terminal."""
         mark = MARKS[self.state] if unicode else {"ok": "+", "open": "-", "bad": "x"}[self.state]
-        return f"  {mark} {self.name:<9} {self.text}"
+        text = f"  {mark} {self.name:<9} {self.text}"
+        return textwrap.fill(text, 80, subsequent_indent=" " * 14, break_on_hyphens=False)
 
 
 def machine(uri: str | None, slots: Sequence[Slot]) -> Iterator[Finding]:
@@ -99,22 +102,50 @@ def experiment(
     if data:
         digest = f", sha256 {str(data['digest'])[:12]}…" if data.get("digest") else ""
         yield Finding("data", "ok", f"{data.get('name', 'ready')}{digest}")
-    plan = replace(plan, batches=(SEEDS,))
+    plan = replace(plan, batches=tuple((seed,) for seed in SEEDS))
+    on_cpu = not any(slot.devices for slot in slots)
+    together = replace(plan, batches=(SEEDS,)) if on_cpu else plan  # on a GPU it changes rounding
     try:
-        first, again = (_train(server, plan, slots, folder) for _ in range(2))
+        first, again = (_train(server, each, slots, folder) for each in (together, plan))
     except _Failed as failed:
         yield Finding("training", "bad", str(failed))
         return
     yield _repeats(first, again)
     yield _seeds_differ(first, plan)
+    yield _seed_used(first)
     yield _same_streams(first, plan)
+    yield _leaves_nothing(first, again, server, plan, slots, folder)
 
 
-def _train(
-    server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | None
-) -> dict[TrialKey, Success]:
+def _leaves_nothing(
+    fresh: Runs, again: Runs, server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | None
+) -> Finding:
+    """Train one pack, another one and the first again in one process, against fresh processes."""
+    if any(fresh[key].fingerprint() != again[key].fingerprint() for key in fresh):
+        return Finding("leftovers", "open", "not looked for, as runs do not repeat anyway")
+    one, other, *_ = [
+        replace(job, reuse_process=True)
+        for job in jobs(plan, server.found, Options(data_dir=folder), ())
+    ]
+    with Processes(server, slots[:1], retries=0) as executor:
+        trained = [results for results in executor.run([one, other, one])]
+    for result in (result for results in trained for result in results):
+        same = isinstance(result, Success) and (
+            result.fingerprint() == fresh[result.key].fingerprint()
+        )
+        if not same:
+            who = f"{result.key.arm} gives other bits after another training in one process"
+            if server.found.experiment.reuse_process:
+                return Finding("leftovers", "bad", f"{who}: reuse_process=True does not hold")
+            text = f"{who}: it leaves something behind, which bench keeps from the next one"
+            return Finding("leftovers", "open", text)
+    text = "three trainings in one process give the bits of fresh ones"
+    return Finding("leftovers", "ok", text)
+
+
+def _train(server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | None) -> Runs:
     wanted = jobs(plan, server.found, Options(data_dir=folder), ())
-    done: dict[TrialKey, Success] = {}
+    done: Runs = {}
     with Processes(server, slots, retries=0) as executor:
         for results in executor.run(wanted):
             for result in results:
@@ -124,7 +155,7 @@ def _train(
     return done
 
 
-def _repeats(first: dict[TrialKey, Success], again: dict[TrialKey, Success]) -> Finding:
+def _repeats(first: Runs, again: Runs) -> Finding:
     odd = [key for key in first if first[key].fingerprint() != again[key].fingerprint()]
     if not odd:
         text = f"{len(first)} runs trained twice: the same bits"
@@ -134,7 +165,7 @@ def _repeats(first: dict[TrialKey, Success], again: dict[TrialKey, Success]) -> 
     return Finding("repeats", "bad", f"{text}: something is drawn without the trial's streams")
 
 
-def _seeds_differ(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
+def _seeds_differ(runs: Runs, plan: Plan) -> Finding:
     deaf = [
         arm
         for arm in plan.arms
@@ -146,7 +177,15 @@ def _seeds_differ(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
     return Finding("seeds", "bad", f"{text}: train() ignores the seed")
 
 
-def _same_streams(runs: dict[TrialKey, Success], plan: Plan) -> Finding:
+def _seed_used(runs: Runs) -> Finding:
+    odd = [key for key, run in runs.items() if not run.outcome.facts.get("seed_used", True)]
+    if not odd:
+        return Finding("seeding", "ok", "what is drawn comes from the trial or is seeded by it")
+    text = f"{odd[0].arm} draws from no stream of the trial and does not read its seed"
+    return Finding("seeding", "bad", f"{text}: a generator of its own is unseeded or fixed")
+
+
+def _same_streams(runs: Runs, plan: Plan) -> Finding:
     drawn = {key: run.outcome.facts.get("streams", {}) for key, run in runs.items()}
     asked = sorted(set().union(*drawn.values()))
     if not asked:

@@ -5,6 +5,7 @@
     describe                    the experiment in plain values, its reference and its source
     prepare  arms, data_dir     what `prepare` says about the data of each arm
     packs    arms, places       how many seeds train together on each kind of place
+    usable   places             why torch cannot use each of some devices, or null
     ready    data_dir           what the module's own `ready` says, or null
     fork     threads, grace     whether trainings can be forked from here, or why not
 
@@ -58,13 +59,16 @@ class Server:
         self.commands = _private_pipes()
         self.found: Discovered | None = None
         self.refusal: dict[str, Any] | None = None
+        self.import_s = 0.0
 
     def import_experiment(self) -> None:
         """Import it; a refusal is kept for whoever asks."""
+        began = time.perf_counter()
         try:
             self.found = discover(self.name)
         except BaseException as error:
             self.refusal = refusal_of(error)
+        self.import_s = time.perf_counter() - began
 
     def serve(self) -> None:
         """Answer until the supervisor has gone; never returns."""
@@ -104,7 +108,7 @@ class Server:
             "experiment": experiment,
             "reference": found.reference,
             "source": found.source,
-            "torch": "torch" in sys.modules,
+            "import_s": self.import_s,
         }
 
     def _prepare(
@@ -127,6 +131,11 @@ class Server:
         with _told("pack_seeds", found):
             each = [_in_a_fork(_packs_on, experiment, arms, *place) for place in places]
         return max(1, min(each, default=1))
+
+    def _usable(
+        self, found: Discovered, places: list[tuple[str, dict[str, str]]]
+    ) -> list[str | None]:
+        return [_in_a_fork(_why_unusable, *place) for place in places]
 
     def _ready(self, found: Discovered, data_dir: str | None) -> str | None:
         ready = getattr(sys.modules.get(found.reference), "ready", None)
@@ -219,7 +228,19 @@ def _packs_on(
     return min(size(settings, device) for settings in arms.values())
 
 
-def _in_a_fork(ask: Callable[..., int], *arguments: Any) -> int:
+def _why_unusable(device: str, environment: dict[str, str]) -> str | None:
+    """Say why torch cannot use a device, in torch's words; None where it can, or is not used."""
+    os.environ.update(environment)
+    torch = sys.modules.get("torch")
+    try:
+        if torch is not None:
+            torch.ones(8, device=device).sum().item()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _in_a_fork(ask: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a function says in a process of its own."""
     if not hasattr(os, "fork"):
         return ask(*arguments)
@@ -238,7 +259,7 @@ def _in_a_fork(ask: Callable[..., int], *arguments: Any) -> int:
     os.waitpid(pid, 0)
     if not answers:
         raise RuntimeError("its process died")
-    return int(answered(answers[0]))
+    return answered(answers[0])
 
 
 def _unfit() -> str | None:

@@ -63,12 +63,14 @@ class Processes:
         *,
         retries: int = 1,
     ) -> None:
+        server.require_usable(slots)
         self._server, self._retries = server, retries
         self.deliver = deliver
         self._scratch = Path(tempfile.mkdtemp(prefix="bench-", dir=server.scratch))
         self._numbers = count()
         self._places = Places(slots, lambda text: self._say({"type": "notice", "text": text}))
         self._handed: queue.SimpleQueue[_Over | Failure | None] = queue.SimpleQueue()
+        self._telling, self._told = threading.Lock(), False  # that trainings are not forked
         self._ending = False
         self._trouble: Exception | None = None  # a bug of ours, in another thread
 
@@ -250,6 +252,7 @@ class Processes:
         """Train a job in a place; None where it was ended from here."""
         if place.line is None:
             place.line = self._server.line(place.leases or ())
+            self._tell_if_fresh()
         if place.reused and not job.reuse_process:
             place.line.end(0, for_good=False)
             self._hear(place, job, None)
@@ -277,6 +280,16 @@ class Processes:
             return results
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _tell_if_fresh(self) -> None:
+        """Say once that trainings are not forked, and what that costs."""
+        why = self._server.why_fresh
+        with self._telling:
+            if why is None or self._told:
+                return
+            self._told = True
+        each = f"each training imports the experiment anew, in about {self._server.import_s:.1f} s"
+        self._say({"type": "notice", "text": f"{each}: {why}."})
 
     def _request(self, job: Job, slot: Slot, folder: Path, runs: Path) -> dict[str, Any]:
         environment = {

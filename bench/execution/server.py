@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 
 from analysis.errors import Refusal
 from bench.discover import Description, Discovered
-from bench.execution.devices import Slot
+from bench.execution.devices import BadDevices, Slot
 from bench.execution.lines import Lines, encode
 from bench.execution.refusals import answered
 from bench.execution.slot_lines import Fresh, Guarded, SlotLine
@@ -64,6 +64,7 @@ class Server:
         self.scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self.log = self.scratch / "import.txt"
         self.why_fresh: str | None = None  # why trainings are not forked, once that is known
+        self.import_s = 0.0  # that each of them then takes to import the experiment
         self._fork = fork
         self._lock, self._lines = threading.RLock(), Lines()
         self._said: list[dict[str, Any]] = []
@@ -116,6 +117,7 @@ class Server:
         with self._lock:
             if self._found is None:
                 said = self._ask("describe")
+                self.import_s = float(said["import_s"])
                 self._found = Discovered(
                     Description(**said["experiment"]), said["reference"], said["source"]
                 )
@@ -139,6 +141,25 @@ class Server:
         plain = {arm: dict(settings) for arm, settings in arms.items()}
         each = {slot.device: [slot.trial_device, slot.environment()] for slot in slots}
         return int(self._ask("packs", arms=plain, places=[*each.values()]))
+
+    def require_usable(self, slots: Sequence[Slot]) -> None:
+        """Refuse GPUs that are there and that torch cannot use, before anything trains on the CPU.
+
+        Raises
+        ------
+        BadDevices : with torch's own reason; one that works is enough, the others are shut out
+        """
+        reasons: list[str | None] = []
+        for slot in {slot.device: slot for slot in slots if slot.devices}.values():
+            reasons += self._ask("usable", places=[[slot.trial_device, slot.environment()]])
+            if reasons[-1] is None:
+                return
+        if reasons:
+            raise BadDevices(
+                f"{slots[0].device} is there, but torch cannot use it.",
+                facts=[" ".join((reasons[0] or "").split())[:400]],
+                fix="--devices cpu",
+            )
 
     def missing(self, data_dir: Path | None) -> str | None:
         """Return why a built-in experiment could not run here now, or None where it could."""

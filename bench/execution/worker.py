@@ -138,6 +138,20 @@ def _discovered(reference: str) -> Discovered:
     return discover(reference)
 
 
+class _Watched(Trial):
+    """A trial that notes whether its seed is read."""
+
+    def watch(self) -> None:
+        """Begin to note it."""
+        self.__dict__["seed_was_read"] = False
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "seed":
+            self.__dict__["seed_was_read"] = True
+        return found
+
+
 class _Run:
     """One pack in training: its histories and its clock."""
 
@@ -154,6 +168,9 @@ class _Run:
         self.started_at, self.clock = time.time(), time.perf_counter()  # imports do not count
         trials = [self._trial(experiment, key) for key in self.job.keys]
         _seed_globals(trials[0])
+        before = _global_states()
+        for trial in trials:
+            trial.watch()
         outcomes: list[Outcome | Diverged]
         if experiment.train_pack is None:
             outcomes = [experiment.train(trial) for trial in trials]
@@ -166,8 +183,9 @@ class _Run:
                 f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
+        drew_globally = _global_states() != before
         return [
-            _with_origin(o, trial, self.job.keys) if isinstance(o, Outcome) else o
+            _with_origin(o, trial, self.job.keys, drew_globally) if isinstance(o, Outcome) else o
             for o, trial in zip(outcomes, trials, strict=True)
         ]
 
@@ -189,7 +207,7 @@ class _Run:
             )
         return load(found.reference)
 
-    def _trial(self, experiment: Experiment, key: TrialKey) -> Trial:
+    def _trial(self, experiment: Experiment, key: TrialKey) -> "_Watched":
         def on_epoch(epoch: int, values: dict[str, float]) -> None:
             row = {"epoch": epoch, "time": time.time(), **values}
             self.epochs[key].append(row)
@@ -198,7 +216,7 @@ class _Run:
                 with contextlib.suppress(OSError):  # the training closed it; its answer has all
                     self.line.write(data)
 
-        return Trial(
+        return _Watched(
             **(self.job.draws.get(key) or {"seed": key.seed}),
             arm=key.arm,
             settings=typed_settings(experiment, key.arm, self.job.settings[key.arm]),
@@ -292,10 +310,13 @@ def typed_settings(experiment: Experiment, arm: str, settings: Mapping[str, Any]
     return {name: typed(name, value) for name, value in settings.items()}
 
 
-def _with_origin(outcome: Outcome, trial: Trial, pack: Sequence[TrialKey]) -> Outcome:
+def _with_origin(
+    outcome: Outcome, trial: "_Watched", pack: Sequence[TrialKey], drew_globally: bool
+) -> Outcome:
     """Keep with the run what it drew from each stream, and what it was trained together with.
 
-    Arms that drew alike saw the same batches.
+    Arms that drew alike saw the same batches. A training that drew from no stream, did not read its
+    seed and left the global generators alone cannot have been seeded by it.
 
     Raises
     ------
@@ -308,7 +329,8 @@ def _with_origin(outcome: Outcome, trial: Trial, pack: Sequence[TrialKey]) -> Ou
             f'--vary {trial.varied}: the training never asks for trial.rng("{trial.varied}").',
             facts=[f"It uses {', '.join(sorted(streams)) or 'no stream'}."],
         )
-    facts = {**outcome.facts, "streams": streams}
+    seeded = bool(streams) or trial.__dict__["seed_was_read"] or drew_globally
+    facts = {**outcome.facts, "streams": streams, "seed_used": seeded}
     if len(pack) > 1:
         facts["pack"] = [key.run_name for key in pack]
     return replace(outcome, facts=facts)
@@ -322,6 +344,15 @@ def _seed_globals(trial: Trial) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(word)
+
+
+def _global_states() -> list[Any]:
+    """Return where the global generators stand, which bench has seeded."""
+    states: list[Any] = [random.getstate(), repr(np.random.get_state())]
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        states += [torch.get_rng_state().tolist(), torch.cuda.is_initialized()]
+    return states
 
 
 def _environment(device: str) -> dict[str, str]:
