@@ -43,7 +43,7 @@ from bench.execution.guard import (
 )
 from bench.execution.lines import Lines, encode
 from bench.execution.refusals import answered, refusal_of
-from bench.execution.worker import forked, typed_settings, use_threads
+from bench.execution.worker import flush, forked, typed_settings, use_threads
 
 GUARDS_LEAVE_S = 2.0  # after the supervisor has gone
 MOST_LEASES = 64
@@ -56,6 +56,7 @@ class Server:
         self.name, self.slots = name, slots
         self.guards: set[int] = set()
         self.kept: set[int] = set()  # what the experiment started while it was imported
+        self.lost_guard = False  # one has died, and not all that was below it
         self.commands = _private_pipes()
         self.found: Discovered | None = None
         self.refusal: dict[str, Any] | None = None
@@ -163,6 +164,7 @@ class Server:
         if not data:
             return
         control = socket.socket(fileno=fds[0])
+        flush()  # else every training would print it once more
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(BaseException):
@@ -179,17 +181,18 @@ class Server:
             os.close(fd)
 
     def _children_ended(self, woken: int) -> None:
-        """Where a guard was killed, end what it was the subreaper of."""
+        """Where a guard was killed, end what it was the subreaper of, generation after generation."""
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
         reap()
         left = set(children())
-        if self.guards <= left:
-            return
+        self.lost_guard |= not self.guards <= left
         self.guards &= left
-        for pid in left - self.guards - self.kept:
+        strangers = left - self.guards - self.kept if self.lost_guard else set()
+        for pid in strangers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.lost_guard = bool(strangers)
 
     def _leave(self) -> None:
         """End: guards do so by themselves, for their sockets are closed too."""

@@ -105,6 +105,7 @@ class Guard:
         self.woken = woken_by_children()
         self.pid: int | None = None  # of the training
         self.line: socket.socket | None = None  # to it
+        self.request: str | None = None  # what it trains, or has trained last
 
     def run(self) -> None:
         """Serve until the supervisor has gone; never returns."""
@@ -129,6 +130,7 @@ class Guard:
             if self.pid is not None:
                 self._end(float(message["grace_s"]))
         elif self.pid is not None and self.line is not None:  # it waits for its next pack
+            self.request = message["answer"]
             self._send(self.line, encode(message))
         else:
             self._start(message)
@@ -141,7 +143,7 @@ class Guard:
             self.control.close()
             _train(me, message, theirs, self.body)
         theirs.close()
-        self.pid, self.line = pid, mine
+        self.pid, self.line, self.request = pid, mine, message["answer"]
         if "exec" in message:
             self._send(self.line, encode(message))
 
@@ -185,7 +187,7 @@ class Guard:
         if self.line is not None:
             self.line.close()
         self.pid, self.line = None, None
-        self._send(self.control, b"\n" + encode({"type": "exit", "code": code}))
+        self._send(self.control, b"\n" + encode({"type": "exit", "code": code, "of": self.request}))
 
     def _send(self, to: socket.socket, data: bytes) -> None:
         try:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.execution import devices
-from bench.execution.devices import Leases, Slot
+from bench.execution.devices import Slot
+from bench.execution.leases import Leases
 from bench.execution.slot_lines import SlotLine
 
 QUIET_WAIT_S = 5.0  # so long a device may be in use before that is said
@@ -74,13 +75,13 @@ class Places:
         alone : nothing else may train on the same device
         """
         tell_at = time.monotonic() + QUIET_WAIT_S
-        with self._changed, self._first_choice(avoid):
+        with self._changed, self._first_choice(avoid, alone):
             while not stop():
                 usable = [p for p in self.every if p.slot.device not in self.shut_out]
                 if not usable:
                     return None
                 wanted = [p for p in usable if p.slot.device not in avoid] or usable
-                place, waits = self._free(wanted, bool(avoid), alone)
+                place, waits = self._free(wanted, bool(avoid) or alone, alone)
                 if place is not None:
                     return place
                 if waits and time.monotonic() >= tell_at:
@@ -90,9 +91,11 @@ class Places:
         return None
 
     @contextlib.contextmanager
-    def _first_choice(self, avoid: Collection[str]) -> Iterator[None]:
-        """While a retry waits for another device, new trainings leave it that one."""
-        mine = [p.number for p in self.every if avoid and p.slot.device not in avoid]
+    def _first_choice(self, avoid: Collection[str], alone: bool) -> Iterator[None]:
+        """While a retry waits for another device, or an empty one, new trainings leave it that."""
+        usable = [p for p in self.every if p.slot.device not in self.shut_out]
+        other = [p for p in usable if p.slot.device not in avoid]
+        mine = [p.number for p in (other if avoid else []) or (usable if alone else [])]
         self._particular.update(mine)
         try:
             yield

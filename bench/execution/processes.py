@@ -103,13 +103,18 @@ class Processes:
         """Kill what trains, and give the devices back; idempotent."""
         self._end(0)
         for place in self._places.every:
-            if place.line is not None:
-                place.line.close()
+            self._hang_up(place)
             for lease in place.leases or ():
                 with contextlib.suppress(OSError):
                     os.close(lease)
-            place.line, place.leases = None, None
+            place.leases = None
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @staticmethod
+    def _hang_up(place: Place) -> None:
+        if place.line is not None:
+            place.line.close()
+        place.line, place.reused = None, False
 
     def _end(self, grace_s: float) -> None:
         self._ending = True
@@ -133,7 +138,7 @@ class Processes:
         Where `check` raises, or nobody takes the results any more, what trains is ended: by TERM,
         and by KILL ten seconds later or as soon as `wake` is called once more.
         """
-        self._ending = False
+        self._ending, self._handed = False, queue.SimpleQueue()
         driver = threading.Thread(target=self._drive, args=(jobs, stop), name="supervisor")
         driver.start()
         try:
@@ -144,6 +149,7 @@ class Processes:
                 with contextlib.suppress(queue.Empty):
                     handed = self._handed.get(timeout=CHECK_S)
                     if handed is None:
+                        driver.join()
                         return
                     if isinstance(handed, Failure):
                         on_retry(handed)
@@ -157,14 +163,18 @@ class Processes:
 
     def _drain(self, driver: threading.Thread) -> None:
         """End what still trains, and wait for its supervisors."""
-        if driver.is_alive():
-            self._end(STOP_GRACE_S)
+        if not driver.is_alive():
+            return
+        self._end(STOP_GRACE_S)
         while driver.is_alive():
             driver.join(0.01)
             with contextlib.suppress(queue.Empty):
                 while (handed := self._handed.get_nowait()) is not None:
                     if handed is _WAKE:  # asked again
                         self._end(0)
+        for place in self._places.every:  # its line was told to start nothing more
+            self._hang_up(place)
+            self._places.give_back(place)
 
     def _drive(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> None:
         """Hand the jobs to as many threads as there are slots."""
@@ -254,8 +264,8 @@ class Processes:
             place.line = self._server.line(place.leases or ())
             self._tell_if_fresh()
         if place.reused and not job.reuse_process:
-            place.line.end(0, for_good=False)
-            self._hear(place, job, None)
+            self._hang_up(place)
+            place.line = self._server.line(place.leases or ())
         folder = self._scratch / str(next(self._numbers))
         folder.mkdir()
         runs = folder
@@ -267,7 +277,7 @@ class Processes:
             self._say(_begun(job, place))
             began = time.time()
             started = place.line.start(request)
-            heard = self._hear(place, job, _seconds(job)) if started else _Heard(None, False, {})
+            heard = self._hear(place, job, folder) if started else _Heard(None, False, {})
             if self._ending and heard.ended:
                 shutil.rmtree(runs, ignore_errors=True)
                 return None
@@ -313,10 +323,11 @@ class Processes:
             "facts": facts,
         }
 
-    def _hear(self, place: Place, job: Job, seconds: float | None) -> "_Heard":
+    def _hear(self, place: Place, job: Job, folder: Path) -> "_Heard":
         """Listen to a training until nothing of it is left."""
         if place.line is None:
             raise RuntimeError("a place without a line")
+        seconds = _seconds(job)
         deadline = None if seconds is None else time.monotonic() + seconds
         late, rows = False, dict[tuple[str, int], list[dict[str, float]]]()
         while True:
@@ -331,10 +342,11 @@ class Processes:
                 place.reused = True
                 return _Heard(0, late, rows)
             elif message.get("type") in ("exit", "lost"):
+                if message.get("of", str(folder)) != str(folder):  # a process that waited has died
+                    continue
                 place.reused = False
                 if message["type"] == "lost":  # the guard was killed, and all of it with it
-                    place.line.close()
-                    place.line = None
+                    self._hang_up(place)
                 return _Heard(message.get("code"), late, rows)
 
     def _note_memory(self, results: Sequence[Result]) -> None:

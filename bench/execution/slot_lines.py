@@ -31,8 +31,8 @@ class SlotLine(Protocol):
     def receive(self, deadline: float | None) -> dict[str, Any] | None:
         """Return the next message, None at the deadline (time.monotonic).
 
-        {"type": "exit", "code": …} comes when nothing of the training is left; "lost" where
-        whoever ran it has died.
+        {"type": "exit", "code": …} comes when nothing of the training is left, with the place of
+        its answer as "of" where a guard says so; "lost" where whoever ran it has died.
         """
 
     def end(self, grace_s: float, *, for_good: bool) -> None:
@@ -61,6 +61,8 @@ class Guarded:
 
     def receive(self, deadline: float | None) -> dict[str, Any] | None:
         """Return the next message, None at the deadline."""
+        if _is_over(deadline):  # whatever a busy training has said meanwhile
+            return None
         while not self._said:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
@@ -130,6 +132,8 @@ class Fresh:
 
     def receive(self, deadline: float | None) -> dict[str, Any] | None:
         """Return the next message, None at the deadline."""
+        if _is_over(deadline):
+            return None
         left = None if deadline is None else max(0.001, deadline - time.monotonic())
         try:
             return self._said.get(timeout=left)
@@ -152,3 +156,7 @@ class Fresh:
     def close(self) -> None:
         """Kill what trains."""
         self.end(0, for_good=True)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline

@@ -76,7 +76,7 @@ def _serve(line: "BinaryIO | _Pipes | Any", requests: list[dict[str, Any]]) -> N
         _enter(request)
         job = Job.from_dict(request["job"])
         train(job, request, line)
-        _flush()
+        flush()
         if not job.reuse_process:
             return
         line.write(encode({"type": "done"}))
@@ -110,8 +110,8 @@ def _trace_where_it_stood() -> None:
         os.register_at_fork(after_in_child=lambda: faulthandler.unregister(signal.SIGTERM))
 
 
-def _flush() -> None:
-    """Write out what is still in the buffers: the process ends without its usual end."""
+def flush() -> None:
+    """Write out what is in the buffers: before a fork, and where a process ends by _exit."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -123,7 +123,7 @@ def train(job: Job, request: Mapping[str, Any], line: Any) -> None:
     try:
         outcomes = run.train()
         results = [run.result(key, o) for key, o in zip(job.keys, outcomes, strict=True)]
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also KeyboardInterrupt: nobody presses Ctrl-C here
         results = [run.failure(key, error) for key in job.keys]
     folder = Path(request["answer"])
     try:
