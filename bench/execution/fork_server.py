@@ -181,7 +181,7 @@ class Server:
             os.close(fd)
 
     def _children_ended(self, woken: int) -> None:
-        """Where a guard was killed, end what it was the subreaper of, generation after generation."""
+        """Where a guard was killed, end what was below it: its children, then theirs."""
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
         reap()

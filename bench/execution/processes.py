@@ -260,12 +260,11 @@ class Processes:
 
     def _train(self, job: Job, place: Place) -> list[Result] | None:
         """Train a job in a place; None where it was ended from here."""
+        if place.reused and not job.reuse_process:
+            self._end_reused(place)
         if place.line is None:
             place.line = self._server.line(place.leases or ())
             self._tell_if_fresh()
-        if place.reused and not job.reuse_process:
-            self._hang_up(place)
-            place.line = self._server.line(place.leases or ())
         folder = self._scratch / str(next(self._numbers))
         folder.mkdir()
         runs = folder
@@ -348,6 +347,17 @@ class Processes:
                 if message["type"] == "lost":  # the guard was killed, and all of it with it
                     self._hang_up(place)
                 return _Heard(message.get("code"), late, rows)
+
+    def _end_reused(self, place: Place) -> None:
+        """End a process that waits for its next pack."""
+        if place.line is None:
+            raise RuntimeError("a place without a line")
+        place.line.end(0, for_good=False)
+        while (said := place.line.receive(None)) is None or said["type"] not in ("exit", "lost"):
+            pass
+        place.reused = False
+        if said["type"] == "lost":
+            self._hang_up(place)
 
     def _note_memory(self, results: Sequence[Result]) -> None:
         """Remember what a training took of its GPU: the next one needs as much."""

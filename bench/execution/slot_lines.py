@@ -8,6 +8,7 @@ import contextlib
 import os
 import queue
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import IO, Any, Protocol
 
 from bench.execution.lines import Lines, encode
 
+HANG_UP_S = 1.0  # after its process has ended, for whoever else holds its pipe
 WORKER = (sys.executable, "-P", "-m", "bench.execution.worker")
 Request = Mapping[str, Any]
 
@@ -32,7 +34,7 @@ class SlotLine(Protocol):
         """Return the next message, None at the deadline (time.monotonic).
 
         {"type": "exit", "code": …} comes when nothing of the training is left, with the place of
-        its answer as "of" where a guard says so; "lost" where whoever ran it has died.
+        its answer as "of"; "lost" where whoever ran it has died.
         """
 
     def end(self, grace_s: float, *, for_good: bool) -> None:
@@ -96,6 +98,7 @@ class Fresh:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: queue.Queue[dict[str, Any]] = queue.Queue()
         self._lock, self._ended = threading.Lock(), False
+        self._trains: dict[str, str] = {}  # what the process trains, or has trained last
 
     def start(self, request: Request) -> bool:
         """Train a request; False where the slot was told to end."""
@@ -111,7 +114,12 @@ class Fresh:
                     env={**self._environment, **request["environment"]},
                     start_new_session=True,
                 )
-                threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+                self._trains = {}
+                waits = threading.Thread(
+                    target=self._wait, args=(self._process, self._trains), daemon=True
+                )
+                waits.start()
+            self._trains["of"] = request["answer"]
             pipe: IO[bytes] | None = self._process.stdin
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -128,7 +136,17 @@ class Fresh:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        self._said.put({"type": "exit", "code": process.wait()})
+
+    def _wait(self, process: "subprocess.Popen[bytes]", trains: Mapping[str, str]) -> None:
+        """Say when a process has ended, and end the rest of its process group."""
+        listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+        listener.start()
+        code = process.wait()
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+        listener.join(HANG_UP_S)
+        self._said.put({"type": "exit", "code": code, **trains})
 
     def receive(self, deadline: float | None) -> dict[str, Any] | None:
         """Return the next message, None at the deadline."""
