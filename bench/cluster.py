@@ -51,6 +51,11 @@ class Answer:
     retried: Sequence[Failure] = ()  # what failed there before
     unlike: str | None = None  # this worker's address, where it must not train
 
+    @property
+    def why(self) -> str:
+        """Why the worker must not train."""
+        return next((f.what for f in (*self.retried, *self.results) if isinstance(f, Failure)), "")
+
 
 class Cluster:
     """The workers of a dask scheduler; takes the place of `bench.execution.processes`.
@@ -78,6 +83,7 @@ class Cluster:
         self.places: list[Slot] = []  # one a training at once, of the workers that are there first
         self.devices: list[str] = []  # their names, for the record
         self._trouble: Exception | None = None  # what a listener raised
+        self._deliver: Callable[[Message], None] = lambda message: None
         _require_certificate(address)
         for name in ("distributed", "distributed.client"):  # what goes wrong is raised, told once
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -120,6 +126,7 @@ class Cluster:
             except Exception as error:  # a bug of ours: not dask's to die of
                 self._trouble = self._trouble or error
 
+        self._deliver = deliver
         self._client.subscribe_topic(self._topic, handle)
 
     @property
@@ -182,6 +189,7 @@ class Cluster:
                     for failure in answer.retried:
                         on_retry(failure)
                     if answer.unlike is not None:  # else it would take one pack after another
+                        self._deliver({"type": "notice", "text": answer.why})
                         with self._in_touch():
                             self._client.run_on_scheduler(send_away, address=answer.unlike)
                     if answer.results:
@@ -328,7 +336,9 @@ def _answer(future: Any, job: Job) -> Answer:
         return answer
     error = future.exception() if future.status == "error" else None
     what = f"{type(error).__name__}: {error}" if error else "the cluster gave the training up."
-    return Answer(_failed(job, what))
+    failed = _failed(job, what)
+    killed = type(error).__name__ == "KilledWorker"  # by this training, again and again
+    return Answer([], failed) if not killed and job.attempt <= MOST_UNLIKE else Answer(failed)
 
 
 def send_away(dask_scheduler: Any, address: str) -> None:
@@ -350,11 +360,7 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
 
     worker, mine = get_worker(), versions()
     if odd := differences(mine, expected):  # it came later than the others were asked
-        what = f"the worker {worker.address} {' '.join(odd)} It trains nothing."
-        failed = _failed(job, what)
-        if job.attempt <= MOST_UNLIKE:
-            return Answer([], failed, unlike=worker.address)
-        return Answer(failed, unlike=worker.address)
+        return _sent_elsewhere(job, worker.address, " ".join(odd))
 
     def tell(message: Message) -> None:
         if "slot" in message:  # of which every worker has a first
@@ -364,11 +370,20 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
 
     try:
         executor, retried = _executor_here(job, retries), list[Failure]()
-    except Refusal as refusal:  # the experiment does not import there
-        return Answer(_failed(job, f"{worker.address}: {refusal.what}"))
-    executor.listen(tell)
-    results = [r for each in executor.run([job], on_retry=retried.append) for r in each]
-    return Answer([*map(packed_up, results)], [*map(packed_up, retried)])
+        executor.listen(tell)
+        results = [r for each in executor.run([job], on_retry=retried.append) for r in each]
+        return Answer([*map(packed_up, results)], [*map(packed_up, retried)])
+    except Exception as error:  # a full disk, a package that is missing: the training never began
+        what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+        return _sent_elsewhere(job, worker.address, f"cannot train: {what}")
+
+
+def _sent_elsewhere(job: Job, address: str, why: str) -> Answer:
+    """Return the answer of a worker that cannot train: another one shall, and it has to go."""
+    failed = _failed(job, f"the worker {address} {why} It trains nothing.")
+    if job.attempt <= MOST_UNLIKE:
+        return Answer([], failed, unlike=address)
+    return Answer(failed, unlike=address)
 
 
 def _executor_here(job: Job, retries: int) -> Processes:

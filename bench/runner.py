@@ -190,7 +190,7 @@ def run(
         story.enough,
         lost,
         tuple(key for key in plan.trials() if key not in story.over and story.wants([key])),
-        story.repeats.found,
+        None if options.keep_going else story.repeats.found,
     )
 
 

@@ -399,7 +399,7 @@ def _end(
         facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
         if more:
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
-        if repeated:
+        if repeated and (unstarted or not all_begun):
             facts.append(
                 f"It failed so twice, and no training of {repeated.key.arm} has succeeded: nothing "
                 f"more was started; {left}. --keep-going trains on."

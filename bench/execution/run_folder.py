@@ -20,25 +20,25 @@ class Contents:
     """What a run left in its folder."""
 
     kept: tuple[Path, ...]  # relative to the folder, the smallest first
-    left: tuple[tuple[Path, int], ...]  # with their bytes: over the limit, or no plain files
+    left: tuple[tuple[Path, str], ...]  # and why
 
     def said(self, folder: Path) -> str:
         """Say what is left where it is."""
-        named = ", ".join(f"{path} ({size / 2**20:,.1f} MiB)" for path, size in self.left[:3])
+        named = ", ".join(f"{path} ({why})" for path, why in self.left[:3])
         more = f" and {len(self.left) - 3} more" if len(self.left) > 3 else ""
-        limit = f"over {MOST_BYTES // 2**20} MiB a run, or no plain files"
+        limit = f"{MOST_BYTES // 2**20} MiB of plain files are kept of a run"
         return f"{named}{more}: {limit}, so left in {folder}"
 
 
 def contents(folder: Path) -> Contents:
     """Return which files are kept with the run: as many as fit, links and sockets never."""
-    kept, left, total = list[Path](), list[tuple[Path, int]](), 0
+    kept, left, total = list[Path](), list[tuple[Path, str]](), 0
     for size, path, plain in sorted(_files(folder)):
         total += size if plain else 0
         if plain and total <= MOST_BYTES:
             kept.append(path)
         else:
-            left.append((path, size))
+            left.append((path, f"{size / 2**20:,.1f} MiB" if plain else "no plain file"))
     return Contents(tuple(kept), tuple(left))
 
 
