@@ -43,15 +43,32 @@ TRAINS = {
     "bench.artifacts": 2,
     "bench.cluster": 2,
     "bench.database": 2,
-    "bench.devices": 2,
     "bench.discover": 2,
+    "bench.execution": 2,
+    "bench.execution.answers": 2,
+    "bench.execution.base": 2,
+    "bench.execution.devices": 2,
+    "bench.execution.failures": 2,
+    "bench.execution.fork_server": 2,
+    "bench.execution.guard": 2,
+    "bench.execution.leases": 2,
+    "bench.execution.lines": 2,
+    "bench.execution.nvml": 2,
+    "bench.execution.places": 2,
+    "bench.execution.processes": 2,
+    "bench.execution.refusals": 2,
+    "bench.execution.repeats": 2,
+    "bench.execution.run_folder": 2,
+    "bench.execution.server": 2,
+    "bench.execution.signals": 2,
+    "bench.execution.slot_lines": 2,
+    "bench.execution.worker": 2,
     "bench.glance": 2,
     "bench.live": 2,
     "bench.locks": 2,
     "bench.names": 2,
     "bench.pending": 2,
     "bench.plan": 2,
-    "bench.pool": 2,
     "bench.progress": 2,
     "bench.provenance": 2,
     "bench.recorder": 2,
@@ -60,7 +77,6 @@ TRAINS = {
     "bench.status": 2,
     "bench.tracking": 2,
     "bench.ui": 2,
-    "bench.work": 2,
     "bench.runner": 3,
     "bench.comparing": 4,
     "bench.doctor": 4,
@@ -177,6 +193,9 @@ def imports_of(name: str, text: str) -> Iterator[Import]:
                     full = f"{child.module}.{alias.name}"
                     known = full if full in modules() else str(child.module)
                     yield known, child.lineno, inside
+            elif isinstance(child, ast.Call) and "import_module" in ast.unparse(child.func):
+                if isinstance(child.args[0], ast.Constant):
+                    yield str(child.args[0].value), child.lineno, inside
             yield from walk(child, inside)
 
     for module, line, lazy in walk(ast.parse(text), False):
@@ -288,8 +307,9 @@ def test_the_left_tower_meets_the_right_only_on_the_ground_and_on_top():
     ("package", "owners"),
     [
         ("mlflow", {"bench.tracking"}),
-        ("joblib", {"bench.pool"}),
+        ("joblib", {"bench.execution.processes"}),
         ("distributed", {"bench.cluster"}),
+        ("pynvml", {"bench.execution.nvml"}),
         ("typer", {"bench.commands.parser"}),
     ],
 )
@@ -301,8 +321,28 @@ def test_torch_is_imported_by_experiments_and_elsewhere_only_when_it_is_needed()
     elsewhere = [
         i for i in HOUSE if is_under(i.module, "torch") and not is_under(i.importer, "experiments")
     ]
-    assert {i.importer for i in elsewhere} <= {"bench.devices", "bench.contract"}
+    children = {"bench.execution.fork_server", "bench.execution.nvml"}  # never this process
+    assert {i.importer for i in elsewhere} == {"bench.contract", *children}
     assert all(i.lazy for i in elsewhere), [str(i) for i in elsewhere if not i.lazy]
+
+
+def test_only_the_processes_of_trainings_import_an_experiment():
+    importers = {
+        name
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "bench.discover"
+        if {"discover", "load"} & {alias.name for alias in node.names}
+    }
+    assert importers == {"bench.execution.fork_server", "bench.execution.worker"}
+    children = {"bench.execution.fork_server", "bench.execution.worker", "bench.execution.guard"}
+    wrong = [
+        str(i)
+        for i in HOUSE
+        if i.module in {"bench.execution.fork_server", "bench.execution.worker"}
+        and i.importer not in children
+    ]
+    assert not wrong, wrong
 
 
 def test_the_command_line_imports_nothing_heavy_before_it_knows_the_command():
@@ -317,14 +357,16 @@ def test_the_command_line_imports_nothing_heavy_before_it_knows_the_command():
 
 def test_the_reader_of_imports_sees_what_it_should():
     text = (
-        "import torch.nn\nfrom bench import pool\n"
+        "import torch.nn\nfrom bench import plan\n"
         "if TYPE_CHECKING:\n    import mlflow\n"
         "def f():\n    from analysis.study import study\n"
+        "    importlib.import_module('torch')\n"
     )
     seen = [(i.module, i.lazy) for i in imports_of("x", text)]
     assert seen == [
         ("torch.nn", False),
-        ("bench.pool", False),
+        ("bench.plan", False),
         ("mlflow", True),
         ("analysis.study", True),
+        ("torch", True),
     ]

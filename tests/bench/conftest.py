@@ -1,12 +1,14 @@
-"""A small experiment, discovered, and plans made of it."""
+"""A small experiment, discovered, plans made of it, and processes that have imported one."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.discover import Discovered, discover
+from bench.execution.server import Server
 from bench.plan import Plan, arms_with, make_plan
 
 
@@ -14,6 +16,13 @@ from bench.plan import Plan, arms_with, make_plan
 def tiny(tmp_path: Path, write_tiny: Callable[..., Path]) -> Discovered:
     """Return a small experiment, discovered."""
     return discover(str(write_tiny(tmp_path)))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[object], Server]]:
+    """Return what starts a process that imports an experiment; it ends with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name: stack.enter_context(Server(str(name)))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Discovery: a name becomes an experiment, and what cannot is refused with the line."""
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from bench.contract import BadExperiment
-from bench.discover import UnknownExperiment, built_in, discover, file_of, reference_of, unknown
+from bench.discover import (
+    UnknownExperiment,
+    built_in,
+    discover,
+    file_of,
+    load,
+    reference_of,
+    unknown,
+)
 
 
 def refused(path: Path) -> BadExperiment:
@@ -34,6 +43,22 @@ def test_a_file_is_found_wherever_it_lies(
     assert found.experiment.name == "from a file"
     assert found.reference == str(path.resolve())  # a worker may stand in another folder
     assert found.source == {path.name: path.read_text()}
+
+
+def test_an_experiment_is_described_in_plain_values(
+    tmp_path: Path, write_tiny: Callable[..., Path]
+):
+    packed = "train_pack=lambda trials: [train(t) for t in trials],\n    pack_seeds={},"
+    said = [
+        discover(str(write_tiny(tmp_path, extra=extra))).experiment
+        for extra in ("device='gpu',\n    devices=2,", "pack_seeds=3,", packed.format(3),
+                      packed.format("lambda settings, device: 4"))
+    ]  # fmt: skip
+    assert [(each.device, each.devices) for each in said[:2]] == [("gpu", 2), ("any", 1)]
+    assert [each.pack_seeds for each in said] == [0, 0, 3, None]
+    first = said[0]
+    assert (first.baseline, first.arm_settings("strong")["strength"]) == ("weak", 1.0)
+    json.dumps(vars(first))
 
 
 def test_a_module_is_found_by_its_dotted_name(
@@ -147,13 +172,13 @@ def test_a_file_named_like_a_module_does_not_take_its_place(
     before = sys.modules.get(name)
     found = discover(str(write(tmp_path, f"{name}.py", tiny_text(name="mine"))))
     assert found.experiment.name == "mine" and sys.modules.get(name) is before
-    assert found.experiment.train.__module__ in sys.modules  # for pickles and dataclasses
+    assert load(found.reference).train.__module__ in sys.modules  # for pickles and dataclasses
 
 
 def test_a_file_keeps_its_name_where_it_is_free(tmp_path: Path, tiny_text: Callable[..., str]):
     (first, second) = (write(tmp_path, f"{i}/mine_own.py", tiny_text(name=i)) for i in "ab")
-    assert discover(str(first)).experiment.train.__module__ == "mine_own"
-    other = discover(str(second)).experiment
+    assert load(str(first)).train.__module__ == "mine_own"
+    other = load(str(second))
     assert other.name == "b" and other.train.__module__.startswith("mine_own_")
     assert sys.modules["mine_own"].__file__ == str(first)
 
@@ -285,5 +310,6 @@ def test_a_file_is_imported_once_a_process(
     path = write(tmp_path, "mine_once.py", "import os\nos.mkdir('here once')\n" + tiny_text())
     monkeypatch.chdir(tmp_path)
     first, second = discover(path.name), discover(str(path))
-    assert first.experiment is second.experiment
+    assert load(first.reference) is load(second.reference)
+    assert first.experiment == second.experiment
     assert (tmp_path / "here once").is_dir()

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from analysis.errors import Refusal
 from bench.drafting import Typed, draft, varied
-from bench.plan import PINNED, TrialKey
+from bench.execution import devices
+from bench.execution.devices import Device, cpu_slots
+from bench.execution.server import Server
+from bench.plan import PINNED, Plan, TrialKey
+
+Serve = Callable[[object], Server]
 
 
 @pytest.fixture
@@ -16,19 +22,28 @@ def source(tmp_path: Path, write_tiny: Callable[..., Path]) -> str:
     return str(write_tiny(tmp_path))
 
 
-def test_what_is_not_typed_is_the_experiments(source: str):
-    _, plan = draft(source, None, Typed())
+@pytest.fixture
+def server(source: str, serve: Serve) -> Server:
+    return serve(source)
+
+
+def drafted(server: Server, typed: Typed) -> Plan:
+    return draft(server, None, typed, cpu_slots(1))[1]
+
+
+def test_what_is_not_typed_is_the_experiments(server: Server):
+    plan = drafted(server, Typed())
     assert plan.seeds == tuple(range(20)) and plan.margin == 0.02 and plan.stop == "fixed"
     assert (plan.scope, plan.aa, plan.vary) == ("seeds_and_examples", False, "")
 
 
-def test_margins_and_claims_are_typed_in_percentage_points(source: str):
-    _, plan = draft(source, None, Typed(margin=0.5, claim=0.3, scope="seeds"))
+def test_margins_and_claims_are_typed_in_percentage_points(server: Server):
+    plan = drafted(server, Typed(margin=0.5, claim=0.3, scope="seeds"))
     assert (plan.margin, plan.claim, plan.scope) == (0.005, pytest.approx(0.003), "seeds")
 
 
-def test_the_most_seeds_of_a_rule_are_planned(source: str):
-    _, plan = draft(source, None, Typed(stop="anytime", max_seeds=60))
+def test_the_most_seeds_of_a_rule_are_planned(server: Server):
+    plan = drafted(server, Typed(stop="anytime", max_seeds=60))
     assert plan.seeds == tuple(range(60)) and (plan.stop, plan.max_seeds) == ("anytime", 60)
 
 
@@ -48,9 +63,9 @@ def test_the_most_seeds_of_a_rule_are_planned(source: str):
         (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "--aa"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(source: str, typed: Typed, says: str, fix: str):
+def test_options_that_do_not_fit_are_refused(server: Server, typed: Typed, says: str, fix: str):
     with pytest.raises(Refusal) as caught:
-        draft(source, None, typed)
+        drafted(server, typed)
     assert caught.value.exit_status == 2
     assert says in caught.value.what and fix in (caught.value.fix or "")
 
@@ -58,8 +73,8 @@ def test_options_that_do_not_fit_are_refused(source: str, typed: Typed, says: st
 # -- the baseline against itself -------------------------------------------------------------
 
 
-def test_an_a_a_trains_the_baseline_twice_on_separate_families_of_seeds(source: str):
-    _, plan = draft(source, None, Typed(aa=True, seeds="50"))
+def test_an_a_a_trains_the_baseline_twice_on_separate_families_of_seeds(server: Server):
+    plan = drafted(server, Typed(aa=True, seeds="50"))
     assert list(plan.arms) == ["weak", "weak again"] and plan.claim is None
     assert plan.arms["weak"] == plan.arms["weak again"]
     first = {plan.draw(TrialKey("weak", s))["seed"] for s in plan.seeds}
@@ -68,8 +83,8 @@ def test_an_a_a_trains_the_baseline_twice_on_separate_families_of_seeds(source: 
     assert plan.design().aa
 
 
-def test_an_a_a_is_a_benchmark_of_its_own(source: str):
-    plans = [draft(source, None, Typed(aa=aa))[1] for aa in (False, True)]
+def test_an_a_a_is_a_benchmark_of_its_own(source: str, server: Server):
+    plans = [drafted(server, Typed(aa=aa)) for aa in (False, True)]
     assert plans[0].benchmark_id != plans[1].benchmark_id
     weak = TrialKey("weak", 3)
     assert plans[0].trial_digest(weak) != plans[1].trial_digest(weak)
@@ -78,8 +93,8 @@ def test_an_a_a_is_a_benchmark_of_its_own(source: str):
 # -- one source alone ------------------------------------------------------------------------
 
 
-def test_one_source_follows_the_seed_and_the_others_are_pinned(source: str):
-    _, plan = draft(source, None, Typed(seeds="3"))
+def test_one_source_follows_the_seed_and_the_others_are_pinned(server: Server):
+    plan = drafted(server, Typed(seeds="3"))
     plans = varied(plan, "init, order")
     assert [p.vary for p in plans] == ["init", "order"]
     assert len({plan.benchmark_id, *(p.benchmark_id for p in plans)}) == 3
@@ -88,15 +103,15 @@ def test_one_source_follows_the_seed_and_the_others_are_pinned(source: str):
 
 
 @pytest.mark.parametrize("text", ["", "init,", "init,init", ","])
-def test_a_list_of_sources_that_is_none_is_refused(source: str, text: str):
-    _, plan = draft(source, None, Typed(seeds="3"))
+def test_a_list_of_sources_that_is_none_is_refused(server: Server, text: str):
+    plan = drafted(server, Typed(seeds="3"))
     with pytest.raises(Refusal, match="is no list of streams"):
         varied(plan, text)
 
 
 @pytest.mark.parametrize("typed", [Typed(aa=True), Typed(stop="anytime")])
-def test_sources_are_not_varied_in_other_designs(source: str, typed: Typed):
-    _, plan = draft(source, None, typed)
+def test_sources_are_not_varied_in_other_designs(server: Server, typed: Typed):
+    plan = drafted(server, typed)
     with pytest.raises(Refusal, match="takes no --stop and no --aa"):
         varied(plan, "init")
 
@@ -109,35 +124,44 @@ def facts_of(said: str) -> str:
 
 
 def test_facts_that_all_arms_agree_in_are_recorded_once(
-    tmp_path: Path, write_tiny: Callable[..., Path]
+    tmp_path: Path, write_tiny: Callable[..., Path], serve: Serve
 ):
     path = write_tiny(tmp_path, extra=facts_of('{"name": "forty", "digest": "d1"}'))
-    _, plan = draft(str(path), None, Typed())
+    plan = drafted(serve(path), Typed())
     assert plan.data == {"name": "forty", "digest": "d1"}
 
 
 def test_facts_in_which_the_arms_differ_are_recorded_of_each(
-    tmp_path: Path, write_tiny: Callable[..., Path]
+    tmp_path: Path, write_tiny: Callable[..., Path], serve: Serve
 ):
     said = '{"name": "forty", "weights": "none" if settings["strength"] == 2 else "imagenet"}'
-    path = str(write_tiny(tmp_path, extra=facts_of(said)))
-    _, plan = draft(path, None, Typed(arms=["x:strength=2"]))
+    server = serve(write_tiny(tmp_path, extra=facts_of(said)))
+    plan = drafted(server, Typed(arms=["x:strength=2"]))
     assert plan.data == {
         "name": "forty",
         "weights (weak)": "imagenet",
         "weights (strong)": "imagenet",
         "weights (x)": "none",
     }
-    assert draft(path, None, Typed())[1].data == {"name": "forty", "weights": "imagenet"}
+    assert drafted(server, Typed()).data == {"name": "forty", "weights": "imagenet"}
 
 
-def test_a_setting_that_only_one_typed_arm_has_is_mended_in_that_arm(
-    tmp_path: Path, write_tiny: Callable[..., Path]
+def test_what_goes_wrong_in_prepare_is_refused_with_its_line(
+    tmp_path: Path, write_tiny: Callable[..., Path], serve: Serve
 ):
+    server = serve(write_tiny(tmp_path, extra=facts_of('{"name": settings["no such"]}')))
+    with pytest.raises(Refusal, match="prepare of experiment 'tiny' failed: KeyError") as caught:
+        drafted(server, Typed())
+    assert (caught.value.code, caught.value.exit_status) == ("experiment", 2)
+    assert 'settings["no such"]' in caught.value.facts[0] and ", line " in caught.value.facts[0]
+
+
+def test_a_setting_that_only_one_typed_arm_has_is_mended_in_that_arm(serve: Serve):
     from experiments import digits
 
     with pytest.raises(Refusal) as caught:
-        draft("digits", None, Typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"]))
+        typed = Typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"])
+        drafted(serve("digits"), typed)
     good = digits.EXPERIMENT.settings["epochs"]
     assert caught.value.fix == f"--arm 'bad one:lr=0.1,epochs={good}'"
     assert caught.value.without == ("--arm bad one:lr=0.1,epochs=0",)
@@ -163,12 +187,16 @@ def test_a_frozen_plan_is_the_one_that_runs(
 
 
 def test_seeds_and_an_a_a_are_frozen_as_they_are_run(
-    source: str, tmp_path: Path, copy_store: Callable[[Path], str], bench: Callable[..., Any]
+    source: str,
+    server: Server,
+    tmp_path: Path,
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
 ):
     design = ("--seeds", "0,3,7", "--aa", "--store", copy_store(tmp_path / "store"))
     frozen = bench("plan", source, *design, "--freeze", "--json").json
     assert frozen["batches"] == [[0, 3, 7]] and frozen["aa"]
-    _, plan = draft(source, None, Typed(seeds="0,3,7", aa=True))
+    plan = drafted(server, Typed(seeds="0,3,7", aa=True))
     assert frozen["hash"] == plan.hash
 
 
@@ -181,7 +209,8 @@ def test_a_plan_is_frozen_for_the_devices_that_would_train(
         "    pack_seeds=lambda settings, device: 4 if device == 'cuda:0' else 1,"
     )
     source = write_tiny(tmp_path, extra=extra)
-    monkeypatch.setattr("bench.devices.accelerators", lambda: ["cuda:0"])
+    gpu = Device("cuda", 0, "GPU-8932f937", "NVIDIA A100")
+    monkeypatch.setattr(devices, "source", SimpleNamespace(devices=lambda: [gpu]))
     monkeypatch.setattr("bench.provenance.collect", lambda *args: {})
     words = ("--seeds", 8, "--store", copy_store(tmp_path / "store"))
     frozen = bench("plan", source, *words, "--freeze", "--json").json

@@ -124,7 +124,7 @@ def test_a_pair_that_trains_otherwise_is_one_object(
 ):
     other = SimpleNamespace(arm="weak", same=False, trouble=None, again=0.5, stated=0.25)
     monkeypatch.setattr("bench.verifying.retrain", lambda *args, **how: [other])
-    said = bench(*filled("verify REPORT --rerun 3 --json", trained))
+    said = bench(*filled("verify REPORT --rerun 3 --experiment MINE --json", trained))
     assert said.status == 5 and set(said.json) == {"error"}
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import BadExperiment, Experiment, Outcome
-from bench.discover import Discovered
+from bench.discover import Discovered, described
+from bench.execution.devices import Device, Slot
+from bench.execution.server import Server
 from bench.plan import (
     LARGEST_SEED,
     MOST_SEEDS,
@@ -40,7 +42,8 @@ def found(**changes: Any) -> Discovered:
         "settings": {"epochs": 20, "lr": 1e-3, "mode": "fast", "flag": True, "seen": None},
         "train": lambda trial: Outcome(scores={"return": 1.0}),
     }
-    return Discovered(Experiment(**{**values, **changes}), "mine.py", {"mine.py": "x = 1"})
+    experiment = described(Experiment(**{**values, **changes}))
+    return Discovered(experiment, "mine.py", {"mine.py": "x = 1"})
 
 
 def a_plan(**changes: Any) -> Plan:
@@ -441,17 +444,28 @@ def test_packs_are_only_made_for_an_experiment_that_trains_packs():
     assert make_plan(packed, **how).pack_seeds == 3
 
 
-def test_packs_fit_every_device_and_every_arm():
-    def fit(settings: Mapping[str, Any], device: str) -> int:
-        return {"cuda:0": 8, "cuda:1": 4}[device] // settings["lr"]
-
-    mine = found(pack_seeds=fit, train_pack=lambda trials: [])
-    arms = {"a": {"lr": 1}, "b": {"lr": 2}}
-    how: dict[str, Any] = {"data": {}, "arms": arms, "seeds": range(5)}
-    plan = make_plan(mine, **how, devices=("cuda:0", "cuda:1"))
+def test_packs_that_depend_on_the_device_are_as_large_as_the_caller_says():
+    mine = found(pack_seeds=lambda settings, device: 8, train_pack=lambda trials: [])
+    how: dict[str, Any] = {"data": {}, "arms": ARMS, "seeds": range(5)}
+    plan = make_plan(mine, **how, pack_seeds=2)
     assert plan.pack_seeds == 2 and plan.batches == ((0, 1), (2, 3), (4,))
-    how["arms"] = {"a": {"lr": 99}}
-    assert make_plan(mine, **how, devices=("cuda:1",)).pack_seeds == 1  # the smallest there is
+    assert make_plan(mine, **how).pack_seeds == 0  # which nobody can tell yet
+
+
+def test_packs_fit_every_device_and_every_arm(
+    tmp_path: Path, write_tiny: Callable[..., Path], serve: Callable[[object], Server]
+):
+    fit = "{'A': 8, 'B': 4}[os.environ['CUDA_VISIBLE_DEVICES']] // s['lr']"
+    extra = f"train_pack=lambda trials: [],\n    pack_seeds=lambda s, device: {fit},"
+    server = serve(write_tiny(tmp_path, extra=extra))
+    first, second = (
+        Slot(f"cuda:{index}", 0, 1, (Device("cuda", index, uuid, "NVIDIA A100"),))
+        for index, uuid in enumerate("AB")
+    )
+    arms = {"a": {"lr": 1}, "b": {"lr": 2}}
+    assert server.pack_seeds(arms, [first, second]) == 2
+    assert server.pack_seeds(arms, [first]) == 4
+    assert server.pack_seeds({"a": {"lr": 99}}, [second]) == 1  # the smallest there is
 
 
 def test_the_design_carries_the_plan_and_its_history():

@@ -19,14 +19,14 @@ from bench import cli
 from bench import live as table
 from bench import progress as shown
 from bench.contract import Outcome
-from bench.devices import cpu_slots
-from bench.discover import Discovered, discover
+from bench.discover import Discovered
+from bench.execution.base import Failure, Success
+from bench.execution.devices import cpu_slots
+from bench.execution.processes import Processes
 from bench.live import Live
 from bench.plan import Plan, TrialKey
-from bench.pool import Pool
 from bench.progress import Plain, Progress, progress
 from bench.runner import Look, Options, jobs
-from bench.work import Failure, Success
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 
@@ -52,8 +52,8 @@ def message(arm: str, seed: int, epoch: int, **row: Any) -> dict[str, Any]:
     return {"type": "epoch", "arm": arm, "seed": seed, "row": {"epoch": epoch, **row}}
 
 
-def start(pid: int, *keys: tuple[str, int], attempt: int = 1) -> dict[str, Any]:
-    where = {"pid": pid, "device": f"cuda:{pid}", "attempt": attempt}
+def start(slot: int, *keys: tuple[str, int], attempt: int = 1) -> dict[str, Any]:
+    where = {"slot": slot, "device": f"cuda:{slot}", "attempt": attempt}
     return {"type": "start", "pack": 0, "keys": [list(key) for key in keys], **where}
 
 
@@ -247,7 +247,7 @@ def test_of_many_treatments_it_says_whose_interval_it_is(plan: Plan):
 
 
 def trained(display: Progress) -> list[tuple[int, tuple[TrialKey, ...]]]:
-    return [(t.pid, t.keys) for t in display.training]
+    return [(t.slot, t.keys) for t in display.training]
 
 
 def test_every_worker_keeps_its_place(plan: Plan):
@@ -271,13 +271,15 @@ def test_a_worker_that_died_gives_its_place_to_the_one_after_it(plan: Plan):
     display.retry(failure("weak", 0))  # and worker 2 was ended with it, without a word
     display.start(start(3, ("strong", 0), attempt=2))
     display.start(start(4, ("weak", 0), attempt=2))
-    assert sorted(pid for pid, keys in trained(display) if keys) == [3, 4]
+    assert sorted(slot for slot, keys in trained(display) if keys) == [3, 4]
     assert len(display.training) == 2
 
 
-def test_what_workers_say_reaches_their_rows(plan: Plan, write_tiny: Any, tmp_path: Any):
-    found = discover(str(write_tiny(tmp_path)))
-    small = replace(plan, batches=((0, 1),), source_digest=found.source_digest)
+def test_what_trainings_say_reaches_their_rows(
+    plan: Plan, write_tiny: Any, tmp_path: Any, serve: Any
+):
+    server = serve(write_tiny(tmp_path))
+    small = replace(plan, batches=((0, 1),), source_digest=server.found.source_digest)
     display = Progress(io.StringIO(), workers=2)
     display.begin(small, [], 4)
     heard: list[dict[str, Any]] = []
@@ -286,17 +288,13 @@ def test_what_workers_say_reaches_their_rows(plan: Plan, write_tiny: Any, tmp_pa
         heard.append(message)
         getattr(display, message["type"])(message)
 
-    slots = cpu_slots(2)
-    with Pool(slots, deliver) as pool:
-        for results in pool.run(jobs(small, found, Options(slots), ())):
+    with Processes(server, cpu_slots(2), deliver) as executor:
+        for results in executor.run(jobs(small, server.found, Options(), ())):
             for result in results:
                 assert isinstance(result, Success)
                 display.result(result, 0.9)
-        late = time.monotonic() + 10  # what is said travels apart from the results
-        while sum(m["type"] == "epoch" for m in heard) < 12 and time.monotonic() < late:
-            time.sleep(0.01)
     assert {t.device for t in display.training} == {"cpu"} and not display.busy()
-    assert len({t.pid for t in display.training}) == len(display.training) <= 2
+    assert len({t.slot for t in display.training}) == len(display.training) <= 2
     assert sum(m["type"] == "epoch" for m in heard) == 12
     assert display.begun == set(small.trials()) == display.done
 
@@ -305,7 +303,7 @@ def test_a_start_that_is_heard_after_its_results_leaves_the_worker_idle(plan: Pl
     display = begun(plan)
     finish_pair(display, 12, None)
     display.start(start(0, ("weak", 12), ("strong", 12)))
-    assert [t.keys for t in display.training if t.pid == start(0, ("weak", 12))["pid"]] == [()]
+    assert [t.keys for t in display.training if t.slot == 0] == [()]
     display.end()
 
 
@@ -494,9 +492,9 @@ def test_it_may_be_drawn_while_messages_come_in(plan: Plan):
     display, over = begun(plan), threading.Event()
 
     def talk() -> None:
-        for pid in range(2000):
-            display.start(start(pid, ("weak", 12 + pid % 8)))
-            display.epoch(message("weak", 12 + pid % 8, 0))
+        for slot in range(2000):
+            display.start(start(slot, ("weak", 12 + slot % 8)))
+            display.epoch(message("weak", 12 + slot % 8, 0))
         over.set()
 
     threading.Thread(target=talk).start()

@@ -93,7 +93,7 @@ if trial.arm == "strong": raise ValueError("no such layer")
 """
     source, store = write_tiny(tmp_path, body), copy_store(tmp_path / "store")
     options = ("--set", "nap=0.02", "--seeds", 4, "--store", store, "--workers", 2)
-    assert bench("run", source, *options, "-q", "--no-report").status == 3
+    assert bench("run", source, *options, "-q", "--no-report", "--keep-going").status == 3
     found = bench("run", source, *options, "--dry-run", "--json").json
     assert (found["runs_left"], found["runs_planned"]) == (3, 8)  # 3 failed, 1 diverged
     assert found["source"] == "the median of 4 recorded runs" and found["run_s"] >= 0.06
@@ -101,23 +101,23 @@ if trial.arm == "strong": raise ValueError("no such layer")
     assert again["runs_left"] == 4
 
 
-def test_no_worker_waits_for_the_rehearsal(
+def test_nothing_else_holds_a_device_while_it_is_rehearsed(
     tmp_path: Path, write_tiny: Callable[..., Path], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
-    """On a GPU every worker holds its device for life, so that a second pool would wait forever."""
-    from bench.pool import Pool
+    """A second executor with the same GPU would wait for it forever."""
+    from bench.execution.processes import Processes
 
-    pools = []
-    begin = Pool.__init__
+    executors = []
+    begin = Processes.__init__
 
-    def counted(self: Pool, *args: Any, **how: Any) -> None:
-        pools.append(self)
+    def counted(self: Processes, *args: Any, **how: Any) -> None:
+        executors.append(self)
         begin(self, *args, **how)
 
-    monkeypatch.setattr(Pool, "__init__", counted)
+    monkeypatch.setattr(Processes, "__init__", counted)
     words = ("--store", f"sqlite:///{tmp_path}/new/mlflow.db", "--workers", 1, "--dry-run")
     assert bench("run", write_tiny(tmp_path), "--seeds", 6, *words).status == 0
-    assert len(pools) == 1
+    assert len(executors) == 1
 
 
 def test_a_cluster_is_not_rehearsed(tmp_path: Path, write_tiny: Callable[..., Path], bench: Bench):

@@ -174,7 +174,7 @@ def test_when_every_training_fails_the_failure_is_shown_and_not_an_empty_report(
 ):
     path = write_tiny(tmp_path, 'raise RuntimeError("always")')
     words = ("--seeds", "2", "--store", copy_store(tmp_path / "store"), "--workers", "1")
-    said = bench("run", path, *words)
+    said = bench("run", path, *words, "--keep-going")
     assert said.status == 3 and said.out == ""
     assert "error[training]: seed 00, weak: RuntimeError: always" in said.err
     assert "3 more runs failed." in said.err
@@ -184,3 +184,25 @@ def test_when_every_training_fails_the_failure_is_shown_and_not_an_empty_report(
     loud = bench("run", path, *words, "-v")
     shown = loud.err.partition("In the training:\n")[2]
     assert shown.startswith("Traceback") and f'{path.name}", line {line}, in train' in shown
+
+
+def test_the_second_equal_failure_ends_the_run_where_nothing_of_its_arm_has_succeeded(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):
+    path = write_tiny(tmp_path, 'if trial.arm == "strong": raise RuntimeError("always")')
+    words = ("--seeds", "4", "--store", copy_store(tmp_path / "store"), "--workers", "1")
+    said = bench("run", path, *words, "--no-report")
+    assert said.status == 3 and said.out == ""
+    assert len(lines(said.err, "run done")) == 2 and len(lines(said.err, "run failed")) == 2
+    assert "error[training]: seed 01, strong: RuntimeError: always" in said.err
+    told = " ".join(said.err.split())
+    assert (
+        "1 more run failed. It failed so twice, and no training of strong has succeeded: nothing "
+        "more was started; 4 runs are left. --keep-going trains on." in told
+    )
+    gone_on = bench("run", path, *words, "--no-report", "--keep-going", "--json")
+    assert gone_on.status == 3 and gone_on.json["error"]["code"] == "training"
+    assert "3 more runs failed." in gone_on.json["error"]["message"]

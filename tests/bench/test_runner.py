@@ -1,11 +1,11 @@
-"""The runner's story, told with lists in place of MLflow and of workers."""
+"""The runner's story, told with lists in place of MLflow and of processes."""
 
 import contextlib
 import os
 import signal
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ import pytest
 
 from bench import runner
 from bench.contract import BadOutcome, Outcome, Predictions
-from bench.devices import cpu_slots
 from bench.discover import Discovered
+from bench.execution.base import Failure, Job, Message, Result, Scored, Success
+from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.plan import Plan, TrialKey
-from bench.runner import Look, Options, Pair, Ran, Terminated, value_of
-from bench.work import Failure, Job, Result, Scored, Success
+from bench.runner import Look, Options, Pair, Ran, value_of
 
 Answer = Callable[[TrialKey], Result]
 
@@ -56,6 +56,8 @@ class Recorder:
     closed: str | None = None
     away: str | None = None
     trouble: Exception | None = None
+    left: dict[TrialKey, str] = field(default_factory=dict)  # which files are not kept
+    compared: list[tuple[list[str], list[str]]] = field(default_factory=list)
 
     def __enter__(self) -> "Recorder":
         return self
@@ -72,9 +74,13 @@ class Recorder:
     def stop(self, pairs: int) -> None:
         self.stopped_at = pairs
 
-    def record(self, result: Result) -> None:
+    def note_reuse(self, pack: Sequence[str], differs: Sequence[str]) -> None:
+        self.compared.append((list(pack), list(differs)))
+
+    def record(self, result: Result) -> str:
         assert self.closed is None
         self.recorded.append(result)
+        return self.left.get(result.key, "")
 
     def deliver(self, message: dict[str, Any]) -> None:
         self.delivered.append(message)
@@ -95,6 +101,8 @@ class Store:
     recorder: Recorder | None = None
     trouble: Exception | None = None
 
+    left: dict[TrialKey, str] = field(default_factory=dict)
+
     @contextlib.contextmanager
     def lock(self, plan: Plan) -> Iterator[None]:
         self.locked = True
@@ -108,10 +116,14 @@ class Store:
         self.recorder = Recorder(
             Benchmark(older), dict(self.finished), set(self.diverged), trouble=self.trouble
         )
+        self.recorder.left = self.left
         return self.recorder
 
+    def folders_of(self, benchmark_id: str) -> Path:
+        return Path("/state") / benchmark_id
 
-class Pool:
+
+class Executor:
     """Answers every job at once, in the order in which the jobs are given."""
 
     def __init__(self, answer: Answer, store: Store) -> None:
@@ -119,19 +131,23 @@ class Pool:
         self.jobs: list[Job] = []
         self.retried: list[Failure] = []
         self.closed = 0
-        self.deliver: Callable[[dict[str, Any]], None] = lambda message: None
+        self.deliver: Callable[[Message], None] = lambda message: None
+        self.woken = 0
 
-    def listen(self, deliver: Callable[[dict[str, Any]], None]) -> None:
+    def listen(self, deliver: Callable[[Message], None]) -> None:
         self.deliver = deliver
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def run(
         self,
         jobs: Sequence[Job],
         *,
-        stop: Callable[[], bool],
-        on_retry: Callable[[Failure], None],
-        check: Callable[[], None],
-    ) -> Iterator[list[Result]]:
+        stop: Callable[[], bool] = lambda: False,
+        on_retry: Callable[[Failure], None] = lambda failure: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Generator[list[Result], None, None]:
         for job in jobs:
             check()
             if stop():
@@ -144,6 +160,7 @@ class Pool:
                 row = {"epoch": 0, "time": 1.0}
                 self.deliver({"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
             yield [self.answer(key) for key in job.keys]
+        check()
 
     def close(self) -> None:
         if self.jobs and not self.closed:  # nobody trains on while nobody records
@@ -191,6 +208,7 @@ class Bench:
     def __init__(self, found: Discovered, plan: Plan) -> None:
         self.found, self.plan = found, replace(plan, metric="return", margin=None)
         self.store, self.looks = Store(), list[list[dict[str, float]]]()
+        self.patch: Callable[..., Generator[list[Result], None, None]] | None = None
 
     def run(
         self,
@@ -202,8 +220,10 @@ class Bench:
         **options: Any,
     ) -> Ran:
         plan = self.plan if seeds is None else replace(self.plan, batches=(tuple(seeds),))
-        self.pool, self.watcher = Pool(answer, self.store), Watcher()
-        self.pool.retried = list(retried)
+        self.executor, self.watcher = Executor(answer, self.store), Watcher()
+        self.executor.retried = list(retried)
+        if self.patch is not None:
+            self.executor.run = self.patch  # type: ignore[method-assign]
 
         def look_at(pairs: Sequence[Pair]) -> Look | None:
             self.looks.append([{arm: run.value for arm, run in p.items()} for p in pairs])
@@ -213,11 +233,11 @@ class Bench:
             plan,
             self.found,
             store=self.store,  # type: ignore[arg-type]
-            options=Options(slots=cpu_slots(2), **options),
+            options=Options(**options),
             provenance={},
             watcher=self.watcher,
             look=look_at,
-            pool=self.pool,  # type: ignore[arg-type]
+            executor=self.executor,
         )
         for result in self.recorded:
             if isinstance(result, Success):
@@ -226,6 +246,10 @@ class Bench:
                 self.store.diverged.add(result.key)
         return ran
 
+    def describe(self, **changes: Any) -> None:
+        """Let the experiment say other things of itself."""
+        self.found = replace(self.found, experiment=replace(self.found.experiment, **changes))
+
     @property
     def recorded(self) -> list[Result]:
         assert self.store.recorder is not None
@@ -233,7 +257,7 @@ class Bench:
 
     @property
     def trained(self) -> list[TrialKey]:
-        return [key for job in self.pool.jobs for key in job.keys]
+        return [key for job in self.executor.jobs for key in job.keys]
 
 
 @pytest.fixture
@@ -257,11 +281,20 @@ def test_the_arms_of_a_seed_are_trained_side_by_side(mine: Bench):
 
 def test_a_job_carries_what_its_training_needs(mine: Bench):
     mine.run(data_dir=Path("/data"), timeout_s=60.0)
-    job = mine.pool.jobs[1]
+    job = mine.executor.jobs[1]
     assert job.keys == (TrialKey("strong", 0),)
     assert job.settings == {"strong": {"epochs": 3, "nap": 0.0, "strength": 1.0}}
     assert (job.data_dir, job.timeout_s) == ("/data", 60.0)
     assert (job.reference, job.source_digest) == (mine.found.reference, mine.found.source_digest)
+    assert job.draws == {TrialKey("strong", 0): mine.plan.draw(TrialKey("strong", 0))}
+    assert job.folders == f"/state/{mine.plan.benchmark_id}"
+    assert (job.devices, job.reuse_process) == (1, False)
+
+
+def test_what_the_experiment_wants_of_its_processes_is_asked_for(mine: Bench):
+    mine.describe(devices=2, reuse_process=True)
+    mine.run()
+    assert {(job.devices, job.reuse_process) for job in mine.executor.jobs[:6]} == {(2, True)}
 
 
 def test_the_same_again_trains_nothing(mine: Bench):
@@ -284,7 +317,7 @@ def test_only_what_is_missing_is_trained(mine: Bench):
     mine.store.finished = {TrialKey("weak", 0): 0.1, TrialKey("strong", 2): 0.9}
     mine.run()
     assert mine.trained == [k for k in keys(0, 1, 2) if k not in {*keys(0)[:1], *keys(2)[1:]}]
-    assert [job.pack for job in mine.pool.jobs] == [1, 2, 3, 4]  # numbered by the plan
+    assert [job.pack for job in mine.executor.jobs] == [1, 2, 3, 4]  # numbered by the plan
 
 
 def test_an_incomplete_pack_trains_again_whole_but_keeps_what_it_had(mine: Bench):
@@ -335,7 +368,7 @@ def test_any_other_failure_is_trained_again(mine: Bench):
 def test_failures_are_counted_recorded_and_stop_nothing(mine: Bench):
     ran = mine.run(
         lambda key: (
-            Failure(key=key, code="training", what="no")
+            Failure(key=key, code="training", what="no", place=f"mine.py, line {key.seed}")
             if key.arm == "strong" and key.seed < 2
             else success(key)
         )
@@ -344,6 +377,74 @@ def test_failures_are_counted_recorded_and_stop_nothing(mine: Bench):
     assert ran.trained == 4 and len(mine.recorded) == 6
     assert [e[1] for e in mine.watcher.of("pair")] == [2]
     assert ("result", TrialKey("strong", 0), None) in mine.watcher.seen
+    assert ran.repeated is None
+
+
+def wrong(key: TrialKey) -> Result:
+    """Answer as an experiment whose arm "strong" has a bug."""
+    how = {"code": "training", "what": "KeyError: 'lr'", "error": "KeyError"}
+    return Failure(key=key, place="mine.py, line 9", **how) if key.arm == "strong" else success(key)
+
+
+def test_the_second_equal_failure_of_an_arm_without_success_starts_nothing_more(mine: Bench):
+    ran = mine.run(wrong)
+    assert mine.trained == keys(0, 1) and len(mine.recorded) == 4
+    assert ran.repeated is not None and ran.repeated.key == TrialKey("strong", 1)
+    assert [f.key for f in ran.failures] == [TrialKey("strong", 0), TrialKey("strong", 1)]
+    assert ran.unstarted == tuple(keys(2)) and ran.trained == 2
+    assert mine.store.recorder is not None and mine.store.recorder.closed == "FINISHED"
+
+
+def test_keep_going_trains_on_after_equal_failures(mine: Bench):
+    ran = mine.run(wrong, keep_going=True)
+    assert ran.repeated is None and mine.trained == keys(0, 1, 2)
+    assert len(ran.failures) == 3 and ran.unstarted == ()
+
+
+def test_an_arm_that_has_trained_may_fail_as_often_as_it_likes(mine: Bench):
+    mine.store.finished = {TrialKey("strong", 0): 0.5}
+    ran = mine.run(wrong, seeds=range(4))
+    assert ran.repeated is None and len(ran.failures) == 3 and ran.unstarted == ()
+
+
+def test_a_retry_that_fails_alike_counts(mine: Bench):
+    again = replace(wrong(TrialKey("strong", 0)), retryable=True)
+    assert isinstance(again, Failure)
+    ran = mine.run(lambda key: replace(wrong(key), attempt=2), retried=[again])
+    assert ran.repeated is not None and mine.trained == keys(0)
+
+
+def test_which_files_of_a_run_are_not_kept_is_said(mine: Bench):
+    mine.store.left = {TrialKey("weak", 1): "big.bin (70.0 MiB): too large"}
+    mine.run()
+    assert mine.watcher.of("notice") == [("notice", "seed 01, weak: big.bin (70.0 MiB): too large")]
+
+
+# -- one process for many trainings ------------------------------------------------------------
+
+
+def test_the_last_whole_pack_of_reused_processes_is_trained_once_more_in_a_fresh_one(mine: Bench):
+    mine.describe(reuse_process=True)
+    mine.run()
+    again = mine.executor.jobs[-1]
+    assert mine.trained == [*keys(0, 1, 2), keys(2)[1]]
+    assert (again.reuse_process, again.folders) == (False, None)
+    assert mine.store.recorder is not None and len(mine.recorded) == 6
+    assert mine.store.recorder.compared == [(["strong/seed-02"], [])]
+
+
+def test_other_bits_in_a_fresh_process_are_noted(mine: Bench):
+    values = iter(range(100))
+    mine.describe(reuse_process=True)
+    mine.run(lambda key: success(key, float(next(values))))
+    assert mine.store.recorder is not None
+    [(pack, differs)] = mine.store.recorder.compared
+    assert pack == differs == [keys(2)[1].run_name]
+
+
+def test_nothing_is_compared_where_every_training_has_its_own_process(mine: Bench):
+    mine.run()
+    assert mine.store.recorder is not None and mine.store.recorder.compared == []
 
 
 def test_a_failure_that_is_tried_again_is_recorded_and_shown(mine: Bench):
@@ -368,7 +469,7 @@ def test_a_store_that_fails_ends_the_run_and_its_workers(mine: Bench):
     with pytest.raises(RuntimeError, match="disk full"):
         mine.run()
     assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
-    assert mine.pool.closed >= 1 and mine.pool.jobs == []
+    assert mine.executor.closed >= 1 and mine.executor.jobs == []
     assert mine.watcher.of("end") == [("end",)]
 
 
@@ -427,7 +528,7 @@ def test_a_rule_that_has_its_answer_leaves_nothing_unstarted(mine: Bench):
 
 
 def test_what_failed_was_started(mine: Bench):
-    ran = mine.run(lambda key: Failure(key=key, code="crash", what="died."))
+    ran = mine.run(lambda key: Failure(key=key, code="crash", what="died."), keep_going=True)
     assert len(ran.failures) == 6 and ran.unstarted == ()
 
 
@@ -446,7 +547,7 @@ def test_epochs_that_may_be_trained_again_elsewhere_are_shown_and_not_recorded(m
     def answer(key: TrialKey) -> Result:
         row = {"epoch": 1, "time": 1.0}
         epoch = {"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row}
-        mine.pool.deliver({**epoch, "passing": True})
+        mine.executor.deliver({**epoch, "passing": True})
         return success(key)
 
     mine.run(answer)
@@ -500,7 +601,7 @@ def test_sigterm_ends_the_run_after_everything_is_written(mine: Bench):
         mine.run(answer)
     assert signal.getsignal(signal.SIGTERM) == before
     assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
-    assert len(mine.recorded) == 3 and mine.pool.closed >= 1  # what was in hand is kept too
+    assert len(mine.recorded) == 3 and mine.executor.closed >= 1  # what was in hand is kept too
 
 
 def test_a_signal_during_the_last_training_is_not_lost(mine: Bench):
@@ -530,20 +631,75 @@ def test_a_signal_while_the_store_takes_the_last_runs_ends_us_as_any_other(
         signal.signal(signal.SIGTERM, before)
 
 
-def test_the_first_signal_waits_for_a_safe_moment_and_the_second_acts_at_once():
-    ending = runner.Ending()
-    ending.patient = True
-    ending(signal.SIGINT, None)  # nothing yet
+def test_ctrl_c_once_finishes_and_records_what_trains_and_starts_nothing_new(mine: Bench):
+    def answer(key: TrialKey) -> Result:
+        if key == TrialKey("weak", 1):
+            signal.raise_signal(signal.SIGINT)
+        return success(key)
+
     with pytest.raises(KeyboardInterrupt):
+        mine.run(answer)
+    assert mine.trained == [*keys(0), TrialKey("weak", 1)]
+    assert [r.key for r in mine.recorded] == mine.trained and mine.executor.woken == 1
+    assert mine.watcher.of("notice") == [
+        ("notice", "interrupted: runs in training are finished first; Ctrl-C again ends them.")
+    ]
+    assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
+
+
+def test_ctrl_c_twice_ends_what_trains(mine: Bench):
+    mine.plan = replace(mine.plan, pack_seeds=3)
+    ended = []
+
+    def run(jobs: Sequence[Job], **how: Any) -> Generator[list[Result], None, None]:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            how["check"]()  # one is patient
+            assert how["stop"]()
+            signal.raise_signal(signal.SIGINT)
+            how["check"]()
+            yield []
+        finally:
+            ended.append(len(jobs))
+
+    mine.patch = run
+    with pytest.raises(KeyboardInterrupt):
+        mine.run()
+    assert ended == [1] and mine.recorded == [] and mine.executor.woken == 2
+
+
+def test_ctrl_c_once_waits_ctrl_c_twice_and_sigterm_do_not():
+    def held(*numbers: int) -> Ending:
+        ending = Ending()
+        ending.patient = True
+        for number in numbers:
+            ending(number, None)
+        return ending
+
+    ending = held(signal.SIGINT)
+    ending.check()  # nothing yet
+    assert ending.is_near
+    for numbers, kind in (
+        ((signal.SIGINT, signal.SIGINT), KeyboardInterrupt),
+        ((signal.SIGTERM,), Terminated),
+        ((signal.SIGINT, signal.SIGTERM), Terminated),
+        ((signal.SIGTERM, signal.SIGINT), Terminated),
+    ):
+        with pytest.raises(kind):
+            held(*numbers).check()
+
+
+def test_what_was_asked_for_is_raised_when_signals_are_held_back_no_more():
+    ending = Ending()
+    with pytest.raises(KeyboardInterrupt), ending.held_back(lambda: None):
+        ending(signal.SIGINT, None)
         ending.check()
-    with pytest.raises(runner.Terminated):
-        ending(signal.SIGTERM, None)
 
 
 def test_a_signal_while_nobody_checks_acts_at_once():
-    with pytest.raises(runner.Terminated):
-        runner.Ending()(signal.SIGTERM, None)
-    runner.Ending().check()  # nobody asked: nothing happens
+    with pytest.raises(Terminated):
+        Ending()(signal.SIGTERM, None)
+    Ending().check()  # nobody asked: nothing happens
 
 
 class Closing:
@@ -562,21 +718,39 @@ def interrupted(told: list[str]) -> None:
     told.append("finalised")
 
 
-@pytest.mark.parametrize("patient", [False, True])
-@pytest.mark.parametrize("kind", ["closed", "finalised"])
-def test_a_signal_in_the_middle_of_a_finaliser_acts_right_after_it(kind: str, patient: bool):
-    told: list[str] = []
+def finalised(kind: str, told: list[str]) -> Any:
     thing: Any = Closing(told) if kind == "closed" else Plain()
     if kind == "finalised":
         weakref.finalize(thing, interrupted, told)
-    with pytest.raises(KeyboardInterrupt), runner.ended_by_signals() as ending:
-        if patient:  # then the first one waits, as it should
-            ending.patient = True
-            signal.raise_signal(signal.SIGINT)
+    return thing
+
+
+@pytest.mark.parametrize("kind", ["closed", "finalised"])
+def test_a_signal_in_the_middle_of_a_finaliser_acts_right_after_it(kind: str):
+    told: list[str] = []
+    thing = finalised(kind, told)
+    with pytest.raises(KeyboardInterrupt), ended_by_signals():
         del thing
         time.sleep(5)
         told.append("never")
     assert told == [kind]
+
+
+@pytest.mark.parametrize("kind", ["closed", "finalised"])
+def test_a_second_signal_in_the_middle_of_a_finaliser_acts_at_the_next_check(kind: str):
+    told: list[str] = []
+    thing = finalised(kind, told)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ended_by_signals() as ending,
+        ending.held_back(lambda: told.append("woken")),
+    ):
+        signal.raise_signal(signal.SIGINT)  # the first one waits, as it should
+        ending.check()
+        del thing
+        ending.check()
+        told.append("never")
+    assert told == ["woken", "woken", kind]
 
 
 class Plain:
@@ -601,15 +775,16 @@ def test_that_the_store_is_away_and_back_is_said_once_each(mine: Bench):
     ]
 
 
-def test_that_workers_wait_for_a_device_is_said_once(mine: Bench):
+def test_what_the_executor_has_to_say_is_shown_and_not_recorded(mine: Bench):
+    text = "a training waits for cuda:0: another benchmark (eve, pid 7) trains there."
+
     def answer(key: TrialKey) -> Result:
-        mine.pool.deliver({"type": "waiting", "pid": key.seed, "devices": "cuda:0"})
+        if key == keys(0)[0]:
+            mine.executor.deliver({"type": "notice", "text": text})
         return success(key)
 
     mine.run(answer)
-    assert [text for _, text in mine.watcher.of("notice")] == [
-        "a worker waits for cuda:0: another benchmark of yours trains there."
-    ]
+    assert mine.watcher.of("notice") == [("notice", text)]
 
 
 def test_no_secret_that_a_training_writes_is_recorded_or_shown(
