@@ -49,8 +49,9 @@ class Finding:
     def line(self, *, unicode: bool = True) -> str:
         """Return it for a terminal."""
         mark = MARKS[self.state] if unicode else {"ok": "+", "open": "-", "bad": "x"}[self.state]
-        text = f"  {mark} {self.name:<9} {self.text}"
-        return textwrap.fill(text, 80, subsequent_indent=" " * 14, break_on_hyphens=False)
+        wrapper = textwrap.TextWrapper(80, subsequent_indent=" " * 14, break_long_words=False)
+        wrapper.break_on_hyphens = False
+        return wrapper.fill(f"  {mark} {self.name:<9} {self.text}")
 
 
 def machine(uri: str | None, slots: Sequence[Slot]) -> Iterator[Finding]:
@@ -144,7 +145,8 @@ def _leaves_nothing(
 
 
 def _train(server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | None) -> Runs:
-    wanted = jobs(plan, server.found, Options(data_dir=folder), ())
+    every = jobs(plan, server.found, Options(data_dir=folder), ())
+    wanted = [replace(job, reuse_process=False) for job in every]
     done: Runs = {}
     with Processes(server, slots, retries=0) as executor:
         for results in executor.run(wanted):
@@ -152,7 +154,7 @@ def _train(server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | Non
                 if not isinstance(result, Success):
                     raise _Failed(f"seed {result.key.seed}, {result.key.arm}: {result.what}")
                 done[result.key] = result
-    return done
+    return {key: done[key] for job in wanted for key in job.keys}
 
 
 def _repeats(first: Runs, again: Runs) -> Finding:

@@ -9,9 +9,9 @@ import pytest
 
 from analysis.errors import Refusal
 from bench.contract import Experiment, Trial
-from bench.devices import Slot
-from bench.discover import discover
+from bench.discover import load
 from bench.doctor import Finding
+from bench.execution.devices import Slot
 
 Bench = Callable[..., Any]
 
@@ -23,7 +23,7 @@ def states(said: Any) -> dict[str, str]:
 def test_the_machine_alone(tmp_path: Path, bench: Bench):
     said = bench("doctor", "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
     assert said.status == 0
-    assert [line.split()[1] for line in said.out.splitlines()] == [
+    assert [line.split()[1] for line in said.out.splitlines() if line[2] != " "] == [
         "versions", "devices", "disk", "store",
     ]  # fmt: skip
     assert "the first run makes it" in said.out and not (tmp_path / "new").exists()
@@ -45,13 +45,14 @@ def test_an_experiment_that_can_be_paired(
     found = states(bench("doctor", source, "--store", store, "--json"))
     assert found == {
         "versions": "ok", "devices": "ok", "disk": "ok", "store": "ok",
-        "repeats": "ok", "seeds": "ok", "streams": "ok", "pairing": "open",
+        "repeats": "ok", "seeds": "ok", "seeding": "ok", "streams": "ok",
+        "leftovers": "ok", "pairing": "open",
     }  # fmt: skip
     words = ("--seeds", 6, "--store", store, "-q", "--no-report", "--workers", 2)
     assert bench("run", source, *words).status == 0
     said = bench("doctor", source, "--store", store)
     assert "the arms draw the same from init" in said.out
-    r, saved = gain_of_pairing(discover(str(source)).experiment, seeds=6)
+    r, saved = gain_of_pairing(load(str(source)), seeds=6)
     assert f"r = {r:.2f} between the arms over 6 pairs: pairing saves {saved:.0%} of" in said.out
 
 
@@ -96,24 +97,99 @@ def test_arms_that_draw_differently_with_any_seed_are_told(
     source = write_tiny(tmp_path, body)
     said = bench("doctor", source, "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
     assert said.status == 0
-    assert (
-        "streams   weak draws nothing from mixup; the arms draw differently from order" in said.out
-    )
+    text = " ".join(said.out.split())  # which is wrapped at 80 columns
+    assert "streams weak draws nothing from mixup; the arms draw differently from order" in text
+    assert all(len(line) <= 80 for line in said.out.splitlines() if str(tmp_path) not in line)
+
+
+GLOBALS = """
+sys.modules['__main__'].__dict__.setdefault('strengths', []).append(trial.settings['strength'])
+trial.settings['strength'] = sum(sys.modules['__main__'].strengths)
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "state", "says"),
+    [
+        ("", "open", "it leaves something behind, which bench keeps from the next one"),
+        ("reuse_process=True,", "bad", "reuse_process=True does not hold"),
+    ],
+)
+def test_what_a_training_leaves_behind_is_found(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    bench: Bench,
+    extra: str,
+    state: str,
+    says: str,
+):
+    source = write_tiny(tmp_path, GLOBALS.strip(), extra=extra)
+    store = f"sqlite:///{tmp_path}/new/mlflow.db"
+    said = bench("doctor", source, "--store", store)
+    assert said.status == (4 if state == "bad" else 0)
+    assert says in " ".join(said.out.split())
+    mark = {"open": "·", "bad": "✗"}[state]
+    assert f"{mark} leftovers" in said.out
+
+
+OWN = """
+from bench import Experiment, Outcome
+import numpy as np
+
+def train(trial):
+    generator = np.random.default_rng({seed})
+    return Outcome(scores={{"accuracy": 0.9 + 0.01 * generator.random() * trial.settings["gain"]}})
+
+EXPERIMENT = Experiment(
+    name="own", question="?", arms={{"a": {{"gain": 1}}, "b": {{"gain": 2}}}}, train=train
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seed", "others"),
+    [
+        ("", {"repeats": "bad", "seeds": "ok", "leftovers": "open"}),  # unseeded
+        ("42", {"repeats": "ok", "seeds": "bad", "leftovers": "ok"}),  # the seed is ignored
+    ],
+)
+def test_a_generator_of_the_trainings_own_is_named(
+    tmp_path: Path, bench: Bench, seed: str, others: dict[str, str]
+):
+    source = tmp_path / "mine_own.py"
+    source.write_text(OWN.format(seed=seed))
+    said = bench("doctor", source, "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert said.status == 4
+    assert "seeding: a draws from no stream of the trial and does not read its seed" in said.err
+    for name, state in others.items():
+        assert f"{ {'ok': '✓', 'open': '·', 'bad': '✗'}[state] } {name}" in said.out
+
+
+@pytest.mark.parametrize("draws", ["np.random.random()", "random.random()", "trial.seed"])
+def test_whatever_the_seed_reaches_counts_as_seeded(
+    tmp_path: Path, write_tiny: Callable[..., Path], bench: Bench, draws: str
+):
+    source = write_tiny(tmp_path, f"return Outcome(scores={{'accuracy': {draws}}})")
+    store = f"sqlite:///{tmp_path}/new/mlflow.db"
+    assert states(bench("doctor", source, "--store", store, "--json"))["seeding"] == "ok"
 
 
 def test_the_plan_is_made_for_the_devices_that_are_checked(
-    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    bench: Bench,
+    write_tiny: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    seen = []
+    seen, place = [], [Slot("cuda:1", 0, 1)]
 
     def draft(*given: Any) -> None:
         seen.append(given[-1])
         raise Refusal("enough")
 
-    monkeypatch.setattr("bench.devices.slots", lambda *_, **__: [Slot("cuda:1", 0, 1)])
+    monkeypatch.setattr("bench.execution.devices.slots", lambda *_, **__: place)
     monkeypatch.setattr("bench.drafting.draft", draft)
-    bench("doctor", "digits", "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
-    assert seen == [{"cuda:1"}]
+    bench("doctor", write_tiny(tmp_path), "--store", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert seen == [place]
 
 
 def test_a_terminal_without_these_signs_gets_plain_ones():
