@@ -53,10 +53,50 @@ echo "Submitted batch job $!"
 SCANCEL = """#!/bin/sh
 for job in "$@"; do kill -TERM -- "-$job"; done
 """
+# Called in place of bench by slurm.py: notes who may talk to the cluster, then is bench.
+PROBE = """#!PYTHON
+import asyncio, json, os, pathlib, subprocess, sys
+from distributed import Client
+from distributed.security import Security
+
+tls, address = "DASK_DISTRIBUTED__COMM__TLS__", sys.argv[-1]
+pem = pathlib.Path(os.environ[tls + "CLIENT__KEY"])
+without = {name: text for name, text in os.environ.items() if not name.startswith("DASK_")}
+
+async def who_answers(address, security):
+    try:
+        async with Client(address, security=security, timeout="10s", asynchronous=True) as client:
+            return [*(await client.scheduler.identity())["workers"]]
+    except OSError as error:
+        return str(error)
+
+def refused(address):
+    words = ["BIN/bench", *sys.argv[1:-1], address]
+    return subprocess.run(words, env=without, stdout=subprocess.PIPE, text=True).returncode
+
+plain = address.replace("tls://", "tcp://")
+pathlib.Path(os.environ["JOBS"], "probed.json").write_text(json.dumps({
+    "pem": str(pem),
+    "mode": pem.stat().st_mode & 0o777,
+    "folder": pem.parent.stat().st_mode & 0o777,
+    "with it": asyncio.run(who_answers(address, Security())),
+    "with another": asyncio.run(who_answers(address, Security.temporary())),
+    "tcp": asyncio.run(who_answers(plain, Security(require_encryption=False))),
+    "bench without it": refused(address),
+    "bench by tcp": refused(plain),
+}))
+os.execv("BIN/bench", ["bench", *sys.argv[1:]])
+"""
+# Each host has a home of its own, in the user's; HANGS is a host whose connection is dead.
 SSH = """#!/bin/sh
-echo "$2" >> "$JOBS/hosts"
-shift 2
-exec sh -c "$*"
+while [ "$1" = -o ]; do
+    options="$options $2"
+    shift 2
+done
+echo "$1$options $(readlink /proc/$$/fd/0)" >> "$JOBS/hosts"
+[ "$1" = "$HANGS" ] && exec sleep 1000
+echo "a greeting of $1" >&2
+mkdir "$HOME/$1" && cd "$HOME/$1" && shift && exec sh -c "$*"
 """
 
 
@@ -201,24 +241,56 @@ def undisturbed(
 # -- Slurm -----------------------------------------------------------------------------------
 
 
-def test_the_slurm_script_trains_in_jobs_and_replaces_one_that_ends(home: Home, undisturbed: Any):
+@pytest.fixture
+def slurm(home: Home) -> Path:
+    """Return slurm.py, with a Slurm of this machine."""
     home.write("bin/sbatch", SBATCH)
     home.write("bin/scancel", SCANCEL)
     changes = {'# interface="ib0",': 'interface="lo",', "jobs=4": "jobs=2"}
-    script = home.write("slurm.py", replaced(block("slurm.py"), changes))
-    found = home.run(sys.executable, script, home.experiment, *SEEDS, "--json", "-q")
+    return home.write("slurm.py", replaced(block("slurm.py"), changes))
+
+
+def test_the_slurm_script_trains_in_jobs_and_replaces_one_that_ends(
+    home: Home, slurm: Path, undisturbed: Any
+):
+    home.write("bin/bench", replaced(PROBE, {"PYTHON": sys.executable, "BIN": str(BIN)}))
+    found = home.run(sys.executable, slurm, home.experiment, *SEEDS, "--json", "-q")
     assert numbers(found) == undisturbed
     jobs = [path.read_text() for path in home.jobs.glob("job-????")]
     assert (home.jobs / "ended").exists() and len(jobs) >= 3
     for job in (home.jobs / "ids").read_text().split():
         assert_ends(int(job))
 
+    probed = json.loads((home.jobs / "probed.json").read_text())
+    assert (probed["mode"], probed["folder"]) == (0o600, 0o700)
+    assert all(worker.startswith("tls://") for worker in probed["with it"]) and probed["with it"]
+    assert "certificate" in probed["with another"] and "tcp://" in probed["tcp"]
+    assert probed["bench without it"] == probed["bench by tcp"] == 4
+    assert not Path(probed["pem"]).parent.exists()
+    assert not list(home.folder.rglob("*.pem")) and not list(home.folder.glob(".tls-*"))
+
     shown = re.search(r"```bash\n(#!/usr/bin/env bash\n.*?)```", DOCUMENT, re.S)
     assert shown
     for job in jobs:
-        plain = replaced(job, {sys.executable: "PYTHON", " --interface lo": ""})
-        plain = re.sub(r"tcp://127\.0\.0\.1:\d+", "ADDRESS", plain)
+        here = {sys.executable: "PYTHON", " --interface lo": "", probed["pem"]: "PEM"}
+        plain = replaced(job, here)
+        plain = re.sub(r"tls://127\.0\.0\.1:\d+", "ADDRESS", plain)
         assert re.sub(r"--name \S+", "--name NAME", plain).strip() == shown[1].strip()
+
+
+def test_after_ctrl_c_the_slurm_script_waits_for_bench_and_cancels_its_jobs(
+    home: Home, slurm: Path
+):
+    words = (slurm, home.experiment, "--seeds", "40", "--set", "nap=0.2")
+    with home.started(sys.executable, *words) as process:
+        wait_until(lambda: "pair done" in home.log(), process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(timeout=120) == 130, home.log()
+        assert_ends(process.pid)
+    assert "interrupted: everything that had finished is recorded." in home.log()
+    assert not list(home.folder.glob(".tls-*"))
+    for job in (home.jobs / "ids").read_text().split():
+        assert_ends(int(job))
 
 
 # -- SSH -------------------------------------------------------------------------------------
@@ -238,7 +310,26 @@ def test_the_ssh_script_trains_on_every_host_and_leaves_nothing_behind(
 ):
     found = home.run("bash", ssh_cluster, home.experiment, *SEEDS, "--json", "-q")
     assert numbers(found) == undisturbed
-    assert sorted((home.jobs / "hosts").read_text().split()) == ["gpu-a", "gpu-b"]
+    called = "BatchMode=yes ServerAliveInterval=15 /dev/null"
+    hosts = sorted((home.jobs / "hosts").read_text().splitlines())
+    assert hosts == [f"gpu-a {called}", f"gpu-b {called}"]
+    for host in ("gpu-a", "gpu-b"):
+        assert "Start worker at" in (home.folder / host / f"dask-{host}.log").read_text()
+        assert (home.folder / f"ssh-{host}.log").read_text() == f"a greeting of {host}\n"
+    assert "Scheduler at" in (home.folder / "dask-scheduler.log").read_text()
+    assert "distributed" not in home.log() and "greeting" not in home.log()
+
+
+def test_an_ssh_that_hangs_keeps_the_script_from_nothing(
+    home: Home, ssh_cluster: Path, undisturbed: Any
+):
+    home.environment["HANGS"] = "gpu-b"
+    with home.started("bash", ssh_cluster, home.experiment, *SEEDS, "--json", "-q") as process:
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, home.log()
+        names = [Path(f"/proc/{pid}/comm").read_text() for pid in session(process.pid)]
+        assert "sleep\n" in names  # it hangs still
+    assert numbers(json.loads(out)) == undisturbed
 
 
 def test_ctrl_c_reaches_bench_alone_and_the_script_ends_in_order(home: Home, ssh_cluster: Path):
