@@ -16,7 +16,6 @@ import pytest
 from bench.execution import places as places_module
 from bench.execution.base import Failure, Job, Result, Success
 from bench.execution.devices import Slot, cpu_slots
-from bench.execution.leases import Leases
 from bench.execution.processes import Processes
 from bench.execution.server import Server
 from bench.plan import TrialKey
