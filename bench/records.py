@@ -74,9 +74,11 @@ class Benchmark:
         for event in self.events:
             if event["event"] == "stopped":
                 stopped = int(event["pairs_finished"])
-            elif event["event"] == "seeds added" or _rule(event) != rule:
+            elif event["event"] == "seeds added":
                 stopped = None
-            rule = _rule(event) if "analysis" in event else rule
+            elif "analysis" in event:
+                stopped = stopped if _rule(event) == rule else None
+                rule = _rule(event)
         return stopped
 
 

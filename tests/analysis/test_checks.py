@@ -134,6 +134,16 @@ def test_no_spread_is_a_blocker_that_the_page_lists(known, name):
     assert "no spread" in f.comparisons[0].verdict.headline
 
 
+def test_reused_processes_that_change_bits_block_the_verdict(plain):
+    assert not [c for c in plain.findings().checks if c.id == "B8"]  # most never share one
+    same = facts(plain, reuse_differs=[]).findings()
+    assert check(same, "B8").state == "passed" and same.comparisons[0].verdict.word != "none"
+    f = facts(plain, reuse_differs=["smoothed/seed-03"]).findings()
+    assert check(f, "B8").state == "failed"
+    assert "smoothed/seed-03 gives other bits" in check(f, "B8").text
+    assert f.comparisons[0].verdict.word == "none"
+
+
 def test_one_pair_cannot_show_a_spread(known):
     assert check(known("one_pair"), "B7").state == "not checked"
     assert check(known("two_pairs"), "B7").state == "passed"

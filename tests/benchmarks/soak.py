@@ -1,10 +1,11 @@
-"""Soak: up to 2,000 tiny trials through the real pool and store. What do they cost?
+"""Soak: up to 2,000 tiny trials, each in a process of its own, and the store. What do they cost?
 
 ``python tests/benchmarks/soak.py`` trains benchmarks of several sizes, each in a process of its
 own, and writes `soak.md` beside this file: plan, training, store and report as seeds and arms grow,
 and what memory, files and threads of the parent do during the largest. It fails if, after the first
 quarter of that one, the parent's memory grows by more than a tenth, a file stays open, or a trial
-takes more than 0.1 s. ``--shapes 100x2,20x10`` are seeds x arms; nothing is written then.
+costs more than 45 ms beyond its training on each of two cores. ``--shapes 100x2,20x10`` are seeds
+x arms, ``100x2r`` with processes that are reused; nothing is written then.
 """
 
 import argparse
@@ -22,8 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.devices import cpu_slots
-from bench.discover import discover
+from bench.execution.devices import cpu_slots
+from bench.execution.processes import Processes
+from bench.execution.server import Server
 from bench.plan import arms_with, make_plan
 from bench.progress import Progress
 from bench.reporting import report
@@ -33,19 +35,19 @@ from bench.tracking import Store
 
 PAGE = Path(__file__).with_suffix(".md")
 # Seeds x arms; the first of those with the most trials is looked into.
-SHAPES = "50x2,250x2,1000x2,100x10,200x10"
+SHAPES = "50x2,250x2,1000x2,1000x2r,100x10,200x10"
 MOST_GROWTH = 0.10  # of the memory at a quarter of the trials
-MOST_S = 0.1  # a trial, all told
-EXPERIMENT = '''"""A training of 5 ms."""
+MOST_S = 0.045  # a trial, all told
+EXPERIMENT = '''"""A training of 1 ms."""
 import time
 import numpy as np
 from bench import Experiment, Outcome, Predictions, Trial
 
-ARMS, LABELS = 2, np.arange(50) % 5
+ARMS, REUSE, LABELS = 2, False, np.arange(50) % 5
 
 
 def train(trial: Trial) -> Outcome:
-    time.sleep(0.005)
+    time.sleep(0.001)
     noise = trial.rng("init").normal(size=(50, 5))
     noise[np.arange(50), LABELS] += trial.settings["strength"]
     for epoch in range(3):
@@ -60,6 +62,8 @@ EXPERIMENT = Experiment(
     arms={f"strength {x:.2f}": {"strength": x} for x in 1 + 0.02 * np.arange(ARMS)},
     train=train,
     margin=0.01,
+    device="cpu",
+    reuse_process=REUSE,
 )
 '''
 
@@ -107,6 +111,7 @@ class Cost:
 
     seeds: int
     arms: int
+    reuse: bool
     plan_s: float
     trial_s: float
     again_s: float
@@ -118,31 +123,39 @@ class Cost:
     samples: Sequence[Sample]
 
 
-def soaked(folder: Path, seeds: int, arms: int) -> Cost:
+def soaked(folder: Path, seeds: int, arms: int, reuse: bool) -> Cost:
     """Train, record and report; and run the finished benchmark once more."""
     path = folder / "soak_experiment.py"
-    path.write_text(EXPERIMENT.replace("ARMS, LABELS = 2,", f"ARMS, LABELS = {arms},"))
-    found = discover(str(path))
-    started = time.monotonic()
-    plan = make_plan(found, data={}, arms=arms_with(found), seeds=range(seeds))
-    plan_s, trials = time.monotonic() - started, seeds * arms
-    options = Options(slots=cpu_slots())
-    watch = Watch(trials, len(options.slots))
-    seconds = []
-    for watcher in (watch, Progress(workers=len(options.slots))):
-        store = Store(f"sqlite:///{folder / 'mlflow.db'}")
-        started = time.monotonic()
-        ran = run(
-            plan,
-            found,
-            store=store,
-            options=options,
-            provenance={},
-            watcher=watcher,
-            look=looker(plan),
+    path.write_text(
+        EXPERIMENT.replace(
+            "ARMS, REUSE, LABELS = 2, False", f"ARMS, REUSE, LABELS = {arms}, {reuse}"
         )
-        seconds.append(time.monotonic() - started)
-        assert ran.trained == (trials if watcher is watch else 0) and not ran.failures
+    )
+    trials, slots, seconds = seeds * arms, cpu_slots(), list[float]()
+    watch = Watch(trials, len(slots))
+    with Server(str(path)) as server:
+        server.get_ready(1)
+        started = time.monotonic()
+        found = server.found
+        plan = make_plan(found, data={}, arms=arms_with(found), seeds=range(seeds))
+        plan_s = time.monotonic() - started
+        for watcher in (watch, Progress(workers=len(slots))):
+            store = Store(f"sqlite:///{folder / 'mlflow.db'}")
+            executor = Processes(server, slots)
+            assert server.forks
+            started = time.monotonic()
+            ran = run(
+                plan,
+                found,
+                store=store,
+                options=Options(),
+                provenance={},
+                watcher=watcher,
+                look=looker(plan),
+                executor=executor,
+            )
+            seconds.append(time.monotonic() - started)
+            assert ran.trained == (trials if watcher is watch else 0) and not ran.failures
     memory = peak_mib()
     started = time.monotonic()
     page = report(store, ran.benchmark).html
@@ -152,6 +165,7 @@ def soaked(folder: Path, seeds: int, arms: int) -> Cost:
     return Cost(
         seeds=seeds,
         arms=arms,
+        reuse=reuse,
         plan_s=plan_s,
         trial_s=seconds[0] / trials,
         again_s=seconds[1],
@@ -198,14 +212,15 @@ def page_of(costs: Sequence[Cost], largest: Cost, load: float) -> str:
             "",
             f"Written by `tests/benchmarks/soak.py` on {datetime.date.today()}: Python "
             f"{platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, load "
-            f"{load:.1f} at the start. A training sleeps for 5 ms, logs 3 epochs and returns "
+            f"{load:.1f} at the start. A training sleeps for 1 ms, logs 3 epochs and returns "
             "predictions for 50 images.",
             "",
             "| seeds × arms | plan | a trial, all told | the same command again | parent's memory "
             "| store and files | report | its memory | page |",
             "|---|---|---|---|---|---|---|---|---|",
             *(
-                f"| {c.seeds:,} × {c.arms} | {1000 * c.plan_s:.0f} ms | {1000 * c.trial_s:.1f} ms "
+                f"| {c.seeds:,} × {c.arms}{', reused' if c.reuse else ''} "
+                f"| {1000 * c.plan_s:.0f} ms | {1000 * c.trial_s:.1f} ms "
                 f"| {c.again_s:.1f} s | {c.memory_mib:.0f} MiB | {c.store_mib:.0f} MiB "
                 f"| {c.report_s:.1f} s | {c.report_mib:.0f} MiB | {c.page_mib:.1f} MiB |"
                 for c in costs
@@ -231,13 +246,13 @@ def main() -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     typed = parser.parse_args()
     if typed.child:
-        seeds, arms = map(int, typed.child.split("x"))
+        seeds, arms = map(int, typed.child.rstrip("r").split("x"))
         with tempfile.TemporaryDirectory() as name:
-            print(json.dumps(asdict(soaked(Path(name), seeds, arms))))
+            print(json.dumps(asdict(soaked(Path(name), seeds, arms, typed.child.endswith("r")))))
         return 0
     load = os.getloadavg()[0]
     costs = [in_a_process(shape) for shape in (typed.shapes or SHAPES).split(",")]
-    largest = max(costs, key=lambda cost: cost.seeds * cost.arms)
+    largest = max(costs, key=lambda cost: (cost.seeds * cost.arms, not cost.reuse))
     text = page_of(costs, largest, load)
     print(text)
     if typed.shapes is None:

@@ -434,22 +434,22 @@ def child_gemm() -> None:
 
 
 def child_sleep(path: str, workers: str) -> None:
-    """Print how long 32 trainings take on workers that are warm."""
-    from bench.devices import cpu_slots
-    from bench.discover import discover
+    """Print how long 32 trainings take in slots that are warm."""
+    from bench.execution.devices import cpu_slots
+    from bench.execution.processes import Processes
+    from bench.execution.server import Server
     from bench.plan import arms_with, make_plan
-    from bench.pool import Pool
     from bench.runner import Options, jobs
 
-    found = discover(path)
-    slots = cpu_slots(int(workers))
-    plan = make_plan(found, data={}, arms=arms_with(found), seeds=range(16))
-    work = jobs(plan, found, Options(slots=slots), ())
-    with Pool(slots) as pool:
-        list(pool.run(work[: len(slots)]))  # warm: each worker has trained
-        started = time.perf_counter()
-        list(pool.run(work))
-        print(time.perf_counter() - started)
+    with Server(path) as server:
+        found, slots = server.found, cpu_slots(int(workers))
+        plan = make_plan(found, data={}, arms=arms_with(found), seeds=range(16))
+        work = jobs(plan, found, Options(), ())
+        with Processes(server, slots) as executor:
+            list(executor.run(work[: len(slots)]))  # warm: each slot has trained
+            started = time.perf_counter()
+            list(executor.run(work))
+            print(time.perf_counter() - started)
 
 
 def child_drift(images: str, weights: str) -> None:
