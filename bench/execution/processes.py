@@ -208,10 +208,10 @@ class Processes:
             return _Over((), None)
 
     def _attempts(self, job: Job, stop: Callable[[], bool]) -> _Over:
-        tried: list[str] = []  # devices on which it failed by their fault
+        avoid, sick = list[str](), list[str]()  # devices where it failed; and by their fault
         alone, left = False, self._retries
         while True:
-            place = self._places.take(stop, avoid=tried, alone=alone)
+            place = self._places.take(stop, avoid=avoid, alone=alone)
             if place is None:
                 return _Over(self._nowhere(job, stop), None)
             if stop():
@@ -220,7 +220,7 @@ class Processes:
             results = self._train(job, place)
             if results is None:  # it was ended
                 return _Over((), place)
-            self._judge(place, results, tried)
+            self._judge(place, results, sick)
             again = [r for r in results if isinstance(r, Failure) and r.retryable]
             if not again or not left:
                 return _Over(results, place)
@@ -231,8 +231,9 @@ class Processes:
             if len(halves) > 1:  # one after the other, in this place
                 parts = [self._train(half, place) for half in halves]
                 return _Over([r for part in parts for r in part or ()], place)
-            if again[0].code in ("device", "gpu-memory"):
-                tried.append(place.slot.device)
+            avoid.append(place.slot.device)
+            if again[0].code == "device":
+                sick.append(place.slot.device)
             alone |= again[0].code == "gpu-memory"
             self._places.give_back(place)
             job = replace(job, attempt=job.attempt + 1)
