@@ -37,7 +37,8 @@ class Refusal(Exception):
         self.without = tuple(without)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.facts, self.fix, self.without)
+        arguments = (type(self), self.what, self.facts, self.fix, self.without)
+        return _rebuild, arguments, vars(self)  # a code of its own, and notes
 
     def render(self) -> str:
         """Return the three-part message of the command line."""

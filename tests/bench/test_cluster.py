@@ -21,10 +21,10 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 from bench import cluster as machines  # noqa: E402
 from bench import discover  # noqa: E402
 from bench.cluster import Cluster, ClusterTrouble  # noqa: E402
+from bench.execution.base import Success  # noqa: E402
 from bench.plan import Plan  # noqa: E402
 from bench.runner import Options, jobs  # noqa: E402
 from bench.tracking import Store  # noqa: E402
-from bench.work import Success  # noqa: E402
 
 Bench = Callable[..., Any]
 # dask's own processes and sockets outlive a test by moments; they are not what is tested.
@@ -73,7 +73,7 @@ def test_a_machine_that_dies_in_mid_run_loses_nothing(
     marks.mkdir()
     body = f"open(os.path.join({str(marks)!r}, str(os.getpid())), 'w').close()"
     source = write_tiny(tmp_path, body)
-    killed: list[int] = []
+    killed: list[int] = []  # a dask worker, with what trains below it
 
     def kill_one_that_trains() -> None:
         deadline = time.monotonic() + 60
@@ -149,14 +149,8 @@ def test_an_experiment_that_was_edited_meanwhile_is_imported_anew(
     words = (*words, "--no-report", "-q", "--store", copy_store(tmp_path / "store"))
     assert bench(*words).status == 0
     source.write_text(source.read_text().replace("* trial.settings", "* 2 * trial.settings"))
-    forget(source)  # as a new command would
     said = bench(*words)
     assert said.status == 0, said.err
-
-
-def forget(source: Path) -> None:
-    discover.load.cache_clear()
-    sys.modules.pop(source.stem, None)
 
 
 def test_a_failure_that_was_tried_again_there_is_recorded_here(
@@ -186,7 +180,7 @@ def test_epochs_are_heard_while_they_are_trained(
     heard: list[dict[str, Any]] = []
     with Cluster(address) as cluster:
         cluster.listen(heard.append)
-        todo = jobs(plan_of(found, range(2)), found, Options(slots=()), ())
+        todo = jobs(plan_of(found, range(2)), found, Options(), ())
         results = [r for some in cluster.run(todo) for r in some]
         deadline = time.monotonic() + 10
         while len(heard) < 16 and time.monotonic() < deadline:
@@ -195,7 +189,7 @@ def test_epochs_are_heard_while_they_are_trained(
     assert Counter(m["type"] for m in heard) == {"start": 4, "epoch": 12}
     assert all(m["passing"] for m in heard)
     starts = [m for m in heard if m["type"] == "start"]
-    assert len({m["pid"] for m in starts}) <= 2 and {m["device"] for m in starts} == {"cpu"}
+    assert len({m["slot"] for m in starts}) <= 2 and {m["device"] for m in starts} == {"cpu"}
 
 
 # -- what only the workers know --------------------------------------------------------------
@@ -291,7 +285,7 @@ def test_workers_unlike_us_are_named_and_train_nothing_even_if_they_come_late(
         assert version == f"{who['other']} has torch 9.9, this machine {theirs}."
         assert broken.startswith(f"{who['lacking']} cannot import bench: ")
         assert "ImportError('bench is not installed here')" in broken
-        todo, retried = jobs(plan_of(found, range(4)), found, Options(slots=()), ()), []
+        todo, retried = jobs(plan_of(found, range(4)), found, Options(), ()), []
         results = [r for some in early.run(todo, on_retry=retried.append) for r in some]
         assert len(results) == 8 and all(isinstance(r, Success) for r in results)
         assert {failure.what for failure in retried} == {
@@ -309,7 +303,7 @@ def test_a_pack_that_meets_such_workers_again_and_again_fails(
 ):  # fmt: skip
     monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(address="tcp://odd:1"))
     found = discover.discover(str(write_tiny(tmp_path)))
-    [job, *_] = jobs(plan_of(found), found, Options(slots=()), ())
+    [job, *_] = jobs(plan_of(found), found, Options(), ())
     expected = {**machines.versions(), "torch": "9.9"}
     for attempt in range(1, machines.MOST_UNLIKE + 2):
         answer = machines.train_here(replace(job, attempt=attempt), 0, expected, "topic")
@@ -339,7 +333,7 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--backend", "ray"), "is not loky or dask"),
+        (("--backend", "ray"), "is not processes or dask"),
         (("--backend", "dask"), "--address is missing"),
         (("--address", "tcp://127.0.0.1:1"), "--backend dask is missing"),
         (("--backend", "dask", "--address", "127.0.0.1:1"), "is not that of a dask scheduler"),

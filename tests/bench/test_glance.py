@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from bench.contract import Outcome
+from bench.execution.base import Failure, Success
 from bench.glance import glance
 from bench.plan import Plan, TrialKey
 from bench.records import Benchmark, Unreadable
 from bench.status import at_a_glance, listing
 from bench.tracking import Store
-from bench.work import Failure, Success
 
 ARMS: dict[str, dict[str, Any]] = {"a": {"x": 0}, "b": {"x": 1}}
 

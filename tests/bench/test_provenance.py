@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import provenance
-from bench.devices import cpu_slots
+from bench.execution.devices import cpu_slots
 from bench.provenance import collect, git_state
 
 

@@ -15,10 +15,10 @@ from bench import artifacts, pending, recorder
 from bench.address import StoreAway, StoreTrouble
 from bench.contract import Outcome
 from bench.discover import Discovered
+from bench.execution.base import Failure, Success
 from bench.pending import keep, seal, waiting
 from bench.plan import Plan, TrialKey
 from bench.recorder import Recorder
-from bench.work import Failure, Success
 
 KEY = TrialKey("weak", 0)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from analysis.errors import Refusal
 from bench.artifacts import Damaged
 from bench.commands.common import experiment_name
-from bench.discover import UnknownExperiment
 from bench.plan import Plan, TrialKey, parse_seeds
 from bench.records import Benchmark, Unreadable, goes_on, seeds_text
 from bench.status import Listing, State
@@ -165,9 +165,11 @@ def test_a_module_is_known_by_the_name_that_it_gives_itself(
     package.mkdir()
     (package / "mine_forest.py").write_text(tiny_text(name="oak"))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # for the process that imports it
     assert experiment_name("mine_package.mine_forest") == "oak"
     assert experiment_name(str(package / "mine_forest.py")) == "oak"
     for recorded in ("oak", "oak.v2", "mine_package.elm", None):
         assert experiment_name(recorded) == recorded
-    with pytest.raises(UnknownExperiment, match=r"there is no file gone\.py"):
+    with pytest.raises(Refusal, match=r"there is no file gone\.py") as caught:
         experiment_name("gone.py")
+    assert (caught.value.code, caught.value.exit_status) == ("experiment", 2)

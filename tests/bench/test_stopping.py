@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from bench.discover import Discovered
+from bench.execution.base import Scored
 from bench.plan import Plan
 from bench.runner import Look, Pair
 from bench.stopping import looker
-from bench.work import Scored
 
 
 def pair(base: float, treatment: float) -> Pair:

@@ -18,12 +18,12 @@ from bench import artifacts, database, pending, status
 from bench.address import StoreAway, StoreTrouble
 from bench.artifacts import Damaged
 from bench.contract import Outcome, Predictions
+from bench.execution.base import Failure, Result, Success
 from bench.locks import Locked
 from bench.plan import Plan, TrialKey
 from bench.records import Benchmark, Child, Unreadable
 from bench.reporting import provenance_of
 from bench.tracking import NothingRecorded, Store
-from bench.work import Failure, Result, Success
 
 ARMS: dict[str, dict[str, Any]] = {
     "baseline": {"epsilon": 0.0, "lr": 0.1},

@@ -74,6 +74,7 @@ class Command:
     """A command line that runs, or has run."""
 
     pid: int
+    mark: str  # in the environment of every process below it
     out_path: Path
     err_path: Path
     done: threading.Event = field(default_factory=threading.Event)
@@ -103,26 +104,27 @@ class Command:
 
     def kill(self, number: int = signal.SIGKILL) -> bool:
         """Send a signal to it alone; tell whether it lived to take it."""
-        return self._send(os.kill, number)
-
-    def kill_group(self) -> bool:
-        """Kill it and its workers; tell whether it lived."""
-        return self._send(os.killpg, signal.SIGKILL)
-
-    def _send(self, send: Callable[[int, int], None], number: int) -> bool:
         with suppress(ProcessLookupError):
             if _session(self.pid) == self.pid:  # alive, and in a session of its own already
-                send(self.pid, number)
+                os.kill(self.pid, number)
                 return True
         return False
+
+    def kill_group(self) -> bool:
+        """Kill it and everything below it; tell whether it lived."""
+        lived = self.kill()
+        for pid in self.family():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return lived
 
     def runs_done(self) -> int:
         """Count the runs that it has said to be done."""
         return self.err.count(" run done ")
 
     def family(self) -> list[int]:
-        """Return the processes of its session that are alive: its workers, and itself."""
-        return [pid for pid in _pids() if _session(pid) == self.pid]
+        """Return what is alive of it: itself, its session, and who has its environment."""
+        return [pid for pid in _pids() if _session(pid) == self.pid or _marked(pid, self.mark)]
 
     def leaves_nobody_behind(self, timeout: float = 10.0) -> None:
         """Wait until no process of it is left: an orphan would train on."""
@@ -143,6 +145,14 @@ def _session(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] == "Z" else int(fields[3])
+
+
+def _marked(pid: int, mark: str) -> bool:
+    """Tell whether a process has a mark in its environment, whatever session it is in."""
+    try:
+        return f"COMMAND={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def _named(pid: int) -> str:
@@ -196,6 +206,7 @@ class Zygote:
         """Start a command line; its stderr is a file, or this terminal."""
         assert self.process.stdin is not None
         self._count += 1
+        mark = f"{self.process.pid}-{self._count}"
         out, err = (self.folder / f"{self._count}.{name}" for name in ("out", "err"))
         request = {
             "words": [str(word) for word in words],
@@ -203,7 +214,8 @@ class Zygote:
             "environment": {
                 name: os.environ[name] for name in ("BENCH_CACHE",) if name in os.environ
             }
-            | {name: str(value) for name, value in environment.items()},
+            | {name: str(value) for name, value in environment.items()}
+            | {"COMMAND": mark},
             "out": str(out),
             "err": terminal or str(err),
         }
@@ -212,7 +224,7 @@ class Zygote:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
             assert self._news.wait_for(lambda: bool(self._started), timeout=20)
-            command = Command(self._started.pop(), out, err)
+            command = Command(self._started.pop(), mark, out, err)
             self.commands[command.pid] = command
             self._news.notify_all()
         return command

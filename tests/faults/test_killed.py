@@ -63,6 +63,8 @@ def test_a_command_that_is_stopped_at_any_moment_loses_nothing(
                 hits, midway = hits + 1, midway + (0 < done < left)
                 with fault(name):
                     ended_as_told(name, command, bench, 0 < done < left)
+                    if name == "Ctrl-C once":  # what was in training was finished and recorded
+                        assert bench.trained() == bench.told(commands).total()
             command.wait(30)
         end_well(bench, commands, undisturbed, fault, name)
         if hits == wanted:
@@ -190,7 +192,9 @@ def test_a_store_that_was_being_made_is_made_again(
     assert bench.numbers() == undisturbed
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
+@pytest.mark.parametrize("victim", ["training", "guard"])
+def test_a_training_that_is_killed_is_trained_again(
+    victim: str,
     on: Callable[..., Any],
     undisturbed: Any,
     chance: random.Random,
@@ -199,20 +203,32 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_trained_again(
 ):
     for round_ in range(times(2, 10)):
         bench = on(f"store-{round_}")
-        with fault("kill -9 of a worker"):
+        with fault(f"kill -9 of a {victim}"):
             command = bench.start("--retries", 9, NAP=0.2)
             command.until("run done")
             time.sleep(0.3 * chance.random())
-            workers = [pid for pid in command.family() if is_worker(pid)]
-            assert workers
-            os.kill(chance.choice(workers), signal.SIGKILL)
+            os.kill(chance.choice(below_the_server(command, victim)), signal.SIGKILL)
             assert command.wait() == 0, command.err
             command.leaves_nobody_behind()
-        end_well(bench, [command], undisturbed, fault, "kill -9 of a worker")
+            assert "run retried" in command.err
+        end_well(bench, [command], undisturbed, fault, f"kill -9 of a {victim}")
 
 
-def is_worker(pid: int) -> bool:
+def below_the_server(command: Any, what: str) -> list[int]:
+    """Return the trainings of a command, or their guards, once it has some."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        parents = {pid: parent_of(pid) for pid in command.family()}
+        [server] = [pid for pid, parent in parents.items() if parent == command.pid]
+        guards = {pid for pid, parent in parents.items() if parent == server}
+        trainings = {pid: parent for pid, parent in parents.items() if parent in guards}
+        if trainings:  # a guard that trains nothing would not be missed
+            return [*trainings] if what == "training" else [*trainings.values()]
+    raise AssertionError(f"nothing trains: {command.err}")
+
+
+def parent_of(pid: int) -> int:
     try:
-        return "popen_loky_posix" in Path(f"/proc/{pid}/cmdline").read_text()
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return False
+        return 0

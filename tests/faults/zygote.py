@@ -17,7 +17,7 @@ from typing import Any
 
 MODULES = (
     "bench.cli",
-    "bench.pool",
+    "bench.execution.processes",
     "bench.progress",
     "bench.provenance",
     "bench.reporting",

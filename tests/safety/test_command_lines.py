@@ -1,6 +1,5 @@
 """Command lines: whatever is typed, a result or `error[…]`, and settings are what was typed."""
 
-import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typer.main import get_command
 
 from analysis.errors import Refusal
 from bench import cli
+from bench.execution.server import Server
 from bench.session import Session
 
 COMMANDS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
@@ -65,18 +65,31 @@ def planned(
         raise WouldTrain("this would train or serve now.")
 
     monkeypatch.setattr(Session, "train", would_train)
-    monkeypatch.setattr(Session, "warmed", lambda *a: contextlib.nullcontext())
+    servers: dict[str, _Kept] = {}
+    monkeypatch.setattr(
+        "bench.execution.server.Server",
+        lambda name: servers[name] if name in servers else servers.setdefault(name, _Kept(name)),
+    )
     monkeypatch.setattr(
         "bench.commands.run._choose", lambda name, folder: (name or str(mine), None)
     )
     monkeypatch.setattr("bench.ui.served", refuses)
-    monkeypatch.setattr("bench.pool.Pool.__init__", refuses)
+    monkeypatch.setattr("bench.execution.processes.Processes.__init__", refuses)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", copy_store(tmp_path / "empty"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("BENCH_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     yield plans
+    for server in servers.values():
+        Server.close(server)
+
+
+class _Kept(Server):
+    """A server that the next command line asks too: starting one for each takes minutes."""
+
+    def close(self) -> None:
+        """Leave it as it is."""
 
 
 words_ = st.lists(

@@ -94,7 +94,7 @@ def test_ctrl_c_repeats_the_command_without_its_password(
     def interrupted(*args: Any, **how: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.devices.slots", interrupted)
+    monkeypatch.setattr("bench.execution.devices.slots", interrupted)
     said = bench("run", "digits", "--store", f"postgresql://me:{TYPED}@host/db", *more)
     assert said.status == 130 and TYPED not in said.out + said.err
     assert "resume: bench run digits --store 'postgresql://me:***@host/db'" in said.err
@@ -104,7 +104,7 @@ def test_the_traceback_of_a_bug_holds_no_password(tmp_path: Path):
     code = (
         "import sys; from bench import cli\n"
         f"def broken(*a, **how): raise ZeroDivisionError('at postgresql://me:{TYPED}@host/db')\n"
-        "import bench.devices; bench.devices.slots = broken\n"
+        "from bench.execution import devices; devices.slots = broken\n"
         "sys.argv = ['bench', 'run', 'digits']; cli.main()\n"
     )
     done = subprocess.run(
