@@ -122,6 +122,8 @@ def _tags(result: Result, digests: Mapping[str, str], commit: str) -> dict[str, 
         "bench.environment": json.dumps(environment, sort_keys=True),
         DIGESTS: json.dumps(digests, sort_keys=True),
     }
+    if result.hardware:
+        tags["bench.hardware"] = json.dumps(dict(result.hardware), sort_keys=True)
     if not isinstance(result, Success):
         reason = storable(result.what)[:MOST_REASON]
         tags |= {"bench.failure": result.code, "bench.reason": reason}

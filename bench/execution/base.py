@@ -76,6 +76,7 @@ class Success:
     log: str
     attempt: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, str] = field(default_factory=dict)  # which cards, and their memory used
     folder: Path | None = None  # the run's own, on this machine
     files: Mapping[str, bytes] = field(default_factory=dict)  # the same, from another machine
 
@@ -109,6 +110,7 @@ class Failure:
     attempt: int = 1
     retryable: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, str] = field(default_factory=dict)  # which cards, and their memory used
     folder: Path | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
 

@@ -309,7 +309,7 @@ class Processes:
         }
         if job.devices > 1:
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        facts = {f"gpu_{n}": f"{d.name} {d.uuid}" for n, d in enumerate(slot.devices)}
+        cards = {str(n): f"{d.name} {d.uuid}" for n, d in enumerate(slot.devices)}
         return {
             "job": job.as_dict(),
             "answer": str(folder),
@@ -320,7 +320,7 @@ class Processes:
             "trial_device": slot.trial_device,
             "threads": slot.threads,
             "environment": environment,
-            "facts": facts,
+            "hardware": cards,
         }
 
     def _hear(self, place: Place, job: Job, folder: Path) -> "_Heard":
@@ -363,8 +363,8 @@ class Processes:
     def _note_memory(self, results: Sequence[Result]) -> None:
         """Remember what a training took of its GPU: the next one needs as much."""
         for result in results:
-            if isinstance(result, Success) and "gpu_memory_peak" in result.environment:
-                self._places.needed = int(result.environment["gpu_memory_peak"])
+            if isinstance(result, Success) and "memory_peak" in result.hardware:
+                self._places.needed = int(result.hardware["memory_peak"])
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,8 @@ class _Run:
             "threads": self.request["threads"],
             "attempt": self.job.attempt,
             "log": "",
-            "environment": {**_environment(self.device), **self.request["facts"]},
+            "environment": _environment(self.device),
+            "hardware": {**self.request["hardware"], **_memory_peak(self.device)},
             "folder": self._folder(key),
         }
 
@@ -364,8 +365,15 @@ def _environment(device: str) -> dict[str, str]:
     found["torch"] = str(torch.__version__)
     if device.startswith("cuda") and torch.cuda.is_initialized():
         found["gpu"] = str(torch.cuda.get_device_name(device))
-        found["gpu_memory_peak"] = str(torch.cuda.max_memory_reserved(device))
     return found
+
+
+def _memory_peak(device: str) -> dict[str, str]:
+    """Return the GPU memory that a training took, in bytes, where torch knows it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
+        return {}
+    return {"memory_peak": str(torch.cuda.max_memory_reserved(device))}
 
 
 if __name__ == "__main__":
