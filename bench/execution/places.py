@@ -158,6 +158,11 @@ class Places:
             self._alone.discard(place.slot.device)
             self._changed.notify_all()
 
+    def has_other(self, device: str) -> bool:
+        """Tell whether a device other than this one may be used."""
+        names = {place.slot.device for place in self.every}
+        return bool(names - {device, *self.shut_out})
+
     def strike(self, place: Place) -> str | None:
         """Note that a device failed; return why it is shut out now, if it is."""
         device = place.slot.device

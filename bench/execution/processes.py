@@ -208,7 +208,8 @@ class Processes:
             return _Over((), None)
 
     def _attempts(self, job: Job, stop: Callable[[], bool]) -> _Over:
-        avoid, sick = list[str](), list[str]()  # devices where it failed; and by their fault
+        avoid = list[str]()  # devices where it failed
+        blamed = list[Place]()  # and those that may be sick
         alone, left = False, self._retries
         while True:
             place = self._places.take(stop, avoid=avoid, alone=alone)
@@ -220,7 +221,7 @@ class Processes:
             results = self._train(job, place)
             if results is None:  # it was ended
                 return _Over((), place)
-            self._judge(place, results, sick)
+            self._judge(place, results, blamed, last=not left)
             again = [r for r in results if isinstance(r, Failure) and r.retryable]
             if not again or not left:
                 return _Over(results, place)
@@ -233,7 +234,7 @@ class Processes:
                 return _Over([r for part in parts for r in part or ()], place)
             avoid.append(place.slot.device)
             if again[0].code == "device":
-                sick.append(place.slot.device)
+                blamed.append(place)
             alone |= again[0].code == "gpu-memory"
             self._places.give_back(place)
             job = replace(job, attempt=job.attempt + 1)
@@ -249,15 +250,27 @@ class Processes:
             for key in job.keys
         ]
 
-    def _judge(self, place: Place, results: Sequence[Result], tried: Sequence[str]) -> None:
-        """Tell a sick device from a training that fails on every one."""
+    def _judge(
+        self, place: Place, results: Sequence[Result], blamed: Sequence[Place], *, last: bool
+    ) -> None:
+        """Tell a sick device from a training that fails on every one.
+
+        A device gets a strike when what failed there trains on another one, or gets no other.
+        """
         if not place.slot.devices:
             return
-        sick = any(isinstance(r, Failure) and r.code == "device" for r in results)
-        if not sick or tried:
-            self._places.clear([place.slot.device] if not sick else [*tried, place.slot.device])
-        elif why := self._places.strike(place):
-            self._say({"type": "notice", "text": why})
+        device, failed = place.slot.device, [r for r in results if isinstance(r, Failure)]
+        sick = any(failure.code == "device" for failure in failed)
+        if not sick or blamed:
+            self._places.clear([device, *(b.slot.device for b in blamed if sick)])
+        struck: Sequence[Place] = ()
+        if not failed:
+            struck = [b for b in blamed if b.slot.device != device]
+        elif sick and not blamed and (last or not self._places.has_other(device)):
+            struck = [place]
+        for each in struck:
+            if why := self._places.strike(each):
+                self._say({"type": "notice", "text": why})
 
     def _train(self, job: Job, place: Place) -> list[Result] | None:
         """Train a job in a place; None where it was ended from here."""
@@ -321,6 +334,7 @@ class Processes:
             "threads": slot.threads,
             "environment": environment,
             "hardware": cards,
+            "drivers": {"driver": slot.devices[0].driver} if slot.devices else {},
         }
 
     def _hear(self, place: Place, job: Job, folder: Path) -> "_Heard":
