@@ -133,8 +133,30 @@ def _arms_differ_as_declared(e: Evidence) -> Check:
     if not e.design.benchmark_id:
         text = "Where these scores come from is not recorded, so other differences cannot be seen."
         return _check("B2", "blocker", "not checked", text)
-    text = "The arms share source, data and seeds; they differ only in the settings shown above."
-    return _check("B2", "blocker", "passed", text)
+    versions: dict[str, set[str]] = {}
+    for _, late in _late_modules(e):
+        for path, digest in late.items():
+            versions.setdefault(path, set()).add(digest)
+    odd = [f"{path} ({len(found)} versions)" for path, found in versions.items() if len(found) > 1]
+    return _result(
+        "B2",
+        "blocker",
+        not odd,
+        "The arms share source, data and seeds; they differ only in the settings shown above.",
+        f"Code was changed while the runs were trained: {', '.join(sorted(odd))}.",
+        "A module that trainings load by themselves was not the same in all of them, so the "
+        "difference may be its own.",
+    )
+
+
+def _late_modules(e: Evidence) -> list[tuple[str, Mapping[str, str]]]:
+    """Return, for each finished run, its arm and the own modules that its training loaded."""
+    finished = [row for row in records(e.tables.trials) if row["status"] == "finished"]
+    facts = [json.loads(row.get("facts") or "{}") for row in finished]
+    return [
+        (row["arm"], said.get("late_modules") or {})
+        for row, said in zip(finished, facts, strict=True)
+    ]
 
 
 def _selected_on_validation(e: Evidence) -> Check:
@@ -643,6 +665,14 @@ def _notes(e: Evidence) -> list[Check]:
         text = f"Seed {row['seed']}, {row['arm']}, failed: {row['reason']}"
         why = "It has no value; its pair is incomplete and not in any mean."
         notes.append(_check("N2", "note", "failed", text, why))
+    loaded: dict[str, set[str]] = {}
+    for arm, late in _late_modules(e):
+        for path in late:
+            loaded.setdefault(path, set()).add(arm)
+    for path, arms in sorted(loaded.items()):
+        if len(arms) < len(e.design.arms):
+            text = f"{path} was loaded while training, and in {', '.join(sorted(arms))} alone."
+            notes.append(_check("N6", "note", "failed", text, "It may be what the arms differ in."))
     for text in e.provenance.get("notes") or ():
         notes.append(_check("N3", "note", "failed", str(text)))
     times = [row["duration_s"] for row in rows if row["status"] == "finished" and row["duration_s"]]

@@ -238,6 +238,8 @@ class Experiment:
         place of an outcome stands the `Diverged` that ended its training
     pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack; a number, or what
         returns it for the settings and a device ("cpu", "cuda:0"), or refuses them
+    inputs : files and folders, relative to the experiment's own folder, that its trainings read or
+        run: a change in one begins a new benchmark, as a change in a module of yours does
     device : "cpu", "gpu" or "any": what it trains on; "any" takes the GPUs where there are some
     devices : how many GPUs one training gets (DDP, FSDP, tensor parallel)
     reuse_process : a promise that a training leaves nothing behind in its process, which then
@@ -263,6 +265,7 @@ class Experiment:
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
     train_pack: Callable[[Sequence[Trial]], Sequence[Outcome | Diverged]] | None = None
     pack_seeds: int | Callable[[Settings, str], int] = 1
+    inputs: Sequence[str] = ()
     device: Literal["cpu", "gpu", "any"] = "any"
     devices: int = 1
     reuse_process: bool = False
@@ -300,6 +303,11 @@ class Experiment:
             raise BadExperiment(f"claim is {self.claim}; it must be a number, in metric units.")
         if isinstance(self.pack_seeds, int) and self.pack_seeds < 1:
             raise BadExperiment(f"pack_seeds is {self.pack_seeds}; it must be 1 or more.")
+        if isinstance(self.inputs, str) or not all(isinstance(name, str) for name in self.inputs):
+            raise BadExperiment(
+                f"inputs are {self.inputs!r}; they must be a list of file names.",
+                fix='inputs=["tool.py"]',
+            )
         if self.device not in ("cpu", "gpu", "any"):
             raise BadExperiment(
                 f"device is {self.device!r}; it must be cpu, gpu or any.", fix='device="any"'

@@ -3,7 +3,6 @@
 Only the processes of `bench.execution` import an experiment; everybody else knows its description.
 """
 
-import ast
 import difflib
 import hashlib
 import importlib
@@ -13,8 +12,8 @@ import shlex
 import sys
 import tokenize
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +21,10 @@ from typing import Any
 
 import experiments  # first of all: a folder of that name beside somebody's file shadows nothing
 from bench.contract import BadExperiment, Experiment, Settings
+from bench.design import source_digest
+
+_before: dict[str, set[str]] = {}  # modules that were loaded before an experiment
+_loaded: dict[str, set[str]] = {}  # and by it
 
 
 class UnknownExperiment(BadExperiment):
@@ -67,17 +70,18 @@ def described(experiment: Experiment) -> Description:
 
 @dataclass(frozen=True, eq=False)
 class Discovered:
-    """An experiment, how a process finds it again, and the source it consists of."""
+    """An experiment, how a process finds it again, and the files that it consists of."""
 
     experiment: Description
     reference: str  # a module name, or the absolute path of a file
-    source: dict[str, str]  # file name to text: the file and the local modules it imports
+    source: Mapping[str, str]  # text of each of its own modules, by the path in its project
+    files: Mapping[str, str]  # SHA-256 of the same, and of its inputs
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the packages that they use
 
     @property
     def source_digest(self) -> str:
-        """Digest of all its source."""
-        text = "\0".join(f"{name}\0{body}" for name, body in sorted(self.source.items()))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Digest of all its files."""
+        return source_digest.digest(self.files)
 
 
 def built_in() -> list[str]:
@@ -104,7 +108,26 @@ def discover(name: str) -> Discovered:
     """
     reference = reference_of(name)
     experiment = load(reference)
-    return Discovered(described(experiment), reference, _local_source(file_of(reference)))
+    own = _loaded[reference]
+    files = source_digest.own_files(own)
+    inputs = source_digest.input_files(experiment.inputs, file_of(reference).parent)
+    return Discovered(
+        described(experiment),
+        reference,
+        {name: _text(path) for name, path in files.items() if path.suffix == ".py"},
+        source_digest.digests({**files, **inputs}),
+        source_digest.versions(own),
+    )
+
+
+def late_files(reference: str) -> dict[str, Path]:
+    """Return the files of own modules that were loaded after the experiment itself."""
+    return source_digest.own_files(set(sys.modules) - _before[reference] - _loaded[reference])
+
+
+def _text(path: Path) -> str:
+    with tokenize.open(path) as handle:  # as Python reads it: coding line, BOM, CRLF
+        return handle.read()
 
 
 def reference_of(name: str) -> str:
@@ -159,7 +182,12 @@ def exists(name: str) -> bool:
 @lru_cache(maxsize=8)
 def load(reference: str) -> Experiment:
     """Import an experiment by its reference; once a process."""
+    before = set(sys.modules)
     module = _import(reference)
+    _before[reference], _loaded[reference] = before, set(sys.modules) - before
+    if reference.startswith("experiments."):  # which another experiment may have imported
+        _loaded[reference] |= {name for name in sys.modules if name.startswith("experiments.")}
+    _loaded[reference].add(module.__name__)
     found = getattr(module, "EXPERIMENT", None)
     if not isinstance(found, Experiment):
         what = "defines no EXPERIMENT" if found is None else "has an EXPERIMENT of another type"
@@ -249,44 +277,3 @@ def file_of(reference: str) -> Path:
     if spec is None or spec.origin is None:
         raise UnknownExperiment(f"module {reference} has no source file.")
     return Path(spec.origin)
-
-
-def _local_source(path: Path) -> dict[str, str]:
-    """Read the file and, directly or not, every module it imports from its own folder."""
-    folder, todo, source = path.parent, [path], dict[str, str]()
-    while todo:
-        current = todo.pop()
-        name = current.relative_to(folder).as_posix()
-        if name in source:
-            continue
-        with tokenize.open(current) as handle:  # as Python reads it: coding line, BOM, CRLF
-            source[name] = handle.read()
-        for level, module in _imported(source[name]):
-            todo += _beside(folder, current, level, module)
-    return source
-
-
-def _imported(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what a text imports, as the number of leading dots and the rest."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:  # never imported, or the experiment copes with it
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            yield node.level, base
-            yield from ((node.level, f"{base}.{alias.name}") for alias in node.names)
-
-
-def _beside(folder: Path, importer: Path, level: int, module: str) -> list[Path]:
-    """Return the files below `folder` that an import runs: the module's and its packages'."""
-    parts = [part for part in module.split(".") if part]
-    if not level and parts and parts[0] == folder.name:
-        parts = parts[1:]  # `from experiments.data import …` inside experiments/
-    start = importer.parents[level - 1] if level else folder
-    targets = [start.joinpath(*parts[: i + 1]) for i in range(len(parts))]
-    found = [path for t in targets for path in (t.with_suffix(".py"), t / "__init__.py")]
-    return [path for path in found if path.is_file() and path.is_relative_to(folder)]

@@ -16,6 +16,7 @@ from analysis.errors import Refusal
 from analysis.metrics import METRICS
 from analysis.table import Design, Scope, Stop
 from bench.contract import BadExperiment
+from bench.design import source_digest
 from bench.discover import Discovered
 
 MOST_SEEDS = 100_000
@@ -73,6 +74,7 @@ class Plan:
     max_seeds: int | None = None
     aa: bool = False  # the second arm is the first one again, on another family of seeds
     vary: str = ""  # the one stream that follows the seed; the others are pinned
+    files: Mapping[str, str] = field(default_factory=dict)  # what source_digest is a digest of
     _cache: dict[str, str] = field(
         default_factory=dict, init=False, repr=False, compare=False, hash=False
     )
@@ -211,7 +213,10 @@ def what_changed(old: Plan, new: Plan) -> list[str]:
     """Return in words why two plans of one experiment are not one benchmark."""
     found = []
     if old.source_digest != new.source_digest:
-        found.append("the experiment's source")
+        names = source_digest.changed(old.files, new.files) if old.files else []
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        listed = f" ({', '.join(names[:3])}{more})" if names else ""
+        found.append(f"the experiment's source{listed}")
     if digest(dict(old.data)) != digest(dict(new.data)):
         found.append("the data")
     if list(old.arms) != list(new.arms):
@@ -258,6 +263,7 @@ def make_plan(
         question=experiment.question,
         arms=arms,
         source_digest=found.source_digest,
+        files=found.files,
         data=data,
         batches=(),
         pack_seeds=experiment.pack_seeds or 0 if pack_seeds is None else pack_seeds,

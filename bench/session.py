@@ -89,11 +89,12 @@ class Session:
         from bench.discover import file_of
         from bench.execution.processes import Processes
         from bench.progress import progress
-        from bench.status import begins_anew
+        from bench.status import as_recorded, begins_anew
         from bench.stopping import looker
         from bench.tracking import Store
 
         self.store = opened(Store(self.uri), self.say)
+        plan = as_recorded(self.store, plan, found.source)
         if not fresh and (news := begins_anew(self.store, plan)):
             self.say(textwrap.fill(news, 80, subsequent_indent="  "))
             notes = [*notes, news]
@@ -146,11 +147,13 @@ class Session:
         from bench.address import may_hold_runs
         from bench.rehearsal import rehearse
         from bench.runner import Options
+        from bench.status import as_recorded
         from bench.tracking import Store
 
         store = Store(self.uri) if may_hold_runs(self.uri) else None
         left, durations = [], list[float]()
-        for plan in plans:
+        for typed in plans:
+            plan = as_recorded(store, typed, self.server.found.source) if store else typed
             benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
             settled: set[TrialKey] = set()
             if store is not None and benchmark is not None:
@@ -161,7 +164,7 @@ class Session:
                 known = set(plan.seeds) <= set(benchmark.plan.seeds)
                 if known and not fresh and benchmark.stopped_at is not None:  # by the plan's rule
                     settled |= set(plan.trials())
-            left.append((plan, settled - (redo if plan is plans[0] else frozenset())))
+            left.append((plan, settled - (redo if typed is plans[0] else frozenset())))
         options = Options(data_dir=folder)
         cost = rehearse(left, self.server, places, options, durations=durations)
         print(json.dumps(cost.as_dict()) if as_json else cost.text())

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bench.artifacts import Damaged
+from bench.design import source_digest
 from bench.glance import Glance
 from bench.plan import Plan, TrialKey, what_changed
 from bench.records import Benchmark, Unreadable
@@ -180,6 +181,29 @@ def one(store: "Store", name: str) -> State:
     """Return the latest benchmark of one experiment."""
     benchmark = store.benchmark(name, ask="bench status")
     return replace(_stored(store, benchmark), again=shlex.join(store.again(benchmark)))
+
+
+def as_recorded(store: "Store", plan: Plan, source: Mapping[str, str]) -> Plan:
+    """Return the plan of a benchmark whose code differs in comments and docstrings alone.
+
+    Parameters
+    ----------
+    plan : of the code as it is now
+    source : text of each of the experiment's own modules, now
+    """
+    if store.find(plan.benchmark_id, plan.experiment) is not None:
+        return plan
+    for earlier in store.benchmarks(plan.experiment):
+        old = earlier.plan
+        as_then = replace(plan, source_digest=old.source_digest, files=old.files)
+        if plan.source_digest == old.source_digest or as_then.benchmark_id != old.benchmark_id:
+            continue
+        names = source_digest.changed(old.files, plan.files)
+        if names and set(names) <= set(source) and set(old.files) == set(plan.files):
+            before = store.source(earlier)
+            if all(source_digest.same_code(before.get(n, ""), source[n]) for n in names):
+                return as_then
+    return plan
 
 
 def begins_anew(store: "Store", plan: Plan) -> str | None:

@@ -50,7 +50,7 @@ from bench.address import (
 from bench.artifacts import Damaged
 from bench.discover import unknown
 from bench.locks import Locked, Locks, now
-from bench.names import file_name, storable
+from bench.names import storable
 from bench.pending import RunStatus
 from bench.plan import Plan, TrialKey, varied_settings
 from bench.recorder import Measured, Recorder, recover, unread
@@ -73,6 +73,9 @@ from bench.records import (
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+SOURCE = "source.json"  # what a benchmark was begun with
 
 
 class NothingRecorded(Refusal):
@@ -492,7 +495,7 @@ class Store:
         }
         run_name = f"{plan.experiment} {plan.benchmark_id[:7]}"
         run = self.client.create_run(experiment_id, tags=tags, run_name=run_name)
-        self._put(run, {f"source/{file_name(name)}": text for name, text in source.items()})
+        self._put(run, {SOURCE: json.dumps(dict(source), indent=1)})
         params = {
             "arms": ", ".join(plan.arms),
             "metric": plan.metric,
@@ -503,6 +506,19 @@ class Store:
         self.client.log_inputs(run.info.run_id, [_dataset(plan)])
         event = {"at": now(), "event": "frozen", "pairs_finished": 0, **_judged(plan)}
         return self._freeze(run, plan, (event,), version=1)
+
+    def source(self, benchmark: Benchmark) -> dict[str, str]:
+        """Return the texts of the modules that a benchmark was begun with, by their path.
+
+        Raises
+        ------
+        Damaged : they are not what was recorded
+        """
+        with self._files() as locate:
+            run = self.client.get_run(benchmark.run_id)
+            if digest_tag(SOURCE) not in run.data.tags:  # of an earlier version of bench
+                return {}
+            return dict(json.loads(text_of(run, SOURCE, locate)))
 
     def _experiment(self, plan: Plan) -> str:
         """Return the experiment of a plan, made or restored if need be."""

@@ -196,6 +196,7 @@ def _freeze(
     from bench.drafting import Typed, described, draft, freeze
     from bench.execution.devices import slots
     from bench.execution.server import Server
+    from bench.status import as_recorded
     from bench.tracking import Store
 
     if name is None:
@@ -205,7 +206,8 @@ def _freeze(
         places = slots(device=wish.device, devices=wish.devices)
         found, plan = draft(server, folder, Typed(**typed), places)
     facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), places)
-    benchmark = freeze(Store(uri), found, plan, facts)
+    store = Store(uri)
+    benchmark = freeze(store, found, as_recorded(store, plan, found.source), facts)
     if as_json:
         print(json.dumps(benchmark.plan.as_dict(), default=str))
     else:

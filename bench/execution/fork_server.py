@@ -108,7 +108,9 @@ class Server:
         return {
             "experiment": experiment,
             "reference": found.reference,
-            "source": found.source,
+            "source": dict(found.source),
+            "files": dict(found.files),
+            "versions": dict(found.versions),
             "import_s": self.import_s,
         }
 

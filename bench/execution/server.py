@@ -119,7 +119,8 @@ class Server:
                 said = self._ask("describe")
                 self.import_s = float(said["import_s"])
                 self._found = Discovered(
-                    Description(**said["experiment"]), said["reference"], said["source"]
+                    Description(**said.pop("experiment")),
+                    **{name: said[name] for name in ("reference", "source", "files", "versions")},
                 )
             return self._found
 

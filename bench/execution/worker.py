@@ -25,7 +25,8 @@ import numpy as np
 
 from analysis.errors import Refusal
 from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
-from bench.discover import Discovered, discover, load
+from bench.design import source_digest
+from bench.discover import Discovered, discover, late_files, load
 from bench.execution import answers, failures
 from bench.execution.base import Epochs, Failure, Job, Result, Success
 from bench.execution.lines import Lines, encode
@@ -158,6 +159,7 @@ class _Run:
     def __init__(self, job: Job, request: Mapping[str, Any], line: Any) -> None:
         self.job, self.request, self.line = job, request, line
         self.epochs: dict[TrialKey, Epochs] = {key: [] for key in job.keys}
+        self.versions: dict[str, str] = {}
         self.started_at, self.clock = time.time(), time.perf_counter()
 
     def train(self) -> list[Outcome | Diverged]:
@@ -184,8 +186,11 @@ class _Run:
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
         drew_globally = _global_states() != before
+        late = source_digest.digests(late_files(self.job.reference))
         return [
-            _with_origin(o, trial, self.job.keys, drew_globally) if isinstance(o, Outcome) else o
+            _with_origin(o, trial, self.job.keys, drew_globally, late)
+            if isinstance(o, Outcome)
+            else o
             for o, trial in zip(outcomes, trials, strict=True)
         ]
 
@@ -205,6 +210,7 @@ class _Run:
                 "the experiment's source changed while it was running.",
                 facts=["Trials trained with another source would not belong to this benchmark."],
             )
+        self.versions = dict(found.versions)
         return load(found.reference)
 
     def _trial(self, experiment: Experiment, key: TrialKey) -> "_Watched":
@@ -276,7 +282,11 @@ class _Run:
             "threads": self.request["threads"],
             "attempt": self.job.attempt,
             "log": "",
-            "environment": _environment(self.device),
+            "environment": {
+                **self.versions,
+                **_environment(self.device),
+                **self.request["drivers"],
+            },
             "hardware": {**self.request["hardware"], **_memory_peak(self.device)},
             "folder": self._folder(key),
         }
@@ -312,7 +322,11 @@ def typed_settings(experiment: Experiment, arm: str, settings: Mapping[str, Any]
 
 
 def _with_origin(
-    outcome: Outcome, trial: "_Watched", pack: Sequence[TrialKey], drew_globally: bool
+    outcome: Outcome,
+    trial: "_Watched",
+    pack: Sequence[TrialKey],
+    drew_globally: bool,
+    late: Mapping[str, str],
 ) -> Outcome:
     """Keep with the run what it drew from each stream, and what it was trained together with.
 
@@ -332,6 +346,8 @@ def _with_origin(
         )
     seeded = bool(streams) or trial.__dict__["seed_was_read"] or drew_globally
     facts = {**outcome.facts, "streams": streams, "seed_used": seeded}
+    if late:
+        facts["late_modules"] = dict(late)
     if len(pack) > 1:
         facts["pack"] = [key.run_name for key in pack]
     return replace(outcome, facts=facts)
@@ -365,6 +381,8 @@ def _environment(device: str) -> dict[str, str]:
     found["torch"] = str(torch.__version__)
     if device.startswith("cuda") and torch.cuda.is_initialized():
         found["gpu"] = str(torch.cuda.get_device_name(device))
+        found["cuda"] = str(torch.version.cuda or torch.version.hip)
+        found["cudnn"] = str(torch.backends.cudnn.version())
     return found
 
 

@@ -134,6 +134,26 @@ def test_no_spread_is_a_blocker_that_the_page_lists(known, name):
     assert "no spread" in f.comparisons[0].verdict.headline
 
 
+def test_two_versions_of_a_module_among_the_runs_block_the_verdict(plain):
+    rows = plain.tables.trials
+    odd = [{"late_modules": {"mylib/loss.py": "one" if i else "other"}} for i in range(len(rows))]
+    f = with_trials(plain, facts=[json.dumps(each) for each in odd]).findings()
+    assert check(f, "B2").state == "failed" and f.comparisons[0].verdict.word == "none"
+    assert "mylib/loss.py (2 versions)" in check(f, "B2").text
+    same = [json.dumps({"late_modules": {"mylib/loss.py": "one"}})] * len(rows)
+    g = with_trials(plain, facts=same).findings()
+    assert check(g, "B2").state == "passed" and not [c for c in g.checks if c.id == "N6"]
+
+
+def test_a_module_that_one_arm_alone_loads_is_a_note(plain):
+    arms = plain.tables.trials.arm
+    arm = plain.design.treatments[0]
+    facts = [json.dumps({"late_modules": {"mixup.py": "x"}} if a == arm else {}) for a in arms]
+    f = with_trials(plain, facts=facts).findings()
+    assert check(f, "B2").state == "passed"
+    assert check(f, "N6").text == f"mixup.py was loaded while training, and in {arm} alone."
+
+
 def test_reused_processes_that_change_bits_block_the_verdict(plain):
     assert not [c for c in plain.findings().checks if c.id == "B8"]  # most never share one
     same = facts(plain, reuse_differs=[]).findings()

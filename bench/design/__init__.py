@@ -1,0 +1,1 @@
+"""Design: what will be trained, from a user's code to a frozen plan."""
