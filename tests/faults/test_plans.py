@@ -17,6 +17,8 @@ torch = types.ModuleType("torch")
 torch.__version__ = os.environ.get("TORCH", "2.9.0")
 torch.get_num_threads = lambda: 1
 torch.set_num_threads = torch.manual_seed = lambda n: None
+torch.get_rng_state, torch.cuda = lambda: np.zeros(1), types.ModuleType("torch.cuda")
+torch.cuda.is_initialized = lambda: False
 sys.modules["torch"] = torch
 """
 PREPARE = 'prepare=lambda settings, folder: {"name": "forty", "digest": os.environ.get("DATA")},'
@@ -84,9 +86,9 @@ def test_another_device_within_one_benchmark_is_named_in_the_checks(
 ):
     """A device cannot be plugged in here, so its name is recorded as a worker would send it."""
     from bench.contract import Outcome
+    from bench.execution.base import Success
     from bench.reporting import report
     from bench.tracking import Store
-    from bench.work import Success
 
     bench = on()
     assert bench.run("--no-report").status == 0

@@ -25,13 +25,10 @@ if trial.arm == "strong":
     if trial.seed == 5:
         time.sleep(600)
     if trial.seed == 6:
-        import bench.work
-        bench.work.GRACE_S = 0.2
+        import signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
-            try:
-                time.sleep(600)
-            except BaseException:
-                pass
+            time.sleep(600)
     if trial.seed == 7:
         print("\\n".join(f"line {i}" for i in range(1_000_000)))
     if trial.seed == 8:
@@ -42,9 +39,9 @@ REASONS = {  # seed to the failure's code, its reason, and what its traceback or
     2: ("memory", "Unable to allocate 256. PiB for an array", "np.empty(2**55)"),
     3: ("gpu-memory", "CUDA out of memory. Tried to allocate 2.10 GiB", "raise OutOfMemoryError"),
     4: ("training", "ValueError: shapes (3,) and (4,) not aligned", "raise ValueError"),
-    5: ("timeout", "the training took longer than --timeout 0.05 min.", "time.sleep(600)"),
+    5: ("timeout", "the training took longer than --timeout 0.05 min.", ", line {5} in train"),
     6: ("timeout", "the training took longer than --timeout 0.05 min.", "--timeout 0.05 min."),
-    8: ("crash", "the worker process died.", "the worker process died."),
+    8: ("crash", "its process ended with status 3 before it", "ended with status 3 before it"),
 }
 
 
@@ -56,8 +53,10 @@ def test_a_training_that_goes_wrong_fails_with_its_reason_and_the_others_go_on(
 ):
     from bench.tracking import Store
 
-    bench = on(other=write_tiny(tmp_path, TROUBLE))
-    command = bench.run("--timeout", 0.05, "--retries", 0, seeds=10)
+    source = write_tiny(tmp_path, TROUBLE)
+    bench, lines = on(other=source), source.read_text().splitlines()
+    hangs = lines.index("            time.sleep(600)") + 1
+    command = bench.run("--timeout", 0.05, "--retries", 0, seeds=10, STOP_GRACE_S=0.5)
     assert command.status == 3 and "Traceback" not in command.err, command.err
     assert "\x1b" not in command.err and f"{len(REASONS) - 1} more runs failed." in command.err
     command.leaves_nobody_behind()
@@ -73,7 +72,9 @@ def test_a_training_that_goes_wrong_fails_with_its_reason_and_the_others_go_on(
             assert run.data.tags["bench.failure"] == code
             assert reason in run.data.tags["bench.reason"]
             root = Path(run.info.artifact_uri.removeprefix("file://"))
-            assert shown in (root / "traceback.txt").read_text("utf-8")
+            left = (root / name for name in ("traceback.txt", "log.txt"))
+            text = "".join(path.read_text("utf-8") for path in left if path.exists())
+            assert shown.replace("{5}", str(hangs)) in text
     with fault("training: a million lines on stdout"):
         flood = next(c for k, c in children.items() if (k.arm, k.seed) == ("strong", 7))
         log = Path(flood.run.info.artifact_uri.removeprefix("file://")) / "log.txt"

@@ -56,6 +56,10 @@ def run(request: dict[str, Any]) -> None:
 
     if "BUSY_S" in request["environment"]:
         impatient(float(request["environment"]["BUSY_S"]))
+    if "STOP_GRACE_S" in request["environment"]:
+        from bench.execution import processes
+
+        processes.STOP_GRACE_S = float(request["environment"]["STOP_GRACE_S"])
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
