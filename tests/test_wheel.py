@@ -68,7 +68,11 @@ def test_what_it_imports_is_what_is_declared():
                     imported |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     imported.add(node.module.partition(".")[0])
+                elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+                    if isinstance(node.args[0], ast.Constant):
+                        imported.add(str(node.args[0].value).partition(".")[0])
     others = imported - {"analysis", "bench", "experiments"} - sys.stdlib_module_names
+    others -= {"threadpoolctl"}  # comes with scikit-learn, and is done without where it does not
     sources = metadata.packages_distributions()
     assert {"torch", "mlflow", "PIL"} <= others
     used = {name: {source.lower() for source in sources[name]} for name in others}
