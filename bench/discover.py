@@ -10,7 +10,6 @@ import importlib.util
 import re
 import shlex
 import sys
-import tokenize
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -109,25 +108,28 @@ def discover(name: str) -> Discovered:
     reference = reference_of(name)
     experiment = load(reference)
     own = _loaded[reference]
-    files = source_digest.own_files(own)
-    inputs = source_digest.input_files(experiment.inputs, file_of(reference).parent)
+    files, inputs = source_digest.own_files(own), _inputs(reference)
     return Discovered(
         described(experiment),
         reference,
-        {name: _text(path) for name, path in files.items() if path.suffix == ".py"},
+        {name: source_digest.text_of(path) for name, path in files.items() if path.suffix == ".py"},
         source_digest.digests({**files, **inputs}),
         source_digest.versions(own),
     )
 
 
+def _inputs(reference: str) -> dict[str, Path]:
+    return source_digest.input_files(load(reference).inputs, file_of(reference).parent)
+
+
+def own_paths(reference: str) -> list[Path]:
+    """Return the files of an experiment that is loaded: its own modules and its inputs."""
+    return [*source_digest.own_files(_loaded[reference]).values(), *_inputs(reference).values()]
+
+
 def late_files(reference: str) -> dict[str, Path]:
     """Return the files of own modules that were loaded after the experiment itself."""
     return source_digest.own_files(set(sys.modules) - _before[reference] - _loaded[reference])
-
-
-def _text(path: Path) -> str:
-    with tokenize.open(path) as handle:  # as Python reads it: coding line, BOM, CRLF
-        return handle.read()
 
 
 def reference_of(name: str) -> str:

@@ -115,6 +115,7 @@ def experiment(
     yield _seeds_differ(first, plan)
     yield _seed_used(first)
     yield _same_streams(first, plan)
+    yield _files_declared(first)
     yield _leaves_nothing(first, again, server, plan, slots, folder)
 
 
@@ -146,7 +147,7 @@ def _leaves_nothing(
 
 def _train(server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | None) -> Runs:
     every = jobs(plan, server.found, Options(data_dir=folder), ())
-    wanted = [replace(job, reuse_process=False) for job in every]
+    wanted = [replace(job, reuse_process=False, watch_files=True) for job in every]
     done: Runs = {}
     with Processes(server, slots, retries=0) as executor:
         for results in executor.run(wanted):
@@ -185,6 +186,16 @@ def _seed_used(runs: Runs) -> Finding:
         return Finding("seeding", "ok", "what is drawn comes from the trial or is seeded by it")
     text = f"{odd[0].arm} draws from no stream of the trial and does not read its seed"
     return Finding("seeding", "bad", f"{text}: a generator of its own is unseeded or fixed")
+
+
+def _files_declared(runs: Runs) -> Finding:
+    read = [path for run in runs.values() for path in run.outcome.facts.get("undeclared", ())]
+    if not read:
+        text = "trainings read and run no file that is not part of what a run is"
+        return Finding("inputs", "ok", text)
+    named = ", ".join(_short(path) for path in list(dict.fromkeys(read))[:3])
+    text = f"{named}: read or run while training, and not in Experiment(inputs=[…]), so that an "
+    return Finding("inputs", "open", f"{text}edit goes unnoticed")
 
 
 def _same_streams(runs: Runs, plan: Plan) -> Finding:

@@ -1,11 +1,13 @@
 """Source digest: which files make an experiment what it is, and are two versions the same code?"""
 
 import ast
+import contextlib
 import hashlib
 import json
 import sys
 import sysconfig
 import tempfile
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,9 +35,8 @@ def own_files(modules: Iterable[str]) -> dict[str, Path]:
         module = sys.modules.get(name)
         path = _file_of(module)
         if path is not None and _is_own(name, path):
-            package = path.name == "__init__.py"
-            inside = name.replace(".", "/") + ("/__init__" if package else "")
-            found[inside + path.suffix] = path
+            above = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
+            found["/".join([*above, path.name])] = path
     return found
 
 
@@ -112,12 +113,21 @@ def input_files(inputs: Sequence[str], folder: Path) -> dict[str, Path]:
     return found
 
 
+def text_of(path: Path) -> str:
+    """Return a module's text as Python reads it: coding line, byte order mark, line ends."""
+    with tokenize.open(path) as handle:
+        return handle.read()
+
+
 def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """Return the SHA-256 of each file's bytes."""
+    """Return the SHA-256 of each file: of a module's text, of other files' bytes."""
     return {name: _sha256(path) for name, path in files.items()}
 
 
 def _sha256(path: Path) -> str:
+    if path.suffix == ".py":
+        with contextlib.suppress(SyntaxError, UnicodeDecodeError):  # Python cannot read it either
+            return hashlib.sha256(text_of(path).encode()).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -157,9 +167,13 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
         for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
             top = sys.modules.get(_home(value).partition(".")[0])
             version = vars(top).get("__version__") if top is not None else None
-            if top is not None and isinstance(version, str) and top.__name__ != "bench":
+            if top is not None and isinstance(version, str) and _is_package(top):
                 found[top.__name__] = version
     return found
+
+
+def _is_package(module: ModuleType) -> bool:
+    return module.__name__ != "bench" and module.__name__ not in sys.stdlib_module_names
 
 
 def _home(value: object) -> str:

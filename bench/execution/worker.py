@@ -26,9 +26,10 @@ import numpy as np
 from analysis.errors import Refusal
 from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
 from bench.design import source_digest
-from bench.discover import Discovered, discover, late_files, load
+from bench.discover import Discovered, discover, file_of, late_files, load, own_paths
 from bench.execution import answers, failures
 from bench.execution.base import Epochs, Failure, Job, Result, Success
+from bench.execution.file_watch import FileWatch
 from bench.execution.lines import Lines, encode
 from bench.plan import TrialKey
 
@@ -170,6 +171,7 @@ class _Run:
         self.started_at, self.clock = time.time(), time.perf_counter()  # imports do not count
         trials = [self._trial(experiment, key) for key in self.job.keys]
         _seed_globals(trials[0])
+        watch = self._file_watch()
         before = _global_states()
         for trial in trials:
             trial.watch()
@@ -186,13 +188,23 @@ class _Run:
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
         drew_globally = _global_states() != before
-        late = source_digest.digests(late_files(self.job.reference))
+        late = late_files(self.job.reference)
+        more: dict[str, Any] = {"late_modules": source_digest.digests(late)} if late else {}
+        if watch is not None:
+            more["undeclared"] = sorted(
+                map(str, watch.found - {p.resolve() for p in late.values()})
+            )
         return [
-            _with_origin(o, trial, self.job.keys, drew_globally, late)
+            _with_origin(o, trial, self.job.keys, drew_globally, more)
             if isinstance(o, Outcome)
             else o
             for o, trial in zip(outcomes, trials, strict=True)
         ]
+
+    def _file_watch(self) -> FileWatch | None:
+        if not self.job.watch_files:
+            return None
+        return FileWatch(file_of(self.job.reference).parent, own_paths(self.job.reference))
 
     @property
     def device(self) -> str:
@@ -326,7 +338,7 @@ def _with_origin(
     trial: "_Watched",
     pack: Sequence[TrialKey],
     drew_globally: bool,
-    late: Mapping[str, str],
+    more: Mapping[str, Any],
 ) -> Outcome:
     """Keep with the run what it drew from each stream, and what it was trained together with.
 
@@ -346,8 +358,7 @@ def _with_origin(
         )
     seeded = bool(streams) or trial.__dict__["seed_was_read"] or drew_globally
     facts = {**outcome.facts, "streams": streams, "seed_used": seeded}
-    if late:
-        facts["late_modules"] = dict(late)
+    facts |= more
     if len(pack) > 1:
         facts["pack"] = [key.run_name for key in pack]
     return replace(outcome, facts=facts)
