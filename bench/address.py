@@ -6,9 +6,10 @@ from pathlib import Path
 
 from analysis.errors import Refusal
 from bench.names import file_name
+from bench.redaction import redacted as redacted
+from bench.redaction import without_passwords
 
 DEFAULT = "sqlite:///mlruns/mlflow.db"
-SECRET = re.compile(r"(PASSW(OR)?D|PASSPHRASE|TOKEN|SECRET|API_?KEY|ACCESS_?KEY|CREDENTIALS?)$")
 
 
 class StoreTrouble(Refusal):
@@ -58,29 +59,13 @@ def state_folder(uri: str) -> Path:
         return database.parent
     from experiments.cache import cache_dir
 
-    return Path(cache_dir()) / "stores" / file_name(redacted(uri))
+    return Path(cache_dir()) / "stores" / file_name(without_passwords(uri))
 
 
 def may_hold_runs(typed: str | None) -> bool:
     """Tell at once, without MLflow, whether something may have been recorded there already."""
     database = database_of(address(typed))
     return database is None or database.exists()
-
-
-def redacted(text: str) -> str:
-    """Return a text without the passwords of its addresses and the secrets of the environment."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and SECRET.search(name.upper()):
-            text = text.replace(value, "***")
-    # user:password@, but not host:5000/path@2; then https://token@; then ?token=
-    text = re.sub(r"(://[^:/@\s]*):(?!\d+(?:[/?#\s]|$))\S*@", r"\1:***@", text)
-    text = re.sub(r"(https?://)[^:/@\s*]+@", r"\1***@", text)
-    return re.sub(
-        r"([?&][^=&\s]*(?:passw(?:or)?d|pwd|token|secret|key|sig(?:nature)?)=)[^&\s\"']+",
-        r"\1***",
-        text,
-        flags=re.IGNORECASE,
-    )
 
 
 def first_line(error: BaseException) -> str:
