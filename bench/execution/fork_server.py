@@ -131,8 +131,7 @@ class Server:
         """Ask in a process of its own for each place: who asks about a GPU starts CUDA."""
         experiment = load(found.reference)
         arms = {arm: typed_settings(experiment, arm, arms[arm]) for arm in arms}
-        with _told("pack_seeds", found):
-            each = [_in_a_fork(_packs_on, experiment, arms, *place) for place in places]
+        each = [_in_a_fork(_packs_on, found, experiment, arms, *place) for place in places]
         return max(1, min(each, default=1))
 
     def _usable(
@@ -200,7 +199,7 @@ class Server:
         """End: guards do so by themselves, for their sockets are closed too."""
         until = time.monotonic() + GUARDS_LEAVE_S
         if self.slots is not None:
-            while reap() and time.monotonic() < until:
+            while reap() and self.guards & set(children()) and time.monotonic() < until:
                 time.sleep(0.005)
             end_all(0)
         os._exit(0)
@@ -224,13 +223,18 @@ def _told(what: str, found: Discovered) -> Any:
 
 
 def _packs_on(
-    experiment: Experiment, arms: dict[str, Any], device: str, environment: dict[str, str]
+    found: Discovered,
+    experiment: Experiment,
+    arms: dict[str, Any],
+    device: str,
+    environment: dict[str, str],
 ) -> int:
     os.environ.update(environment)
     size = experiment.pack_seeds
     if isinstance(size, int):
         return size
-    return min(size(settings, device) for settings in arms.values())
+    with _told("pack_seeds", found):
+        return min(size(settings, device) for settings in arms.values())
 
 
 def _why_unusable(device: str, environment: dict[str, str]) -> str | None:

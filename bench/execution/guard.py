@@ -105,6 +105,7 @@ class Guard:
         self.woken = woken_by_children()
         self.pid: int | None = None  # of the training
         self.line: socket.socket | None = None  # to it
+        self._asked: list[dict[str, Any]] = []  # and not yet done
         self.request: str | None = None  # what it trains, or has trained last
 
     def run(self) -> None:
@@ -118,12 +119,18 @@ class Guard:
             if self.woken in ready:
                 self._reaped()
             if self.control in ready:
-                data = self.control.recv(2**16)
-                if not data:
-                    end_all(0)
-                    os._exit(0)
-                for message in lines.feed(data):
-                    self._obey(message)
+                self._asked += lines.feed(self._read())
+                while self._asked:
+                    self._obey(self._asked.pop(0))
+
+    def _read(self) -> bytes:
+        data = b""
+        with contextlib.suppress(ConnectionResetError):  # it left with something unread
+            data = self.control.recv(2**16)
+        if not data:  # the supervisor has gone
+            end_all(0)
+            os._exit(0)
+        return data
 
     def _obey(self, message: dict[str, Any]) -> None:
         if message["do"] == "end":
@@ -179,7 +186,10 @@ class Guard:
         self._over(None, grace_s)
 
     def _over(self, code: int | None, grace_s: float) -> None:
-        end_all(grace_s, hurry=lambda: bool(select.select([self.control], [], [], 0)[0]))
+        end_all(
+            grace_s,
+            hurry=lambda: bool(self._asked or select.select([self.control], [], [], 0)[0]),
+        )
         if self.line is not None:
             self.line.setblocking(False)
             while self._relay():

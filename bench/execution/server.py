@@ -259,7 +259,7 @@ class Server:
 
     def _listens(self) -> bool:
         """Tell whether it has answered all that it was asked; else it may be in the user's code."""
-        return self._found is not None and len(self._said) == self._asked
+        return self._asked > 0 and len(self._said) == self._asked
 
 
 def tail(path: Path) -> str:
