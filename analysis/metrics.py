@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 # A probability that underflows in float32 costs this many nats, not infinitely many.
 LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
 ECE_BINS = 15
+HALF_PRECISION = 0.02  # that the sum of probabilities may be off in float16 and bfloat16
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,10 @@ class Predictions:
 
     Parameters
     ----------
-    log_probabilities : shape (N, K), natural logarithms; each row's probabilities sum to 1
+    log_probabilities : shape (N, K), natural logarithms; each row's probabilities sum to 1; an
+        array or a tensor of any framework, device and precision
+        half precision (float16, bfloat16), where rounding alone moves the sum by up to 2 %, is
+        normalised again
     labels : shape (N,), the true classes, 0 to K - 1
 
     Raises
@@ -34,8 +38,10 @@ class Predictions:
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        log_p = np.asarray(self.log_probabilities, dtype=np.float32)
-        raw = np.asarray(self.labels)
+        log_p = _array(self.log_probabilities, "log_probabilities").astype(np.float32)
+        if log_p.ndim == 2 and "float16" in str(getattr(self.log_probabilities, "dtype", "")):
+            log_p = _normalised(log_p)
+        raw = _array(self.labels, "labels")
         if log_p.ndim != 2 or log_p.shape[0] == 0 or log_p.shape[1] < 2:
             raise BadPredictions(
                 f"log_probabilities have shape {log_p.shape}; they need (N, K): "
@@ -65,6 +71,27 @@ class Predictions:
         return len(self.labels)
 
 
+def _array(value: object, name: str) -> NDArray[np.generic]:
+    """Return a tensor or an array as numpy's: detached, on the CPU, in a precision numpy has."""
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if callable(getattr(value, step, None)) else value
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        wider = getattr(value, "float", None)
+        value = wider() if callable(wider) else np.asarray(value).astype(np.float32)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise BadPredictions(f"{name} are no array: {error}") from None
+
+
+def _normalised(log_p: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows whose sum is off by rounding alone with a sum of 1; others as they are."""
+    total = np.exp(log_p.astype(np.float64)).sum(axis=1, keepdims=True)
+    if not (np.abs(total - 1) <= HALF_PRECISION).all():
+        return log_p
+    return (log_p - np.log(total)).astype(np.float32)
+
+
 def _require_distributions(log_p: NDArray[np.float32]) -> None:
     if np.isnan(log_p).any() or (log_p == np.inf).any():
         bad = int((np.isnan(log_p) | (log_p == np.inf)).any(axis=1).sum())
@@ -77,9 +104,15 @@ def _require_distributions(log_p: NDArray[np.float32]) -> None:
     if off.max() > 1e-3:
         row = int(off.argmax())
         raise BadPredictions(
-            f"the probabilities of row {row} sum to {total[row]:.4g}, not 1; "
-            "pass log-probabilities, for example logits.log_softmax(dim=1)"
+            f"the probabilities of row {row} sum to {total[row]:.4g}, not 1; {_mistaken(log_p)}"
         )
+
+
+def _mistaken(given: NDArray[np.float32]) -> str:
+    """Say what was passed in place of log-probabilities."""
+    if given.min() >= 0 and np.abs(given.astype(np.float64).sum(axis=1) - 1).max() <= 1e-3:
+        return "these are probabilities: pass their logarithm, np.log(p.clip(1e-12))"
+    return "these look like logits: pass log-probabilities, for example logits.log_softmax(dim=1)"
 
 
 def correct(predictions: Predictions) -> Floats:

@@ -19,6 +19,10 @@ class StoreTrouble(Refusal):
     exit_status = 4
 
 
+class StoreRefuses(StoreTrouble):
+    """A store that will not take something, now or later; everything else it takes."""
+
+
 class StoreAway(StoreTrouble):
     """A store that does not answer now and may later: a locked file, a server that is down."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 Settings = Mapping[str, Any]
+LARGEST_EPOCH = 2**31
 
 
 class BadExperiment(Refusal):
@@ -130,19 +131,75 @@ class Trial:
         Raises
         ------
         Diverged : a loss is NaN or infinite, so that this training is over
-        BadOutcome : a name that the store cannot hold, or "epoch" or "time", which it has already
+        BadOutcome : an epoch that is not 0, 1, 2, …, a value that is not one number, a name that
+            the store cannot hold, or "epoch" or "time", which it has already
         """
-        plain = {_storable(str(name)): float(value) for name, value in values.items()}
+        number = _whole(epoch, "trial.log(epoch, …)")
+        if not 0 <= number < LARGEST_EPOCH:
+            raise BadOutcome(
+                f"epoch {number} was logged.", facts=["Epochs count 0, 1, 2, … below 2^31."]
+            )
+        plain = {_storable(str(name)): _number(value, name) for name, value in values.items()}
         for name in ("epoch", "time"):
             if name in plain:
                 raise BadOutcome(
                     f'"{name}" of every epoch is bench\'s own to record.',
                     fix=f'trial.log(epoch, {{"time/{name}": …}})',
                 )
-        self.on_epoch(int(epoch), plain)
+        self.on_epoch(number, plain)
         for name, value in plain.items():
             if name.rsplit("/", 1)[-1] == "loss" and not math.isfinite(value):
                 raise Diverged(f"{name} became {value} at epoch {epoch}.")
+
+
+def _whole(value: object, what: str) -> int:
+    """Return a whole number of any type, or refuse it."""
+    as_float = value.item() if hasattr(value, "item") else value
+    if isinstance(as_float, bool) or not isinstance(as_float, int | float) or as_float % 1 != 0:
+        raise BadOutcome(
+            f"{what} takes a whole number, not {str(value)[:60]!r}.", fix="int(epoch), from 0 on"
+        )
+    return int(as_float)
+
+
+def _number(value: object, name: str) -> float:
+    """Return a value of one number, of any framework, or refuse it."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise BadOutcome(
+            f"{name!r} is {type(value).__name__} {str(value)[:60]!r}, not one number.",
+            fix="log one number a name, for example loss.item()",
+        ) from None
+
+
+def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts as JSON values: numbers of numpy and torch become Python's."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _plain_facts(value)
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+            value = value.item()
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        raise BadOutcome(
+            f"the facts hold {type(value).__name__} {str(value)[:60]!r}, which cannot be recorded.",
+            facts=[
+                "A fact is a text, a number, True, False, None, or a list or dictionary of them."
+            ],
+            fix="str(…) of it, or leave it out",
+        )
+
+    for name in facts:
+        if not isinstance(name, str):
+            raise BadOutcome(
+                f"the facts have the key {name!r}, a {type(name).__name__}; keys are texts.",
+                fix=f'facts={{"{name}": …}}',
+            )
+    return {name: plain(value) for name, value in facts.items()}
 
 
 def _storable(name: str) -> str:
@@ -190,7 +247,8 @@ class Outcome:
 
     Raises
     ------
-    BadOutcome : neither predictions nor scores, or a score that is not a finite number
+    BadOutcome : neither predictions nor scores, a score that is not a finite number, facts that
+        JSON does not know
     """
 
     test: Predictions | None = None
@@ -209,11 +267,15 @@ class Outcome:
             )
         plain = {}
         for name, value in self.scores.items():
-            number = float(value)
+            number = _number(value, f"score {name}")
             if not math.isfinite(number):
                 raise BadOutcome(f"score {name!r} is {number}, not a finite number.")
             plain[_storable(str(name))] = number
         object.__setattr__(self, "scores", plain)
+        object.__setattr__(self, "facts", _plain_facts(self.facts))
+        if self.selected_epoch is not None:
+            chosen = _whole(self.selected_epoch, "Outcome(selected_epoch=…)")
+            object.__setattr__(self, "selected_epoch", chosen)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

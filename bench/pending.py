@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from bench import artifacts
 from bench.execution import run_folder
-from bench.execution.base import Epochs, Result, Success
+from bench.execution.base import Epochs, Result, Success, test_set_of
 from bench.names import file_name, storable
 from bench.plan import TrialKey, digest
 
@@ -25,6 +25,7 @@ Status = Literal["FINISHED", "FAILED"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 ENTRY, FILES, PART, ASIDE = "entry.json", "files", ".part-", "aside"
 OWN, LEFT = "files", "bench.files_left"  # what a run left in its own folder, and what is not kept
+TEST_SET = "bench.test_set"
 DIGESTS, SEAL = "bench.sha256", "bench.seal"
 SEALED = (  # the tags that a report rests on
     "bench.device",
@@ -62,6 +63,15 @@ class Entry:
     def files(self) -> Path:
         """The folder of the run's artifacts."""
         return self.folder / FILES
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file that a report rests on is there, byte for byte."""
+        digests: dict[str, str] = json.loads(self.tags[DIGESTS])
+        try:
+            return all(artifacts.sha256(self.files / name) == sha for name, sha in digests.items())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def forget(self) -> None:
         """Remove it, once it is in the store."""
@@ -122,6 +132,8 @@ def _tags(result: Result, digests: Mapping[str, str], commit: str) -> dict[str, 
         "bench.environment": json.dumps(environment, sort_keys=True),
         DIGESTS: json.dumps(digests, sort_keys=True),
     }
+    if test_set := test_set_of(result):
+        tags[TEST_SET] = test_set
     if result.hardware:
         tags["bench.hardware"] = json.dumps(dict(result.hardware), sort_keys=True)
     if not isinstance(result, Success):
@@ -166,11 +178,9 @@ def _read(folder: Path) -> Entry | None:
         if kept["sha256"] != digest(plain):
             return None
         entry = Entry(folder=folder, key=TrialKey(**plain.pop("key")), **plain)
-        digests: dict[str, str] = json.loads(entry.tags[DIGESTS])
-        whole = all(artifacts.sha256(entry.files / name) == sha for name, sha in digests.items())
+        return entry if entry.is_whole else None
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return None
-    return entry if whole else None
 
 
 def set_aside(entry: Entry) -> Path:

@@ -5,6 +5,7 @@ seconds, or when it answers again.
 """
 
 import queue
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from analysis.errors import DiskFull, Refusal, is_disk_full
 from analysis.metrics import METRICS
 from bench import pending
-from bench.address import StoreAway, StoreTrouble, first_line
+from bench.address import StoreAway, StoreRefuses, StoreTrouble, first_line
 from bench.database import free_bytes
 from bench.execution.base import Result, Scored
 from bench.pending import Entry, RunStatus
@@ -59,6 +60,7 @@ class Recorder:
         self.diverged = set(diverged)
         self.while_closing: Callable[[], None] = lambda: None  # called while the last is written
         self.away: str | None = None  # why the store does not take anything just now
+        self.refused: list[str] = []  # what it never will take, and where that is kept
         self._place = store.pending_of(benchmark.benchmark_id)
         self._provenance = provenance
         self._queue: queue.Queue[dict[str, Any] | Entry | None] = queue.Queue()
@@ -96,6 +98,13 @@ class Recorder:
                 [examples] = tables.per_example(design.measure, key.arm, [key.seed])
                 known[key] = Scored(run.value, examples)
         return known
+
+    def known_test_set(self) -> tuple[str, str]:
+        """Return the test set of a recorded run, and whose it is; empty where none has one."""
+        for key, child in self.finished.items():
+            if found := child.run.data.tags.get(pending.TEST_SET):
+                return found, f"seed {key.seed:02d}, {key.arm}"
+        return "", ""
 
     @property
     def stopped(self) -> bool:
@@ -227,12 +236,13 @@ class Recorder:
         while self._entries:
             entry = self._entries[0]
             attempt = entry.key, entry.attempt
-            write(self.store, entry, self._run(attempt))
-            if entry.status == "FINISHED" and (old := self.finished.get(entry.key)) is not None:
+            run = self._run(attempt)
+            if (refused := written(self.store, entry, run)) is not None:
+                self.refused.append(refused)
+            elif entry.status == "FINISHED" and (old := self.finished.get(entry.key)) is not None:
                 self.store.supersede(old)
             self._runs.pop(attempt)
             self._entries.popleft()
-            entry.forget()
         for attempt in list(self._rows):
             self.store.log(self._run(attempt).info.run_id, measured(self._rows[attempt]))
             del self._rows[attempt]
@@ -247,6 +257,27 @@ class Recorder:
             self.store.describe(run, self.benchmark.plan, key)
             self._described.add(attempt)
         return run
+
+
+def written(store: "Store", entry: Entry, run: Run) -> str | None:
+    """Write an entry and forget it; one that the store will never take is set aside.
+
+    Returns
+    -------
+    what was set aside, and why, or None where it is written
+    """
+    try:
+        if not entry.is_whole:
+            raise StoreRefuses("its files are gone or changed on this disk.")
+        write(store, entry, run)
+    except StoreRefuses as trouble:
+        store.end(run.info.run_id, "FAILED")
+        place = pending.set_aside(entry) if entry.folder.exists() else entry.folder
+        why = " ".join((trouble.facts or (trouble.what,))[:1])
+        whose = f"the result of seed {entry.key.seed:02d}, {entry.key.arm}"
+        return f"{whose}, cannot be recorded and is kept in {place}: {why}"
+    entry.forget()
+    return None
 
 
 def write(store: "Store", entry: Entry, run: Run) -> None:
@@ -273,10 +304,13 @@ def recover(store: "Store", benchmark: "Benchmark", entries: Iterable[Entry]) ->
             old = store.finished(benchmark).get(entry.key)
             run = store.start(benchmark, entry.key, {})
             store.describe(run, benchmark.plan, entry.key)
-            write(store, entry, run)
-            if entry.status == "FINISHED" and old is not None:
+            refused = written(store, entry, run)
+            if refused is not None:
+                print(f"note: {refused}", file=sys.stderr, flush=True)
+            elif entry.status == "FINISHED" and old is not None:
                 store.supersede(old)
-        entry.forget()
+        else:
+            entry.forget()
 
 
 def measured(epochs: Iterable[Mapping[str, float]]) -> list[Measured]:

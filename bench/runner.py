@@ -6,7 +6,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from analysis.metrics import METRICS
 from bench.address import redacted
 from bench.contract import BadOutcome, Outcome
 from bench.discover import Discovered
-from bench.execution.base import Executor, Failure, Job, Result, Scored, Success
+from bench.execution.base import Executor, Failure, Job, Result, Scored, Success, test_set_of
 from bench.execution.repeats import Repeats
 from bench.execution.signals import ended_by_signals
 from bench.names import printable
@@ -294,6 +294,7 @@ class _Story:
         self.keep_going = options.keep_going
         self.packs = {key: n for n, pack in enumerate(plan.packs()) for key in pack}
         self.repeats = Repeats({key.arm for key in recorder.finished})
+        self.test_set = recorder.known_test_set()
         self.last: dict[int, dict[TrialKey, str]] = {}  # fingerprints of the latest whole pack
         self._lock = threading.Lock()
         self.runs: dict[int, dict[str, Scored]] = {}
@@ -344,7 +345,9 @@ class _Story:
         return not self.enough or not self.redo.isdisjoint(keys)
 
     def tell_if_away(self) -> None:
-        """Say once that the store is away, and once that it is back."""
+        """Say once that the store is away or back, and what it will never take."""
+        while self.recorder.refused:
+            self.watcher.notice(self.recorder.refused.pop(0))
         away = self.recorder.away
         if away is not None and not self.told:
             kept = "finished runs are kept on this disk until it does"
@@ -363,7 +366,7 @@ class _Story:
     def add(self, result: Result) -> None:
         if result.key in self.settled:  # trained again only because its pack was incomplete
             return
-        result = _tame(result)
+        result = self._on_the_same_test_set(_tame(result))
         if isinstance(result, Failure):
             self._record(result)
             self.over.add(result.key)
@@ -383,6 +386,21 @@ class _Story:
         require_drawn(self.streams, result.outcome.facts)
         self.watcher.result(result, value)
         self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
+
+    def _on_the_same_test_set(self, result: Result) -> Result:
+        """Return a training as a failure where it was scored on other examples than the first."""
+        found, whose = test_set_of(result), f"seed {result.key.seed:02d}, {result.key.arm}"
+        if not self.test_set[0]:
+            self.test_set = found, whose
+        if not found or found == self.test_set[0] or not isinstance(result, Success):
+            return result
+        sizes = [text.partition("-")[0] for text in (found, self.test_set[0])]
+        what = f"it has {sizes[0]} test examples, {self.test_set[1]} had {sizes[1]}."
+        if sizes[0] == sizes[1]:
+            what = f"its test labels, or their order, are not those of {self.test_set[1]}."
+        same = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "outcome"}
+        advice = "Every training is scored on the same examples, in the same order."
+        return Failure(**same, code="outcome", what=what, facts=(advice,), error="OtherTestSet")
 
     def _record(self, result: Result) -> None:
         if left := self.recorder.record(result):

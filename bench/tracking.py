@@ -40,6 +40,7 @@ from analysis.table import Tables
 from bench import artifacts, database, pending
 from bench.address import (
     StoreAway,
+    StoreRefuses,
     StoreTrouble,
     address,
     database_of,
@@ -75,6 +76,7 @@ for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and to
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
+FOR_GOOD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED")
 SOURCE = "source.json"  # what a benchmark was begun with
 
 
@@ -135,8 +137,9 @@ def _refusal(error: Exception, uri: str, place: Path) -> Refusal:
             facts=["Its database is locked by another program." if locked else said],
             fix="the same command once more, when it does",
         )
-    gone = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
-    return (_Gone if gone else StoreTrouble)(
+    code = str(getattr(error, "error_code", ""))
+    kinds = {"RESOURCE_DOES_NOT_EXIST": _Gone, **dict.fromkeys(FOR_GOOD, StoreRefuses)}
+    return kinds.get(code, StoreTrouble)(
         f"the store {shown} could not be used.",
         facts=[said, "What was recorded in it is kept."],
         fix="mend the store, then the same command: it goes on where it stopped",

@@ -119,6 +119,14 @@ class Failure:
 Result = Success | Failure
 
 
+def test_set_of(result: Result) -> str:
+    """Return a digest of the test set of a training: its labels in their order; "" without one."""
+    test = result.outcome.test if isinstance(result, Success) else None
+    if test is None:
+        return ""
+    return f"{len(test)}-{hashlib.sha256(test.labels.tobytes()).hexdigest()[:16]}"
+
+
 class Executor(Protocol):
     """What trains jobs: processes of this machine, or a cluster."""
 

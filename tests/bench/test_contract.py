@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.contract import BadExperiment, BadOutcome, Diverged, Experiment, Outcome, Trial
+from analysis.errors import BadPredictions
+from bench.contract import (
+    BadExperiment,
+    BadOutcome,
+    Diverged,
+    Experiment,
+    Outcome,
+    Predictions,
+    Trial,
+)
 
 STREAMS = ("init", "subset", "order", "augment", "dropout", "one of my own")
 
@@ -199,3 +208,76 @@ def test_bench_gives_exactly_the_contract():
     }
     with pytest.raises(AttributeError, match="module 'bench' has no attribute 'Trail'"):
         _ = bench.Trail
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, 2**31, True, "3", None, float("nan")])
+def test_an_epoch_is_a_whole_number_from_zero_on(epoch: Any):
+    trial = Trial(seed=0, arm="a", settings={})
+    with pytest.raises(BadOutcome, match=r"takes a whole number|was logged"):
+        trial.log(epoch, {"train/loss": 1.0})
+
+
+@pytest.mark.parametrize("epoch", [np.int64(3), 3.0, np.float32(3), np.array(3)])
+def test_an_epoch_may_be_of_any_numeric_type(epoch: Any):
+    seen: list[Any] = []
+    trial = Trial(seed=0, arm="a", settings={}, on_epoch=lambda *given: seen.append(given))
+    trial.log(epoch, {"train/loss": np.float32(0.5)})
+    assert seen == [(3, {"train/loss": 0.5})] and type(seen[0][0]) is int
+
+
+@pytest.mark.parametrize("value", ["high", [1.0, 2.0], None, 10**400])
+def test_what_is_logged_is_one_number(value: Any):
+    with pytest.raises(BadOutcome, match=r"'train/loss' is \w+ .*, not one number\."):
+        Trial(seed=0, arm="a", settings={}).log(0, {"train/loss": value})
+
+
+@pytest.mark.parametrize("facts", [{1: "x"}, {("a", "b"): 1}, {"a": {2: 3}}])
+def test_facts_have_texts_as_keys(facts: Any):
+    with pytest.raises(BadOutcome, match="keys are texts"):
+        Outcome(scores={"r": 1.0}, facts=facts)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", np.zeros(3)])
+def test_facts_that_json_does_not_know_are_refused(value: Any):
+    with pytest.raises(BadOutcome, match="which cannot be recorded"):
+        Outcome(scores={"r": 1.0}, facts={"a": [value]})
+
+
+def test_numbers_of_numpy_become_pythons():
+    found = Outcome(
+        scores={"r": np.float64(1)},
+        facts={"n": np.int64(3), "deep": {"x": (np.float32(0.5), None)}},
+        selected_epoch=np.int32(4),  # type: ignore[arg-type]
+    )
+    assert found.facts == {"n": 3, "deep": {"x": [0.5, None]}} and type(found.facts["n"]) is int
+    assert found.selected_epoch == 4 and type(found.selected_epoch) is int
+
+
+@pytest.mark.parametrize("chosen", [1.5, "best", True])
+def test_a_selected_epoch_is_a_whole_number(chosen: Any):
+    with pytest.raises(BadOutcome, match="selected_epoch"):
+        Outcome(scores={"r": 1.0}, selected_epoch=chosen)
+
+
+def test_log_probabilities_of_any_framework_and_precision_are_taken():
+    torch = pytest.importorskip("torch")
+    logits = torch.randn(6, 3, requires_grad=True)
+    labels = torch.arange(6) % 3
+    expected = logits.detach().log_softmax(1).numpy()
+    for precision in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        found = Predictions(logits.log_softmax(1).to(precision), labels)
+        assert found.log_probabilities.dtype == np.float32
+        assert np.abs(found.log_probabilities - expected).max() < 0.02
+        assert found.labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (np.full((4, 2), 0.5), "these are probabilities: pass their logarithm"),
+        (np.array([[3.0, -1.0], [0.5, 2.0]]), "these look like logits"),
+    ],
+)
+def test_probabilities_and_logits_are_named_as_such(given: Any, says: str):
+    with pytest.raises(BadPredictions, match=says):
+        Predictions(given, np.zeros(len(given), dtype=int))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import time
 import weakref
@@ -55,6 +56,7 @@ class Recorder:
     delivered: list[dict[str, Any]] = field(default_factory=list)
     closed: str | None = None
     away: str | None = None
+    refused: list[str] = field(default_factory=list)
     trouble: Exception | None = None
     left: dict[TrialKey, str] = field(default_factory=dict)  # which files are not kept
     compared: list[tuple[list[str], list[str]]] = field(default_factory=list)
@@ -70,6 +72,9 @@ class Recorder:
 
     def known_runs(self) -> dict[TrialKey, Scored]:
         return {key: Scored(value) for key, value in self.finished.items()}
+
+    def known_test_set(self) -> tuple[str, str]:
+        return "", ""
 
     def stop(self, pairs: int) -> None:
         self.stopped_at = pairs
@@ -803,3 +808,27 @@ def test_no_secret_that_a_training_writes_is_recorded_or_shown(
     for result in [*mine.recorded, *ran.failures]:
         assert "0123456789" not in repr(result) and "s3cret" not in repr(result)
         assert "401 for *** at https://me:***@host/x" in result.log
+
+
+def scored_on(key: TrialKey, labels: Sequence[int]) -> Success:
+    log_p = np.log(np.full((len(labels), 2), 0.5))
+    return success(key, outcome=Outcome(test=Predictions(log_p, np.array(labels))))
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([0, 1, 1], r"its test labels, or their order, are not those of seed 00, \w+\."),
+        ([0, 1], r"it has 2 test examples, seed 00, \w+ had 3\."),
+    ],
+)
+def test_a_training_scored_on_other_examples_fails_at_once(
+    mine: Bench, labels: list[int], says: str
+):
+    mine.plan = replace(mine.plan, metric="accuracy")
+    first, second, *_ = mine.plan.trials()
+    answers = {second: scored_on(second, labels)}
+    ran = mine.run(lambda key: answers.get(key) or scored_on(key, [0, 1, 0]))
+    [failure] = ran.failures
+    assert failure.key == second and failure.code == "outcome"
+    assert re.fullmatch(says, failure.what)

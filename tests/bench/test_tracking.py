@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from bench import artifacts, database, pending, status
-from bench.address import StoreAway, StoreTrouble
+from bench.address import StoreAway, StoreRefuses, StoreTrouble
 from bench.artifacts import Damaged
 from bench.contract import Outcome, Predictions
 from bench.execution.base import Failure, Result, Success
@@ -233,9 +234,10 @@ def test_the_files_of_a_run_are_kept_with_their_digests(store: Store, recorded: 
 
 def test_plan_source_and_provenance_are_kept_with_the_benchmark(store: Store, recorded: Benchmark):
     client, run_id = store.client, recorded.run_id
-    for folder, name in (("plan", "0001.json"), ("source", "a.py"), ("provenance", "0001.json")):
+    for folder, name in (("plan", "0001.json"), ("provenance", "0001.json")):
         assert [f.path for f in client.list_artifacts(run_id, folder)] == [f"{folder}/{name}"]
     assert store.provenance(recorded) == [{"commit": "c0ffee"}]
+    assert store.source(recorded) == {"a.py": "x = 1\n"}
 
 
 def test_a_benchmark_is_read_back_as_it_was_recorded(store: Store, recorded: Benchmark):
@@ -254,6 +256,51 @@ def test_a_benchmark_is_read_back_as_it_was_recorded(store: Store, recorded: Ben
     design = recorded.design()
     assert design.seeds == (0, 7) and design.frozen_before_first_run
     assert tables.paired_seeds(design, "smoothed") == [0, 7]
+
+
+def test_a_result_that_the_store_never_takes_is_set_aside_and_blocks_nobody(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    real = store.put
+
+    def put(run: Any, folder: Path) -> None:
+        if run.data.tags["seed"] == str(plan.seeds[0]) and run.data.tags["arm"] == plan.baseline:
+            raise StoreRefuses("no.", facts=["INVALID_PARAMETER_VALUE: no such thing"])
+        real(run, folder)
+
+    monkeypatch.setattr(store, "put", put)
+    with store.lock(plan), store.begin(plan, provenance={}, source={}) as recorder:
+        for key in plan.trials():
+            recorder.record(success(key.arm, key.seed))
+    [said] = recorder.refused
+    assert said.startswith(f"the result of seed {plan.seeds[0]:02d}, {plan.baseline}, cannot be")
+    assert "INVALID_PARAMETER_VALUE: no such thing" in said
+    kept = Path(said.partition("is kept in ")[2].partition(": ")[0])
+    assert any(kept.iterdir()) and not any(store.pending_of(plan.benchmark_id).iterdir())
+    assert len(store.finished(recorder.benchmark)) == len(plan.trials()) - 1
+
+
+@pytest.mark.parametrize("gone", ["folder", "file", "byte"])
+def test_a_result_whose_files_vanished_is_never_finished(store: Store, plan: Plan, gone: str):
+    with store.lock(plan), store.begin(plan, provenance={}, source={}) as recorder:
+        recorder._queue.put = lambda item, put=recorder._queue.put: (  # type: ignore[method-assign]
+            spoil(item, gone) if isinstance(item, pending.Entry) else None,
+            put(item),
+        )
+        recorder.record(success(plan.baseline, plan.seeds[0]))
+    assert "its files are gone or changed on this disk" in recorder.refused[0]
+    assert store.finished(recorder.benchmark) == {}
+
+
+def spoil(entry: pending.Entry, gone: str) -> None:
+    if gone == "folder":
+        shutil.rmtree(entry.folder)
+    elif gone == "file":
+        (entry.files / "predictions.npz").unlink()
+    else:
+        with (entry.files / "predictions.npz").open("r+b") as handle:
+            handle.seek(100)
+            handle.write(b"\xff")
 
 
 # -- when it is there ------------------------------------------------------------------------
