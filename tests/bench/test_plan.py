@@ -43,7 +43,7 @@ def found(**changes: Any) -> Discovered:
         "train": lambda trial: Outcome(scores={"return": 1.0}),
     }
     experiment = described(Experiment(**{**values, **changes}))
-    return Discovered(experiment, "mine.py", {"mine.py": "x = 1"})
+    return Discovered(experiment, "mine.py", {"mine.py": "x = 1"}, {"mine.py": "5"})
 
 
 def a_plan(**changes: Any) -> Plan:
