@@ -89,7 +89,8 @@ def _normalised(log_p: NDArray[np.float32]) -> NDArray[np.float32]:
     total = np.exp(log_p.astype(np.float64)).sum(axis=1, keepdims=True)
     if not (np.abs(total - 1) <= HALF_PRECISION).all():
         return log_p
-    return (log_p - np.log(total)).astype(np.float32)
+    exact: NDArray[np.float32] = (log_p - np.log(total)).astype(np.float32)
+    return exact
 
 
 def _require_distributions(log_p: NDArray[np.float32]) -> None:
