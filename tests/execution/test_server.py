@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from analysis.errors import Refusal
 from bench.contract import BadExperiment
 from bench.discover import discover
 from bench.execution.devices import BadDevices, Device, Slot, cpu_slots
+from bench.execution.lines import encode
 from bench.execution.processes import Processes
 from bench.execution.refusals import answered, refusal_of
 from bench.execution.server import LOG_TAIL_BYTES, Server, ServerTrouble, environment, tail
-from bench.execution.slot_lines import Fresh
+from bench.execution.slot_lines import Fresh, Guarded
 
 Run = Callable[..., Any]
 Until = Callable[..., bool]
@@ -49,6 +51,7 @@ def test_the_supervisor_imports_neither_the_experiment_nor_its_framework(scored:
     code = f"""
 import sys
 from bench.execution.server import Server
+from bench.execution.lines import encode
 from bench.execution.processes import Processes
 with Server({path!r}) as server:
     assert server.found.experiment.name == "scored" and server.forks
@@ -279,7 +282,20 @@ def test_the_end_of_a_log_is_read_whatever_it_holds(tmp_path: Path):
     assert tail(tmp_path / "log") == "\ufffd short"
 
 
-# -- slots without a guard ---------------------------------------------------------------------
+# -- slots ---------------------------------------------------------------------------------------
+
+
+def test_a_deadline_passes_whatever_has_been_said_meanwhile():
+    mine, theirs = socket.socketpair()
+    line = Guarded(mine, fork=True)
+    with theirs:
+        theirs.sendall(encode({"type": "epoch", "n": 0}) + encode({"type": "epoch", "n": 1}))
+        assert line.receive(time.monotonic() + 20) == {"type": "epoch", "n": 0}
+        assert line.receive(time.monotonic() - 1) is None
+        assert line.receive(None) == {"type": "epoch", "n": 1}
+    assert line.receive(None) == {"type": "lost"}
+    line.close()
+    assert line.receive(None) == {"type": "lost"}
 
 
 def request(tmp_path: Path, server: Server, jobs_of: Run, code: str) -> dict[str, Any]:
