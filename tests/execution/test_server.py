@@ -247,8 +247,14 @@ def test_a_process_that_the_import_started_lives_as_long_as_the_server(
     scored: Run, train: Run, tag: str, living: Run, until: Until
 ):
     top = 'CHILD = subprocess.Popen(["sleep", "600"])'
-    body = 'assert Path(f"/proc/{CHILD.pid}").exists()\nif trial.x: os.kill(os.getppid(), 9); time.sleep(600)'
-    path = scored(body.replace("trial.x", 'trial.settings["x"]') + "\nreturn score()", top=top)
+    body = """
+assert Path(f"/proc/{CHILD.pid}").exists()
+if trial.arm == "on":
+    os.kill(os.getppid(), 9)
+    time.sleep(600)
+return score()
+"""
+    path = scored(body, top=top)
     with Server(path) as server:
         trained = train(server, 2, slots=1)
         assert set(trained.scores) == {("off", 0), ("off", 1)}  # whoever kills guards loses
