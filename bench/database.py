@@ -122,6 +122,22 @@ def file_path(uri: str) -> Path | None:
     return Path(uri) if parsed.scheme == "" and uri else None
 
 
+def identity(database: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None where there is none."""
+    with suppress(OSError):
+        found = database.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def schema(database: Path) -> str | None:
+    """Return the version of MLflow's tables, or None where it cannot be read."""
+    with suppress(sqlite3.Error, OSError), closing(sqlite3.connect(database)) as connection:
+        row = connection.execute("select version_num from alembic_version").fetchone()
+        return None if row is None else str(row[0])
+    return None
+
+
 def free_bytes(folder: Path) -> int:
     """Return the space that is left where a folder is, or will be."""
     there = next(p for p in (folder, *folder.parents) if p.exists())

@@ -23,6 +23,7 @@ from bench.records import (
     Unreadable,
     benchmark_of,
     current_of,
+    in_order,
     key_of,
     unreadable,
 )
@@ -68,7 +69,7 @@ def glance(uri: str | None) -> Glance | None:
     except (sqlite3.Error, OSError):
         return None
     shown = (b for b, _ in found if isinstance(b, Unreadable) or not b.plan.vary)
-    recorded = tuple(sorted(shown, key=lambda b: -b.active_at))
+    recorded = tuple(sorted(shown, key=lambda b: b.order, reverse=True))
     return Glance(recorded, {b.run_id: words for b, words in found}, locks)
 
 
@@ -126,7 +127,7 @@ def _seen(
 
 def _words(runs: Iterable[Any]) -> dict[TrialKey, str]:
     children: dict[TrialKey, list[Child]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: int(run.info.start_time)):
+    for run in runs:
         children[key_of(run)].append(Child(key_of(run), run))
-    current = {key: current_of(runs) for key, runs in children.items()}
+    current = {key: current_of(in_order(runs)) for key, runs in children.items()}
     return {key: child.status.lower() for key, child in current.items() if child is not None}

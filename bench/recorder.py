@@ -175,6 +175,7 @@ class Recorder:
                 self.store.end(self.benchmark.run_id, status)
         self.store.settle()
         if status == "FINISHED":
+            self.store.require_there()
             self.check()
             if self.away is not None:
                 raise StoreTrouble(
@@ -240,7 +241,7 @@ class Recorder:
             if (refused := written(self.store, entry, run)) is not None:
                 self.refused.append(refused)
             elif entry.status == "FINISHED" and (old := self.finished.get(entry.key)) is not None:
-                self.store.supersede(old)
+                self.store.supersede(old, run)
             self._runs.pop(attempt)
             self._entries.popleft()
         for attempt in list(self._rows):
@@ -308,7 +309,7 @@ def recover(store: "Store", benchmark: "Benchmark", entries: Iterable[Entry]) ->
             if refused is not None:
                 print(f"note: {refused}", file=sys.stderr, flush=True)
             elif entry.status == "FINISHED" and old is not None:
-                store.supersede(old)
+                store.supersede(old, run)
         else:
             entry.forget()
 

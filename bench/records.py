@@ -23,6 +23,9 @@ from bench.resuming import going_on
 Run = Any  # MLflow's own: info, and data with tags and metrics
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
 PLAN_DIGEST = re.compile(r"bench\.sha256/plan/(\d+)\.json")  # the tag that every version has
+SUPERSEDED = "bench.superseded"  # the id of the run that replaced one; "true" in old stores
+REPLACES = "bench.replaces"  # of the run that replaced one: its id
+SEQUENCE = "bench.sequence"
 EXTRA_COLUMNS = (
     "code",
     "threads",
@@ -47,6 +50,12 @@ class Benchmark:
     plan: Plan
     events: tuple[dict[str, Any], ...]
     verdict: str | None = None  # of the last report
+    sequence: int = 0  # counts the benchmarks and sessions of a store: clocks may be set back
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """What sorts benchmarks, the one that was active last at the end."""
+        return self.sequence, self.active_at
 
     def design(self) -> Design:
         """Return the plan as the analysis reads it, with its history."""
@@ -96,6 +105,12 @@ class Unreadable:
     benchmark_id: str
     active_at: float
     trouble: Damaged = field(compare=False)
+    sequence: int = 0
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """What sorts benchmarks, the one that was active last at the end."""
+        return self.sequence, self.active_at
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,16 @@ class Child:
     def deleted(self) -> bool:
         """Whether somebody deleted it in MLflow, from where it can be restored."""
         return bool(self.run.info.lifecycle_stage != "active")
+
+    @property
+    def replaced_by(self) -> str:
+        """The run that was trained again in its place: its id, or "" where there is none."""
+        return str(self.run.data.tags.get(SUPERSEDED, ""))
+
+    @property
+    def replaces(self) -> str:
+        """The run in whose place this one was trained: its id, or ""."""
+        return str(self.run.data.tags.get(REPLACES, ""))
 
     @property
     def started(self) -> int:
@@ -180,7 +205,7 @@ def unreadable(run: Run, trouble: Damaged) -> Unreadable:
     except (KeyError, ValueError, OverflowError, OSError):
         active_at = run.info.start_time / 1000
     name = str(run.info.run_name).removesuffix(f" {identity[:7]}")
-    return Unreadable(run.info.run_id, name, identity, active_at, trouble)
+    return Unreadable(run.info.run_id, name, identity, active_at, trouble, sequence_of(run))
 
 
 def _parsed(run: Run, text: str) -> Benchmark:
@@ -198,6 +223,7 @@ def _parsed(run: Run, text: str) -> Benchmark:
             plan=Plan.from_dict(record["plan"]),
             events=tuple(_event(event) for event in record["events"]),
             verdict=tags.get("bench.verdict"),
+            sequence=sequence_of(run),
         )
         if found.plan.hash != record["plan"]["hash"]:
             raise ValueError("It is not the plan that has the hash which it states.")
@@ -209,6 +235,24 @@ def _parsed(run: Run, text: str) -> Benchmark:
             fix="restore its plan/*.json and tags, or delete that run: bench ui",
         ) from error
     return found
+
+
+def sequence_of(run: Run) -> int:
+    """Return the place of a benchmark's last session among all of its store; 0 in old stores."""
+    text = str(run.data.tags.get(SEQUENCE, "0"))
+    return int(text[:15]) if text.isdecimal() else 0
+
+
+def in_order(runs: Sequence[Child]) -> list[Child]:
+    """Return the runs of one trial, oldest first: what was replaced before what replaced it."""
+    ordered = sorted(runs, key=lambda child: child.started)
+    for child in list(ordered):
+        said = (c for c in ordered if c.run.info.run_id == child.replaced_by)
+        later = next((c for c in said if c.replaces == child.run.info.run_id), None)
+        if later is not None and ordered.index(later) < ordered.index(child):
+            ordered.remove(later)
+            ordered.insert(ordered.index(child) + 1, later)
+    return ordered
 
 
 def _moment(text: str) -> float:
@@ -342,7 +386,7 @@ def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -
         if _superseded(child) and not child.deleted and child.status in ("FINISHED", "FAILED"):
             raise Damaged(
                 f"the run of {_who(key)} is marked as superseded, but no other replaced it.",
-                facts=[f"MLflow run {child.run.info.run_id}: its tag bench.superseded."],
+                facts=[f"MLflow run {child.run.info.run_id}: its tag {SUPERSEDED}."],
             )
     if current is None or current.status != "FINISHED":
         if any(child.deleted and child.status == "FINISHED" for child in runs):
@@ -350,7 +394,7 @@ def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -
 
 
 def _superseded(child: Child) -> bool:
-    return "bench.superseded" in child.run.data.tags
+    return bool(child.replaced_by)
 
 
 def _all_damaged(damaged: Mapping[TrialKey, Damaged], again: Sequence[str]) -> Damaged:

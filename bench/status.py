@@ -174,7 +174,9 @@ def _listed(store: "Store", found: Benchmark | Unreadable) -> State | Unreadable
     try:
         return _stored(store, found)
     except Damaged as trouble:
-        return Unreadable(found.run_id, found.name, found.benchmark_id, found.active_at, trouble)
+        return Unreadable(
+            found.run_id, found.name, found.benchmark_id, found.active_at, trouble, found.sequence
+        )
 
 
 def one(store: "Store", name: str) -> State:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ from bench.address import (
 )
 from bench.artifacts import Damaged
 from bench.discover import unknown
+from bench.execution import run_folder
 from bench.locks import Locked, Locks, now
 from bench.names import storable
 from bench.pending import RunStatus
 from bench.plan import Plan, TrialKey, varied_settings
 from bench.recorder import Measured, Recorder, recover, unread
 from bench.records import (
+    REPLACES,
+    SEQUENCE,
+    SUPERSEDED,
     Benchmark,
     Child,
     Locate,
@@ -66,7 +71,9 @@ from bench.records import (
     digest_tag,
     facts_of,
     goes_on,
+    in_order,
     key_of,
+    sequence_of,
     tables_of,
     text_of,
     unreadable,
@@ -181,8 +188,35 @@ class Store:
             raise StoreTrouble(
                 f"the store {redacted(self.uri)} cannot be opened.",
                 facts=[first_line(error)],
-                fix="--store sqlite:///FILE, in a folder you may write to",
+                fix=self._other_schema() or "--store sqlite:///FILE, in a folder you may write to",
             ) from error
+        self._opened = database.identity(self.database) if self.database else None
+
+    def _other_schema(self) -> str | None:
+        """Return how to mend a database that another version of MLflow has made."""
+        found = database.schema(self.database) if self.database else None
+        if self.database is None or found is None:
+            return None
+        folder = Path(metadata.distribution("mlflow").locate_file("mlflow"))  # type: ignore[arg-type]
+        known = (folder / "store" / "db_migrations" / "versions").glob(f"{found}_*.py")
+        if not any(known):  # of a newer one
+            return "pip install --upgrade mlflow, then the same command"
+        upgrade = f"mlflow db upgrade {shlex.quote(self.uri)}"
+        return f"cp {shlex.quote(str(self.database))}{{,.bak}} && {upgrade}, then the same command"
+
+    def require_there(self) -> None:
+        """See that the database is still the file that was opened.
+
+        Raises
+        ------
+        StoreTrouble : it was deleted, or another one took its place
+        """
+        if self.database is not None and database.identity(self.database) != self._opened:
+            raise StoreTrouble(
+                f"{self.database} was deleted or replaced while it was in use.",
+                facts=["What this session recorded in it is gone; the files of its runs are kept."],
+                fix="restore the file, or the same command, which trains again what is missing",
+            )
 
     # -- finding ---------------------------------------------------------------------------
 
@@ -213,7 +247,7 @@ class Store:
         self._recover()
         ids = [e.experiment_id for e in self._experiments(name)]
         runs = self._search(ids, "tags.`bench.kind` = 'benchmark'")
-        return sorted(map(self._readable, runs), key=lambda b: -b.active_at)
+        return sorted(map(self._readable, runs), key=lambda b: b.order, reverse=True)
 
     def benchmark(self, name: str | None = None, *, ask: str = "bench report") -> Benchmark:
         """Return the latest benchmark, of one experiment or of all.
@@ -244,7 +278,7 @@ class Store:
     def find(self, benchmark_id: str, name: str) -> Benchmark | None:
         """Return the latest benchmark with this id."""
         runs = self._with_id(benchmark_id, name, ViewType.ACTIVE_ONLY)
-        latest = max(runs, key=lambda run: run.info.start_time, default=None)
+        latest = max(runs, key=lambda r: (sequence_of(r), r.info.start_time), default=None)
         return None if latest is None else self._benchmark(latest)
 
     def was_deleted(self, benchmark_id: str, name: str) -> bool:
@@ -314,9 +348,7 @@ class Store:
                     raise
                 continue  # it was deleted for that
             found[key].append(Child(key, run))
-        for runs in found.values():
-            runs.sort(key=lambda child: child.started)
-        return found
+        return defaultdict(list, {key: in_order(runs) for key, runs in found.items()})
 
     def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
         """Return finished, failed or running for every trial with a run that counts."""
@@ -480,7 +512,7 @@ class Store:
         found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
         benchmark = self._update(found, plan) if found else self._create(plan, source, provenance)
         self.end_orphans(benchmark)
-        _remove_empty(self.folders_of(plan.benchmark_id))
+        run_folder.tidy(self.folders_of(plan.benchmark_id))
         self._add_provenance(benchmark, provenance)
         finished, diverged = self._settled(benchmark)
         return Recorder(self, benchmark, provenance, finished, diverged)
@@ -493,6 +525,7 @@ class Store:
             "bench.benchmark": plan.benchmark_id,
             "bench.plan": plan.hash,
             "bench.active_at": str(time.time()),
+            SEQUENCE: self._next_in_sequence(),
             "mlflow.note.content": storable(plan.question),
             **_source_tags(provenance),
         }
@@ -509,6 +542,12 @@ class Store:
         self.client.log_inputs(run.info.run_id, [_dataset(plan)])
         event = {"at": now(), "event": "frozen", "pairs_finished": 0, **_judged(plan)}
         return self._freeze(run, plan, (event,), version=1)
+
+    def _next_in_sequence(self) -> str:
+        """Count on from the latest benchmark of this store, whatever the clock says."""
+        ids = [e.experiment_id for e in self._experiments()]
+        runs = self._search(ids, "tags.`bench.kind` = 'benchmark'", ViewType.ALL)
+        return str(1 + max(map(sequence_of, runs), default=0))
 
     def source(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the texts of the modules that a benchmark was begun with, by their path.
@@ -555,6 +594,7 @@ class Store:
         run = self.client.get_run(found.run_id)
         self.client.update_run(found.run_id, status="RUNNING")
         self.client.set_tag(found.run_id, "bench.active_at", str(time.time()))
+        self.client.set_tag(found.run_id, SEQUENCE, self._next_in_sequence())
         if len(events) == len(found.events):
             return replace(found, plan=merged)
         version = int(run.data.tags["bench.plan_version"]) + 1
@@ -681,6 +721,7 @@ class Store:
                 metrics=metrics[800 * i : 800 * (i + 1)],
                 params=params[90 * i : 90 * (i + 1)],
                 tags=[RunTag(k, storable(v)) for k, v in tags.items()] if i == 0 else (),
+                synchronous=True,  # whatever MLFLOW_ENABLE_ASYNC_LOGGING says
             )
 
     def put(self, run: Run, folder: Path) -> None:
@@ -691,9 +732,10 @@ class Store:
         """Set the status of a run: the last thing that is written of it."""
         self.client.set_terminated(run_id, status)
 
-    def supersede(self, old: Child) -> None:
-        """Keep the run that --redo replaced, marked, once the new one is safe."""
-        self.client.set_tag(old.run.info.run_id, "bench.superseded", "true")
+    def supersede(self, old: Child, new: Run) -> None:
+        """Keep the run that --redo replaced, marked with the new one, once that is safe."""
+        self.client.set_tag(new.info.run_id, REPLACES, old.run.info.run_id)
+        self.client.set_tag(old.run.info.run_id, SUPERSEDED, new.info.run_id)
 
     def settle(self) -> None:
         """Let the database's file alone hold everything, for whoever copies it."""
@@ -722,13 +764,6 @@ class Store:
         for key, state in views.items():
             tag = f"mlflow.sharedViewState.{key}"
             self.client.set_experiment_tag(benchmark.experiment_id, tag, json.dumps(state))
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove the folders that trainings of a killed process were given and left empty."""
-    for root, _, _ in os.walk(folder, topdown=False):
-        with suppress(OSError):
-            os.rmdir(root)
 
 
 def _make_tables(uri: str) -> None:

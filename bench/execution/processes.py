@@ -16,14 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from joblib import Parallel, delayed
 
-from bench.execution import answers
+from bench.execution import answers, run_folder
 from bench.execution.base import Failure, Job, Message, Result, Success
 from bench.execution.devices import Slot
 from bench.execution.places import Place, Places
@@ -67,7 +66,6 @@ class Processes:
         self._server, self._retries = server, retries
         self.deliver = deliver
         self._scratch = Path(tempfile.mkdtemp(prefix="bench-", dir=server.scratch))
-        self._numbers = count()
         self._places = Places(slots, lambda text: self._say({"type": "notice", "text": text}))
         self._handed: queue.SimpleQueue[_Over | Failure | None] = queue.SimpleQueue()
         self._telling, self._told = threading.Lock(), False  # that trainings are not forked
@@ -279,12 +277,11 @@ class Processes:
         if place.line is None:
             place.line = self._server.line(place.leases or ())
             self._tell_if_fresh()
-        folder = self._scratch / str(next(self._numbers))
+        root = Path(job.folders) if job.folders else self._scratch
+        root.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned the temporary folder
+        runs = Path(tempfile.mkdtemp(prefix="pack-", dir=root))
+        folder = runs / run_folder.ANSWER
         folder.mkdir()
-        runs = folder
-        if job.folders is not None:
-            Path(job.folders).mkdir(parents=True, exist_ok=True)
-            runs = Path(tempfile.mkdtemp(prefix="pack-", dir=job.folders))
         try:
             request = self._request(job, place.slot, folder, runs)
             self._say(_begun(job, place))

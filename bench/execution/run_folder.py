@@ -12,6 +12,7 @@ from typing import TypeVar
 from bench.execution.base import Failure, Result, Success
 
 MOST_BYTES = 64 * 2**20  # a run in all
+ANSWER = ".answer"  # beside the runs of a pack, while they train
 R = TypeVar("R", Success, Failure, Result)
 
 
@@ -98,3 +99,12 @@ def packed_up(result: R) -> R:
     files = {str(name): (result.folder / name).read_bytes() for name in found.kept}
     clear(result, found)
     return replace(result, files=files, folder=None)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what the trainings of a killed supervisor were given, except files of their own."""
+    for answer in folder.glob(f"*/{ANSWER}"):
+        shutil.rmtree(answer, ignore_errors=True)
+    for root, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(root)

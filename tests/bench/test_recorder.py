@@ -80,13 +80,16 @@ class Store:
     def end(self, run_id: str, status: str) -> None:
         self._call("end", run_id, status)
 
-    def supersede(self, old: Any) -> None:
+    def supersede(self, old: Any, new: Any) -> None:
         self._call("supersede", old)
 
     def end_orphans(self, benchmark: Any) -> None:
         self._call("end_orphans")
 
     def settle(self) -> None:
+        pass
+
+    def require_there(self) -> None:
         pass
 
     def of(self, name: str) -> list[tuple[Any, ...]]:

@@ -1,8 +1,10 @@
 """Tracking: what is in the MLflow store, when it is there, and that nothing is lost or doubled."""
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -530,7 +532,7 @@ def test_a_repeated_run_stands_for_the_old_one_which_is_kept_and_marked(store: S
     runs = children(store, benchmark)["baseline/seed-00"]
     assert [child.status for child in runs] == ["FINISHED", "FINISHED"]
     assert runs[0].run.info.run_id == old.run.info.run_id
-    assert runs[0].run.data.tags["bench.superseded"] == "true"
+    assert runs[0].replaced_by == runs[1].run.info.run_id
     (row,) = store.tables(benchmark).trials.to_dict("records")
     assert row["duration_s"] == 99.0 and row["attempts"] == 2
 
@@ -557,14 +559,20 @@ def test_the_command_that_mends_is_the_one_that_was_typed(store: Store, plan: Pl
 
 def mark_as_superseded(store: Store, benchmark: Benchmark) -> None:
     (only,) = children(store, benchmark)["smoothed/seed-01"]
-    store.supersede(only)
+    store.client.set_tag(only.run.info.run_id, "bench.superseded", "true")
 
 
 def mark_the_repeated_run_instead(store: Store, benchmark: Benchmark) -> None:
     session(store, benchmark.plan, [success("smoothed", 1)])
     old, new = children(store, benchmark)["smoothed/seed-01"]
     store.client.delete_tag(old.run.info.run_id, "bench.superseded")
-    store.supersede(new)
+    store.client.set_tag(new.run.info.run_id, "bench.superseded", old.run.info.run_id)
+
+
+def mark_as_superseded_by_another_trials(store: Store, benchmark: Benchmark) -> None:
+    (only,) = children(store, benchmark)["smoothed/seed-01"]
+    (other,) = children(store, benchmark)["smoothed/seed-00"]
+    store.client.set_tag(only.run.info.run_id, "bench.superseded", other.run.info.run_id)
 
 
 def delete_the_one_that_finished(store: Store, benchmark: Benchmark) -> None:
@@ -573,8 +581,74 @@ def delete_the_one_that_finished(store: Store, benchmark: Benchmark) -> None:
     session(store, benchmark.plan, [failure("smoothed", 1)])
 
 
+def test_a_clock_that_was_set_back_changes_no_order(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    """--redo and --fresh go by what replaced what, and by the number of the session."""
+    session(store, plan, [success("smoothed", 1)])
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() - 86_400)
+    benchmark = session(store, plan, [success("smoothed", 1)])  # as --redo does
+    old, new = children(store, benchmark)["smoothed/seed-01"]
+    assert new.started < old.started and old.replaced_by == new.run.info.run_id
+    assert store.finished(benchmark)[TrialKey("smoothed", 1)].run.info.run_id == new.run.info.run_id
+    store.tables(benchmark)
+    with store.lock(plan), store.begin(plan, provenance={}, source={}, fresh=True) as recorder:
+        fresh = recorder.benchmark
+    found = store.find(plan.benchmark_id, plan.experiment)
+    assert found is not None and found.run_id == fresh.run_id != benchmark.run_id
+    assert store.benchmarks()[0].run_id == fresh.run_id
+
+
+def test_a_database_that_is_deleted_in_mid_run_is_said(
+    tmp_path: Path, copy_store: Callable[[Path], str], plan: Plan
+):
+    store = Store(copy_store(tmp_path / "mine"))
+    with (
+        pytest.raises(StoreTrouble, match="was deleted or replaced while it was in use"),
+        store.lock(plan),
+        store.begin(plan, provenance={}, source={}),
+    ):
+        assert store.database is not None
+        moved = store.database.rename(store.database.with_name("moved.db"))
+        shutil.copy2(moved, store.database)
+
+
 @pytest.mark.parametrize(
-    "edit", [mark_as_superseded, mark_the_repeated_run_instead, delete_the_one_that_finished]
+    ("version", "fix"),
+    [
+        ("ffffffffffff", "pip install --upgrade mlflow, then the same command"),
+        ("451aebb31d03", "mlflow db upgrade sqlite:///"),  # of MLflow 1.0
+    ],
+)
+def test_a_database_of_another_mlflow_is_named_with_what_mends_it(
+    tmp_path: Path, copy_store: Callable[[Path], str], version: str, fix: str
+):
+    uri = copy_store(tmp_path / "other")
+    with contextlib.closing(sqlite3.connect(tmp_path / "other" / "mlflow.db")) as connection:
+        connection.execute("update alembic_version set version_num = ?", (version,))
+        connection.commit()
+    with pytest.raises(StoreTrouble, match="cannot be opened") as caught:
+        Store(uri)
+    assert fix in str(caught.value.fix)
+
+
+def test_logging_stays_synchronous_whatever_the_environment_says(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    benchmark = session(store, plan)
+    assert len(store.tables(benchmark).trials) == 4
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        mark_as_superseded,
+        mark_as_superseded_by_another_trials,
+        mark_the_repeated_run_instead,
+        delete_the_one_that_finished,
+    ],
 )
 def test_a_run_that_was_taken_away_is_named_and_can_be_repeated(
     edit: Callable[[Store, Benchmark], None], store: Store, plan: Plan
