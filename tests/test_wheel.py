@@ -72,7 +72,6 @@ def test_what_it_imports_is_what_is_declared():
                     if isinstance(node.args[0], ast.Constant):
                         imported.add(str(node.args[0].value).partition(".")[0])
     others = imported - {"analysis", "bench", "experiments"} - sys.stdlib_module_names
-    others -= {"threadpoolctl"}  # comes with scikit-learn, and is done without where it does not
     sources = metadata.packages_distributions()
     assert {"torch", "mlflow", "PIL"} <= others
     used = {name: {source.lower() for source in sources[name]} for name in others}

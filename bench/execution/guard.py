@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,9 @@ def _train(guard: int, message: dict[str, Any], line: socket.socket, body: Body)
             _become(message["exec"], message["environment"], line)
         body(message, line.detach())
         status = 0
+    except BaseException:
+        with contextlib.suppress(Exception), open(message["log"], "a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
     finally:
         os._exit(status)
 

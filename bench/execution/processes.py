@@ -438,6 +438,7 @@ def _failures(
             code=code,
             what=what,
             facts=tuple(facts),
+            traceback=log,  # with where it stood, which the process wrote as it ended
             error=error,
             epochs=heard.rows.get((key.arm, key.seed), []),
             duration_s=took_s / len(job.keys),

@@ -75,7 +75,7 @@ class Server:
         self._process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        words, theirs = [self.name], None
+        words, theirs = [self.name.replace("\0", "?")], None  # no name of a file has it
         if self._fork:
             self._slots, theirs = socket.socketpair()
             words.append(str(theirs.fileno()))
