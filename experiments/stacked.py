@@ -58,8 +58,9 @@ class OneByOne:
 class Stacked:
     """Networks of one shape whose weights are stacked: the first axis has one entry a network.
 
-    Each computes what it would compute alone, up to rounding, and an optimizer that works weight by
-    weight, as Adam does, trains each as it would alone. The interface is that of `OneByOne`.
+    Each computes what it would compute alone (on a CPU to the last bit, on a GPU up to rounding),
+    and an optimizer that works weight by weight, as Adam does, trains each as it would alone. The
+    interface is that of `OneByOne`.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -76,16 +77,19 @@ class Stacked:
 
         Those left out must have been copied by `state`: an optimizer's momentum still moves them.
         """
-        weights, buffers, some = self.weights, self.buffers, of is not None and len(of) < self.count
-        if some:
-            rows = torch.tensor(of, device=x.device)
+        weights, buffers, n = self.weights, self.buffers, len(x)
+        copied = n < self.count or n == 1
+        if copied:
+            rows = torch.tensor(range(n) if of is None else of, device=x.device)
+            if n == 1:  # two of it: a grouped convolution of one group sums in another order
+                rows, x = rows.repeat(2), x.repeat(2, *[1] * (x.ndim - 1))
             weights, buffers = ({k: v[rows] for k, v in d.items()} for d in (weights, buffers))
         self._shape.train()
         logits: Tensor = vmap(partial(functional_call, self._shape))((weights, buffers), (x,))
-        if some:
+        if copied:
             for name, values in buffers.items():  # the statistics of what was left in
-                self.buffers[name][rows] = values
-        return logits
+                self.buffers[name][rows[:n]] = values[:n]
+        return logits[:n]
 
     def state(self, i: int) -> dict[str, Tensor]:
         """Return a copy of one network's weights and buffers."""
