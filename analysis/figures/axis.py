@@ -1,6 +1,8 @@
-"""Axis: a linear axis with round ticks, and names that fit under it; no drawing library."""
+"""Axis: a linear axis with round ticks, and text that fits along it; no drawing library."""
 
 import math
+import unicodedata
+from collections.abc import Iterator
 
 from analysis.format import signed
 
@@ -8,14 +10,16 @@ from analysis.format import signed
 class Axis:
     """A linear axis whose ticks are round numbers."""
 
-    def __init__(self, marks: list[float], left: float, right: float, *, ticks: int = 9) -> None:
+    def __init__(
+        self, marks: list[float], left: float, right: float, *, ticks: int = 9, unit: str = ""
+    ) -> None:
         low, high = min(marks), max(marks)
         room = 0.12 * ((high - low) or 1.0)
         step = _round_step((high - low + 2 * room) / ticks)
         self.step = step
         self.low = math.floor((low - room) / step) * step
         self.high = math.ceil((high + room) / step) * step
-        self.left, self.right = left, right
+        self.left, self.right, self.unit = left, right, unit
         self.digits = max(0, -math.floor(math.log10(step) + 1e-9))
 
     def __call__(self, x: float) -> float:
@@ -29,9 +33,55 @@ class Axis:
         return [self.low + i * self.step for i in range(count + 1)]
 
     def label(self, x: float) -> str:
-        """Return a tick's text; zero has no sign."""
+        """Return a tick's text; zero has no sign, but the unit."""
         text = signed(x, self.digits)
-        return "0" if float(text.replace("\u2212", "-")) == 0 else text
+        return f"0{self.unit}" if float(text.replace("\u2212", "-")) == 0 else text
+
+    def crowded(self, size: float) -> bool:
+        """Tell whether the ticks' texts would be less than half a letter apart at this size."""
+        widest = max(text_width(self.label(x), size) for x in self.ticks())
+        return widest + size / 2 > self(self.low + self.step) - self.left
+
+    def labels(self, largest: float) -> Iterator[tuple[float, str, bool]]:
+        """Yield each tick's place and text, and whether it goes at the largest size."""
+        crowded, zero = self.crowded(largest), round(-self.low / self.step)
+        for i, x in enumerate(self.ticks()):
+            yield self(x), self.label(x), crowded and (i - zero) % 2 == 1
+
+
+def labelled(
+    marks: list[float],
+    width: float,
+    edge: float,
+    *,
+    ticks: int,
+    sizes: tuple[float, float],
+    unit: str = "",
+) -> Axis:
+    """Return an axis whose ticks' texts, centred under them, neither touch nor leave the picture.
+
+    Parameters
+    ----------
+    edge : the least room at either end
+    ticks : the most of them
+    sizes : of the texts, all of them and the largest, at which every other one may go
+    """
+    while True:
+        axis = Axis(marks, edge, width - edge, ticks=ticks, unit=unit)
+        room = max(text_width(axis.label(x), sizes[1]) for x in (axis.low, axis.high)) / 2
+        axis.left, axis.right = max(edge, room), width - max(edge, room)
+        if ticks == 1 or not axis.crowded(sizes[0]):
+            return axis
+        ticks -= 1
+
+
+def text_width(text: str, size: float) -> float:
+    """Return how wide a text may be: the widest of the usual fonts, DejaVu Sans, in bold.
+
+    Which font a page is read in is not known where it is written.
+    """
+    wide = sum(unicodedata.east_asian_width(s) in "WF" or s in "MWmw@%+\u2212" for s in text)
+    return size * (0.65 * len(text) + 0.35 * wide)
 
 
 def _round_step(raw: float) -> float:
@@ -40,5 +90,11 @@ def _round_step(raw: float) -> float:
 
 
 def short(name: str, most: int = 22) -> str:
-    """Return a name that fits under an axis."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """Return a name that fits under an axis: as wide as so many usual signs at most."""
+    room = text_width("n" * most, 1)
+    if text_width(name, 1) <= room:
+        return name
+    kept = name[: most - 1]
+    while text_width(f"{kept}…", 1) > room:
+        kept = kept[:-1]
+    return f"{kept}…"

@@ -1,14 +1,19 @@
 """Strip: the verdict in one line (F0), and the small intervals of the tables."""
 
-import unicodedata
 from html import escape
 
-from analysis.figures.axis import Axis, short
+from analysis.figures.axis import Axis, labelled, short, text_width
 from analysis.findings import Findings, Treatment
 from analysis.format import difference, interval, level, magnitude, scale, suffix
 
-WIDTH, LEFT, RIGHT = 1016.0, 30.0, 986.0
-SMALL = 230.0
+WIDTH, EDGE = 1016.0, 30.0
+SMALL, SMALL_EDGE = 230.0, 8.0
+# The sizes of text, of which style.css has the larger ones: of the strip on a wide page, a narrow
+# one and a phone; of the tables' axes on a screen and on paper. A text is drawn where it fits.
+USUAL, NARROW, PHONE = 14.0, 18.0, 27.0
+SCREEN, PAPER = 11.5, 15.0
+GAP = 14.0  # between words that stand side by side
+INSIDE = "too small to matter"
 
 
 def strip(f: Findings, c: Treatment) -> str:
@@ -23,11 +28,18 @@ def strip(f: Findings, c: Treatment) -> str:
     if not dotted and inner is not None:
         marks += [x for x in (inner.low, inner.high) if x is not None]
     marks += [design.margin, -design.margin] if design.margin else []
-    axis = Axis([m * factor for m in marks], LEFT, RIGHT)
+    axis = labelled(
+        [m * factor for m in marks],
+        WIDTH,
+        EDGE,
+        ticks=9,
+        sizes=(NARROW, PHONE),
+        unit=suffix(unit),
+    )
     parts = []
     if design.margin:
         parts.append(_band(axis, design.margin * factor))
-    parts += [_words(axis, f, c), *_ticks(axis, suffix(unit))]
+    parts += [_words(axis, f, c), *_ticks(axis)]
     zero = axis(0)
     parts.append(_line(zero, 20, zero, 102, "var(--ink)", 1.4))
     if dotted or p.low is None or p.high is None or p.difference is None:
@@ -66,56 +78,59 @@ def strip(f: Findings, c: Treatment) -> str:
 
 
 def _band(axis: Axis, margin: float) -> str:
-    left, right = axis(-margin), axis(margin)
+    left, right, middle = axis(-margin), axis(margin), axis(0)
     text = ""
-    if right - left > 150:  # else there is no room for the words
-        text = _text((left + right) / 2, 14, "too small to matter", "middle")
+    if _reach(axis, margin):
+        fits = text_width(INSIDE, PHONE) / 2 <= min(middle, WIDTH - middle)
+        text = _text(middle, 14, INSIDE, "middle", "" if fits else "odd")
     return (
         f'<rect x="{left:.1f}" y="20" width="{right - left:.1f}" height="82" fill="var(--band)"/>'
         f"{text}"
     )
 
 
+def _reach(axis: Axis, margin: float) -> float:
+    """Return how far from zero the band and its words reach; 0 if there is no room for them."""
+    half = axis(margin) - axis(0)
+    if 2 * (half + GAP) < text_width(INSIDE, USUAL):
+        return 0.0
+    return max(half, text_width(INSIDE, NARROW) / 2)
+
+
 def _words(axis: Axis, f: Findings, c: Treatment) -> str:
-    """Say which side is which."""
-    unit_factor = scale(f.measure.unit)
-    edge = (f.design.margin or 0.0) * unit_factor
-    if axis(edge) - axis(-edge) <= 150:
-        edge = 0.0
+    """Say which side is which: in the words that fit a narrow page too, else a wide one alone."""
+    start = _reach(axis, (f.design.margin or 0.0) * scale(f.measure.unit)) + GAP
     up, down = ("better", "worse") if f.design.higher_is_better else ("worse", "better")
-    places = ((axis(-edge) - 14, axis(-edge) - 14), (axis(edge) + 14, WIDTH - axis(edge) - 14))
+    left, right = axis(0) - start, axis(0) + start
     texts = []
-    for (x, room), word, side in zip(places, (down, up), ("end", "start"), strict=True):
-        for most in (26, 18, 12, 8):  # signs of the name, the most that fit beside the word
+    for x, room, word, side in ((left, left, down, "end"), (right, WIDTH - right, up, "start")):
+        for size, most in [(size, most) for size in (NARROW, USUAL) for most in (26, 18, 12, 8)]:
             name = short(c.treatment, most)
             text = f"◂ {name} {word}" if side == "end" else f"{name} {word} ▸"
-            if text_width(text) <= room:
-                texts.append(_text(x, 14, text, side, "zl"))
+            if text_width(text, size) <= room:
+                texts.append(_text(x, 14, text, side, "zl" if size == NARROW else "zl wide"))
                 break
     return "".join(texts)
 
 
-def text_width(text: str) -> float:
-    """Return roughly how wide a text is, at the size that a narrow page gives it."""
-    wide = sum(unicodedata.east_asian_width(s) in "WF" or s in "MWmw@" for s in text)
-    return 9.5 * len(text) + 8.0 * wide
-
-
-def _ticks(axis: Axis, unit: str) -> list[str]:
+def _ticks(axis: Axis) -> list[str]:
     parts = [_line(axis.left, 102, axis.right, 102, "var(--rule)", 1)]
-    for i, x in enumerate(axis.ticks()):
-        place, text = axis(x), axis.label(x)
+    for place, text, odd in axis.labels(PHONE):
         parts.append(_line(place, 102, place, 107, "var(--rule)", 1))
-        odd = "odd" if i % 2 and text != "0" else ""
-        parts.append(_text(place, 124, f"0{unit}" if text == "0" else text, "middle", odd))
+        parts.append(_text(place, 124, text, "middle", "odd" if odd else ""))
     return parts
 
 
 def _claim(axis: Axis, claim: float, text: str) -> str:
-    x = axis(claim)
-    side, anchor = (-12, "end") if x > axis.right - 130 else (12, "start")
-    sign = "+" if claim >= 0 else "\u2212"
-    words = _text(x + side, 93, f"claimed {sign}{text}", anchor, "", "var(--ink)", 500)
+    """Mark the claim; its words stand away from zero if they fit there, else across its line."""
+    x, sign = axis(claim), "+" if claim >= 0 else "\u2212"
+    text = f"claimed {sign}{text}"
+    needed, right, more = 12 + text_width(text, PHONE), claim >= 0, ""
+    if needed > (WIDTH - x if right else x):
+        right = not right
+        more = ' paint-order="stroke" stroke="var(--bg)" stroke-width="4"'
+    place, anchor = (x + 12, "start") if right else (x - 12, "end")
+    words = _text(place, 93, text, anchor, "", "var(--ink)", 500, more)
     return f'<path d="M{x:.1f} 82l6 6l-6 6l-6-6z" fill="var(--ink)"/>{words}'
 
 
@@ -136,10 +151,11 @@ def _text(
     kind: str = "",
     colour: str = "var(--muted)",
     weight: int = 400,
+    more: str = "",
 ) -> str:
     return (
         f'<text class="{kind}" x="{x:.1f}" y="{y:.0f}" text-anchor="{anchor}" fill="{colour}" '
-        f'font-size="14" font-weight="{weight}">{escape(text)}</text>'
+        f'font-size="{USUAL:.0f}" font-weight="{weight}"{more}>{escape(text)}</text>'
     )
 
 
@@ -151,22 +167,23 @@ def forest_axis(f: Findings, c: Treatment) -> Axis:
         marks += [x * factor for x in (row.low, row.high, row.difference) if x is not None]
     if f.design.margin:
         marks += [f.design.margin * factor, -f.design.margin * factor]
-    return Axis(marks, 8.0, SMALL - 8.0, ticks=5)
+    return labelled(marks, SMALL, SMALL_EDGE, ticks=5, sizes=(SCREEN, PAPER))
 
 
 def overview_axis(f: Findings) -> Axis:
     """Return the axis that the verdict intervals of all treatments share."""
     factor, margin = scale(f.measure.unit), f.design.margin or 0.0
     ends = [x for c in f.comparisons for x in (c.primary.low, c.primary.high) if x is not None]
-    return Axis([x * factor for x in (0.0, margin, -margin, *ends)], 8.0, SMALL - 8.0, ticks=7)
+    marks = [x * factor for x in (0.0, margin, -margin, *ends)]
+    return labelled(marks, SMALL, SMALL_EDGE, ticks=7, sizes=(SCREEN, PAPER))
 
 
 def forest_head(axis: Axis) -> str:
     """Draw the axis of the small intervals."""
     texts = "".join(
-        f'<text x="{axis(x):.1f}" y="11" text-anchor="middle" font-size="11.5" '
-        f'fill="var(--muted)">{axis.label(x)}</text>'
-        for x in axis.ticks()
+        f'<text class="{"odd" if odd else ""}" x="{place:.1f}" y="11" text-anchor="middle" '
+        f'font-size="{SCREEN}" fill="var(--muted)">{text}</text>'
+        for place, text, odd in axis.labels(PAPER)
     )
     return (
         f'<svg class="axis" width="{SMALL:.0f}" height="14" viewBox="0 0 {SMALL:.0f} 14" '

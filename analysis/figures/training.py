@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.axis import short
+from analysis.figures.axis import short, text_width
 from analysis.figures.canvas import ARMS, INK, Drawing, axes, band, finish, signed_ticks
 from analysis.findings import Findings
 from analysis.format import difference, value
@@ -105,5 +105,5 @@ def _whole_epochs(ax: "Axes", last: int) -> None:
 
 def _room_for_labels(ax: "Axes", f: Findings) -> None:
     low, high = ax.get_xlim()
-    longest = max(len(short(name, 16)) for name in f.design.arms)
-    ax.set_xlim(low, high + (high - low) * 0.021 * longest)
+    longest = max(text_width(short(name, 16), 1) for name in f.design.arms)
+    ax.set_xlim(low, high + (high - low) * 0.032 * longest)

@@ -1,13 +1,16 @@
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from analysis.figures import effect, planning, reliability, strip, training
-from analysis.figures.axis import Axis, short
+from analysis.figures.axis import Axis, labelled, short, text_width
 from analysis.figures.canvas import ARMS, COLOURS, axes, finish
 from analysis.format import spread
+from analysis.report import page
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPES = ("rule3_better", "rule0_few_pairs", "three_treatments", "own_score_lower_is_better",
@@ -112,16 +115,60 @@ def test_long_names_are_shortened_in_every_figure(simulate):
         drawn_texts = re.findall(r"<text[^>]*>([^<]*)<", d.svg)
         assert drawn_texts and max(map(len, drawn_texts)) <= 45
     svg = strip.strip(f, f.comparisons[0])
-    sides = re.findall(r'class="zl" x="([\d.]+)"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)<', svg)
+    sides = re.findall(
+        r'class="zl( wide)?" x="([\d.]+)"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)<', svg
+    )
     assert sides
-    for x, anchor, text in sides:
+    for wide, x, anchor, text in sides:
         room = float(x) if anchor == "end" else strip.WIDTH - float(x)
-        assert strip.text_width(text) <= room
+        assert text_width(text, strip.USUAL if wide else strip.NARROW) <= room
 
 
 def test_shortening_keeps_short_names():
     assert short("baseline") == "baseline"
     assert short("x" * 30) == "x" * 21 + "…"
+    assert short("smoothed towards w", 18) == "smoothed toward…"  # wide signs need more room
+    assert text_width(short("W" * 30), 1) <= text_width("x" * 22, 1)
+
+
+@pytest.mark.parametrize("weight", ["normal", "bold"])
+@pytest.mark.parametrize(
+    "text",
+    ["0 pp", "\u22120.05", "+1.5", "claimed +1.00", "too small to matter", "smoothed better ▸",
+     "◂ label smoothing worse", "12 seeds", "Baseline WWWW mmmm", "+100%"],
+)  # fmt: skip
+def test_texts_are_taken_for_as_wide_as_in_the_widest_of_the_usual_fonts(text, weight):
+    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
+    font.set_size(100, 72)
+    font.set_text(text)
+    drawn = font.get_width_height()[0] / 64
+    assert drawn <= text_width(text, 100) <= 1.6 * drawn
+
+
+def test_the_strip_is_laid_out_for_the_sizes_that_the_style_gives_it():
+    css = (Path(page.__file__).parent / "style.css").read_text("utf-8")
+    sizes = [float(size) for size in re.findall(r"\.strip text{font-size:([\d.]+)px}", css)]
+    assert sizes == [strip.NARROW, strip.PHONE]
+    sizes = [float(size) for size in re.findall(r"\.axis text{font-size:([\d.]+)px}", css)]
+    assert sizes == [strip.PAPER]
+
+
+@pytest.mark.parametrize("marks", [[0, 3e-5, -4e-6], [0, 12345.0], [-0.2, 0], [0, 1.2, -1.7]])
+@pytest.mark.parametrize("ticks", [5, 7, 9])
+def test_labels_keep_apart_and_inside_whatever_the_numbers(marks, ticks):
+    for width, edge, sizes in ((1016, 30, (18, 27)), (230, 8, (11.5, 15))):
+        axis = labelled(list(marks), width, edge, ticks=ticks, sizes=sizes)
+        for size, thinned in zip(sizes, (False, True), strict=True):
+            half = [
+                (place, text_width(text, size) / 2)
+                for place, text, odd in axis.labels(sizes[1])
+                if not (odd and thinned)
+            ]
+            assert half[0][0] >= half[0][1] - 1e-9
+            assert half[-1][0] + half[-1][1] <= width + 1e-9
+            ends = zip(half, half[1:], strict=False)
+            assert all(x + wide < y - next_wide for (x, wide), (y, next_wide) in ends)
+        assert "0" in [text for _, text, odd in axis.labels(sizes[1]) if not odd]
 
 
 @pytest.mark.parametrize("marks", [[0.0], [0.0, 0.0], [-1e-9, 1e-9], [0, 1e6], [-3.2, 0.1, 0.4]])
@@ -156,7 +203,7 @@ def test_without_a_verdict_every_seed_is_an_open_dot_and_no_interval_is_drawn(kn
     svg = strip.strip(f, c)
     places = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"[^>]*fill="none"', svg)]
     assert len(places) == c.n_pairs
-    assert all(strip.LEFT < x < strip.RIGHT for x in places)
+    assert all(strip.EDGE <= x <= strip.WIDTH - strip.EDGE for x in places)
     assert "var(--v)" not in svg and "interval" not in svg
     dots = effect.dots(f, c)
     assert "interval" not in dots.caption + dots.description

@@ -7,7 +7,10 @@ import pytest
 from analysis.report import page
 
 pytestmark = pytest.mark.browser
-WIDTHS = (1280, 800, 500)
+WIDTHS = (1280, 861, 800, 500)
+# Which fonts a reader has is not known: the machine's own, a narrow one, the widest of the usual
+# ones, and one that is wider than those, which every text is set in.
+FONTS = (None, "Liberation Sans", "DejaVu Sans", "DejaVu Sans Bold")
 POLICY = r'<meta http-equiv="Content-Security-Policy"[^>]*>'
 LIGHT, DARK = "rgb(253, 252, 250)", "rgb(20, 23, 27)"
 
@@ -24,6 +27,16 @@ STICKS_OUT = """() => {
   }
   return out;
 }"""
+
+# The labels that leave their picture, which clips nothing, for what stands beside it.
+LEAVES = """() => [...document.querySelectorAll("main svg")].flatMap(svg => {
+  const box = svg.getBoundingClientRect();
+  const texts = [...svg.querySelectorAll("text")].filter(text => text.getClientRects().length);
+  return texts.filter(text => {
+    const {left, right} = text.getBoundingClientRect();
+    return left < box.left - 1 || right > box.right + 1;
+  }).map(text => text.outerHTML);
+})"""
 
 # Each figure's labels: their size as seen, and the pairs of them that lie on each other.
 LABELS = """() => [...document.querySelectorAll("main svg")].map(svg => {
@@ -49,12 +62,31 @@ def background(tab):
 # -- widths and themes -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rule3_better", "three_treatments", "rule0_few_pairs"])
-def test_nothing_sticks_out_or_overlaps_at_any_width(show, report, name):
+def set_in(tab, font):
+    """Set every text in a font that is installed here."""
+    if font is None:
+        return
+    tab.add_style_tag(
+        content=f'@font-face {{ font-family: Reader; src: local("{font}") }}'
+        "body, code, pre, .mono { font-family: Reader, monospace !important }"
+    )
+    if not tab.evaluate("document.fonts.load('16px Reader').then(() => true, () => false)"):
+        pytest.skip(f"{font} is not installed")
+
+
+@pytest.mark.parametrize("font", FONTS)
+@pytest.mark.parametrize(
+    "name",
+    ["rule3_better", "three_treatments", "rule0_few_pairs", "rule1_equivalent",
+     "group_first_look", "nll"],
+)  # fmt: skip
+def test_nothing_sticks_out_or_overlaps_at_any_width(show, report, name, font):
     tab = show(report(name))
+    set_in(tab, font)
     for width in WIDTHS:
         tab.set_viewport_size({"width": width, "height": 900})
         assert tab.evaluate(STICKS_OUT) == [], width
+        assert tab.evaluate(LEAVES) == [], width
         figures = tab.evaluate(LABELS)
         assert len(figures) > 3
         assert [figure for figure in figures if figure["over"]] == [], width
@@ -132,11 +164,15 @@ def test_it_prints_on_a4_with_every_detail_open_in_light_colours(show, report):
     assert tab.locator("details > *").evaluate_all(skipped) == 0
 
 
-@pytest.mark.parametrize("name", ["rule3_better", "three_treatments"])
-def test_every_table_fits_the_paper(show, report, name):
+@pytest.mark.parametrize("font", FONTS)
+@pytest.mark.parametrize("name", ["rule3_better", "three_treatments", "nll"])
+def test_every_table_and_label_fits_the_paper(show, report, name, font):
     tab = show(report(name), width=688)  # A4 less its margins
+    set_in(tab, font)
     tab.emulate_media(media="print")
     assert tab.evaluate(STICKS_OUT) == []
+    assert tab.evaluate(LEAVES) == []
+    assert [figure for figure in tab.evaluate(LABELS) if figure["over"]] == []
 
 
 # -- nothing to fetch, nothing to run --------------------------------------------------------
