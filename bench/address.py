@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from analysis.errors import Refusal
@@ -37,7 +38,14 @@ def address(typed: str | None = None) -> str:
     uri = typed or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
     database = database_of(uri)
     if database is not None:
+        _require_text(database)
         return f"sqlite:///{database}"
+    if re.match(r"sqlite[^:]*://", uri):
+        raise StoreTrouble(
+            f'"{uri}" names no file, so nothing recorded there could be found again.',
+            facts=["A store on this disk is sqlite:///FILE, with three slashes."],
+            fix=f"--store {DEFAULT}",
+        )
     if not re.match(r"https?://|[a-z]+(\+[a-z0-9]+)?://", uri) or "\0" in uri:
         raise StoreTrouble(
             f'"{redacted(uri)}" is not a store.',
@@ -48,9 +56,27 @@ def address(typed: str | None = None) -> str:
 
 
 def database_of(uri: str) -> Path | None:
-    """Return the file of an SQLite address, absolute, or None for other stores."""
+    """Return the file of an SQLite address, absolute, or None for other stores.
+
+    What follows the three slashes is the file's name as it is: `%41` and `?` stand for themselves.
+    """
     match = re.fullmatch(r"sqlite:///([^\0]+)", uri)
-    return Path(match[1]).expanduser().absolute() if match else None
+    if match is None or match[1] == ":memory:":
+        return None
+    with suppress(RuntimeError):  # no home of that name
+        return Path(match[1]).expanduser().absolute()
+    return Path(match[1]).absolute()
+
+
+def _require_text(database: Path) -> None:
+    try:
+        str(database).encode()
+    except UnicodeEncodeError:
+        raise StoreTrouble(
+            f"a store cannot lie in {str(database.parent)!r}: its name is no UTF-8.",
+            facts=["MLflow keeps the paths of its files as text."],
+            fix=f"--store sqlite:///{Path.home() / 'mlruns' / 'mlflow.db'}",
+        ) from None
 
 
 def state_folder(uri: str) -> Path:

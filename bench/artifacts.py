@@ -19,6 +19,7 @@ from analysis.metrics import METRICS, Predictions, confidence, correct, ece
 from analysis.table import Split
 from bench.execution.base import Failure, Result, Success
 from bench.names import storable
+from bench.private import keep_private, make_folder
 
 PREDICTIONS, EPOCHS, OUTCOME = "predictions.npz", "epochs.parquet", "outcome.json"
 LOG, TRACEBACK = "log.txt", "traceback.txt"
@@ -49,13 +50,14 @@ def put(folder: Path, root: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             target = root / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             part = target.with_name(f".{target.name}.part")
             part.unlink(missing_ok=True)
             try:
                 os.link(path, part)
             except OSError:
                 shutil.copy2(path, part)
+            keep_private(part)
             os.replace(part, target)
             with suppress(OSError):  # two names of one file replace nothing
                 part.unlink(missing_ok=True)

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
-from bench.address import StoreTrouble
+from bench.address import StoreTrouble, database_of
 from bench.names import file_name
+from bench.private import keep_private, make_folder
 
 BUSY_S = 20.0  # as long as MLflow itself waits for another writer
 OURS = re.compile(r".+-[0-9a-f]{7}")  # the artifacts of one experiment, named by `artifact_folder`
@@ -32,12 +33,15 @@ def prepare(database: Path, make_tables: Callable[[str], object], lock: Path) ->
     -------
     the folder from which the store was moved here, or None
 
+    The database, and what SQLite keeps beside it, is as private as its folder: who may not look
+    into the folder may not read a copy either, whatever the umask.
+
     Raises
     ------
     StoreTrouble : no SQLite database, or another program's; it is left as it is
     """
     database.parent.mkdir(parents=True, exist_ok=True)
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     with FileLock(lock):
         if database.exists() and database.stat().st_size:
             _require_ours(database)
@@ -52,11 +56,40 @@ def _make(database: Path, make_tables: Callable[[str], object]) -> None:
     part.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         made = Path(folder) / "mlflow.db"
-        make_tables(f"sqlite:///{made}")
+        make_tables(mlflow_uri(f"sqlite:///{made}"))
         with closing(sqlite3.connect(made)) as old, closing(sqlite3.connect(part)) as new:
             old.backup(new)
             new.execute("PRAGMA journal_mode=WAL")
+    keep_private(part)
     os.replace(part, database)
+
+
+def mlflow_uri(uri: str) -> str:
+    """Return the address by which MLflow opens the very file that an address of ours names.
+
+    SQLAlchemy reads a `?` as the begin of options and, from 2.1 on, %41 as A. MLflow makes the
+    folder that it reads in sqlite:///…, so that an escaped path goes by the driver's full name.
+
+    Raises
+    ------
+    StoreTrouble : the SQLAlchemy that is installed has no way to write this path
+    """
+    from sqlalchemy.engine import make_url
+
+    database = database_of(uri)
+    if database is None:
+        return uri
+    plain = str(database)
+    escaped = plain.replace("%", "%25").replace("?", "%3F")
+    for named in (f"sqlite:///{plain}", f"sqlite+pysqlite:///{escaped}"):
+        url = make_url(named)
+        if url.database == plain and not url.query:
+            return named
+    raise StoreTrouble(
+        f"MLflow cannot open {database}: it reads the name as an address.",
+        facts=["A store's path holds no % and no ?."],
+        fix="--store sqlite:///FILE, of another name",
+    )
 
 
 def _require_ours(database: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import Refusal
 from bench import __version__
+from bench.private import keep_private, make_folder
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -136,12 +137,13 @@ def write_files(folder: Path, files: Files) -> list[Path]:
 
 def replace_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         os.chmod(name, 0o644)
+        keep_private(Path(name))
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from bench.execution import run_folder
 from bench.execution.base import Epochs, Result, Success, test_set_of
 from bench.names import file_name, storable
 from bench.plan import TrialKey, digest
+from bench.private import make_folder
 
 Status = Literal["FINISHED", "FAILED"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -88,7 +89,7 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
     trial : the trial's identity, Plan.trial_digest
     commit : what the experiment's repository was at, for the run's environment
     """
-    place.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
     part = Path(tempfile.mkdtemp(dir=place, prefix=PART))
     try:
         (part / FILES).mkdir()

@@ -103,7 +103,7 @@ class _Client:
 
     def __init__(self, uri: str, place: Path) -> None:
         self._uri, self._place = uri, place
-        self._client = MlflowClient(tracking_uri=uri)
+        self._client = MlflowClient(tracking_uri=database.mlflow_uri(uri))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
@@ -201,7 +201,7 @@ class Store:
         known = (folder / "store" / "db_migrations" / "versions").glob(f"{found}_*.py")
         if not any(known):  # of a newer one
             return "pip install --upgrade mlflow, then the same command"
-        upgrade = f"mlflow db upgrade {shlex.quote(self.uri)}"
+        upgrade = f"mlflow db upgrade {shlex.quote(database.mlflow_uri(self.uri))}"
         return f"cp {shlex.quote(str(self.database))}{{,.bak}} && {upgrade}, then the same command"
 
     def require_there(self) -> None:

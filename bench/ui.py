@@ -17,6 +17,7 @@ from urllib.parse import urlparse
 
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
+from bench.database import mlflow_uri
 
 if TYPE_CHECKING:
     from bench.records import Benchmark
@@ -146,7 +147,7 @@ def served(uri: str, port: int, host: str = HOST) -> Iterator[str]:
     names = _names(host)
     environment = {
         **os.environ,
-        "MLFLOW_BACKEND_STORE_URI": uri,  # everybody here sees the words of a command
+        "MLFLOW_BACKEND_STORE_URI": mlflow_uri(uri),  # everybody here sees the words of a command
         # MLflow's own default takes 10.evil.test for an address of this network.
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join([*names, *(f"{name}:*" for name in names)]),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{n}:{port}" for n in names),

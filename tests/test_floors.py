@@ -72,6 +72,7 @@ TRAINS = {
     "bench.names": 2,
     "bench.pending": 2,
     "bench.plan": 2,
+    "bench.private": 2,
     "bench.progress": 2,
     "bench.provenance": 2,
     "bench.recorder": 2,
