@@ -5,9 +5,12 @@ database, a server that is down or a killed process costs nothing: the next sess
 benchmark's lock writes what is still here.
 """
 
+import errno
 import json
 import os
 import shutil
+import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -157,13 +160,20 @@ def seal(trial: str, tags: Mapping[str, str]) -> str:
 def waiting(place: Path) -> Iterator[Entry]:
     """Yield what a session left behind, oldest first; call it under the benchmark's lock.
 
-    What the disk did not take whole before a loss of power is removed: it is trained again.
+    What the disk did not take whole before a loss of power is removed: it is trained again. What
+    holds a symbolic link, a pipe or a device is not ours: it is set aside and never followed.
 
     Raises
     ------
     OSError : the disk does not give back what is there; it stays
     """
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, "a link, which is not followed", str(place))
     for folder in sorted(place.iterdir()) if place.is_dir() else ():
+        if not _is_plain(folder):
+            kept = _move_aside(folder)
+            print(f"{folder.name} holds a link, or is one; kept in {kept}.", file=sys.stderr)
+            continue
         entry = None if folder.name.startswith(PART) else _read(folder)
         if entry is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -184,12 +194,23 @@ def _read(folder: Path) -> Entry | None:
         return None
 
 
+def _is_plain(folder: Path) -> bool:
+    """Tell whether all of a folder is folders and files; follows no link."""
+    inside = (Path(root, n) for root, d, files in os.walk(folder) for n in (*d, *files))
+    modes = (path.lstat().st_mode for path in (folder, *inside))
+    return all(stat.S_ISDIR(mode) or stat.S_ISREG(mode) for mode in modes)
+
+
 def set_aside(entry: Entry) -> Path:
     """Move an entry out of the folder of pending results, to one beside it, which is returned."""
-    place = entry.folder.parent
+    return _move_aside(entry.folder)
+
+
+def _move_aside(folder: Path) -> Path:
+    place = folder.parent
     aside = place.parent.with_name(ASIDE) / place.name
-    aside.mkdir(parents=True, exist_ok=True)
-    os.replace(entry.folder, aside / entry.name)
+    make_folder(aside)
+    os.replace(folder, aside / folder.name)
     return aside
 
 

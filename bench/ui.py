@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
@@ -154,14 +155,20 @@ def served(uri: str, port: int, host: str = HOST) -> Iterator[str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 2 processes instead of 10
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        # MLflow starts others, and uvicorn imports from where it runs: not from the current folder.
+        "PYTHONSAFEPATH": "1",
+        "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get(
+            "MLFLOW_ARTIFACTS_DESTINATION", str(Path("mlartifacts").absolute())
+        ),
     }
-    command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1"]
+    command = [sys.executable, "-P", "-m", "mlflow", "ui", "--workers", "1"]
     command += ["--host", host, "--port", str(port)]
     address = f"http://{HOST if host == EVERYWHERE else host}:{port}"
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as empty:
         server = subprocess.Popen(
             command,
             env=environment,
+            cwd=empty,
             stdout=subprocess.DEVNULL,
             stderr=said,
             start_new_session=os.name == "posix",
