@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,9 +106,12 @@ def read(path: Path) -> pd.DataFrame:
         if kind == "Parquet" or (kind is None and head.startswith(b"PAR1")):
             frame = pd.read_parquet(path)
         elif kind == "JSON lines" or (kind is None and head.lstrip().startswith(b"{")):
+            _require_each_key_once(path)
             frame = pd.read_json(path, lines=True)
         else:
             frame = _read_csv(path)
+    except BadScores:
+        raise
     except Exception as error:  # every parser has its own; all mean the same to the user
         raise _not_a_table(path, str(error).splitlines()[0][:200], kind) from error
     if frame.empty or not len(frame.columns):
@@ -117,6 +121,34 @@ def read(path: Path) -> pd.DataFrame:
     if len(twice):
         raise BadScores(f"{path.name} has two columns named {twice[0]!r}.")
     return frame
+
+
+class _Twice(Exception):
+    """A key that one JSON object has two values for."""
+
+
+def _require_each_key_once(path: Path) -> None:
+    """Refuse a row that says two things of one column: pandas would keep the last in silence."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise _Twice(twice)
+        return row
+
+    read_row = json.JSONDecoder(object_pairs_hook=once, parse_int=float).decode
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                read_row(line) if line.strip() else None
+            except _Twice as twice:
+                raise BadScores(
+                    f"{path.name}: line {number} has {twice.args[0]!r} twice.",
+                    facts=["Which of the two values counts is not known."],
+                    fix="keep one value a row and column",
+                ) from None
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -335,7 +367,10 @@ def _treatments(long: pd.DataFrame, layout: Layout) -> tuple[str, ...]:
 
 
 def _require_numbers(long: pd.DataFrame, metric: str, path: Path) -> None:
-    numbers = pd.to_numeric(long[_column(metric)], errors="coerce").astype(np.float64)
+    given = long[_column(metric)]
+    if given.dtype == object:  # whole numbers of hundreds of digits are infinite as floats
+        given = given.map(lambda value: float(str(value)) if type(value) is int else value)
+    numbers = pd.to_numeric(given, errors="coerce").astype(np.float64)
     text = (
         long[_column(metric)].notna()
         & numbers.isna()

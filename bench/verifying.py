@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.errors import Refusal
 from bench import __version__
+from bench.address import first_line
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -72,7 +73,14 @@ def check(path: Path) -> "Verified":
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         raise DamagedReport(f"{path} is no text, so no report of bench.") from None
-    found = verify(text, version=__version__, rng=np.random.default_rng(0))
+    try:
+        found = verify(text, version=__version__, rng=np.random.default_rng(0))
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedReport(
+            f"the data embedded in {path} do not fit together.",
+            facts=[first_line(error)],
+            fix="bench report NAME, which writes it anew",
+        ) from error
     if not found.holds:
         raise Unverified(
             f"{path} does not say what its data say.",

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from bench.commands.common import data_folder
+from bench.commands.common import Usage, data_folder
 from bench.commands.options import DEVICES, AsJson, DataFolder, Devices, NoColor, Quiet, Verbose
 from bench.commands.parser import Argument, Option
 from bench.showing import shown
@@ -48,6 +48,12 @@ def verify(
     """
     from bench.verifying import Unverified, check, retrain
 
+    if rerun is not None and not 0 <= rerun < 2**32:
+        raise Usage(
+            f"--rerun {rerun} is no seed.",
+            facts=["A seed is a whole number from 0 to 4294967295, one of the report's own."],
+            fix="--rerun 0",
+        )
     found = check(report)
     f, again = found.findings, []
     if rerun is not None:
