@@ -371,7 +371,8 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
     try:
         executor, retried = _executor_here(job, retries), list[Failure]()
         executor.listen(tell)
-        results = [r for each in executor.run([job], on_retry=retried.append) for r in each]
+        here = replace(job, folders=None)  # the paths of another machine
+        results = [r for each in executor.run([here], on_retry=retried.append) for r in each]
         return Answer([*map(packed_up, results)], [*map(packed_up, retried)])
     except Exception as error:  # a full disk, a package that is missing: the training never began
         what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"

@@ -83,7 +83,8 @@ def clear(result: Result, found: Contents | None) -> None:
     if result.folder is None:
         return
     if found is None or not found.left:
-        shutil.rmtree(result.folder, ignore_errors=True)
+        if result.folder.exists():
+            shutil.rmtree(result.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             result.folder.parent.rmdir()  # that of its pack, where this was the last
         return
@@ -94,7 +95,8 @@ def clear(result: Result, found: Contents | None) -> None:
 def packed_up(result: R) -> R:
     """Return a result whose files travel with it to another machine; the rest stays there."""
     if result.folder is None or not result.folder.is_dir():
-        return result
+        clear(result, None)
+        return replace(result, folder=None)
     found = contents(result.folder)
     files = {str(name): (result.folder / name).read_bytes() for name in found.kept}
     clear(result, found)

@@ -141,7 +141,7 @@ def _discovered(reference: str) -> Discovered:
 
 
 class _Watched(Trial):
-    """A trial that notes whether its seed is read."""
+    """A trial that notes whether its seed is read, and makes its folder when it is asked for."""
 
     def watch(self) -> None:
         """Begin to note it."""
@@ -151,6 +151,8 @@ class _Watched(Trial):
         found = super().__getattribute__(name)
         if name == "seed":
             self.__dict__["seed_was_read"] = True
+        elif name == "folder":  # most trainings never ask for it
+            found.mkdir(parents=True, exist_ok=True)
         return found
 
 
@@ -245,10 +247,7 @@ class _Run:
         )
 
     def _folder(self, key: TrialKey) -> Path:
-        """Make the run's own folder."""
-        folder = answers.run_folder(Path(self.request["folders"]), key)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return answers.run_folder(Path(self.request["folders"]), key)
 
     def result(self, key: TrialKey, outcome: Outcome | Diverged) -> Result:
         if isinstance(outcome, Diverged):
