@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.errors import Refusal
 from analysis.metrics import METRICS
-from analysis.table import Design, Scope, Stop
+from analysis.table import LARGEST, Design, Scope, Stop
 from bench.contract import BadExperiment
 from bench.design import source_digest
 from bench.discover import Discovered
@@ -470,12 +470,15 @@ def require_margin(margin: float | None, claim: float | None) -> None:
 
     Raises
     ------
-    BadSetting : a margin of 0 or less, or a number that is none
+    BadSetting : a margin of 0 or less, or a number that is none, or whose square is none
     """
     if margin is not None and not 0 < margin < float("inf"):
         raise BadSetting(f"--margin {margin:g} is not a number above 0.", fix="--margin 0.3")
     if claim is not None and not abs(claim) < float("inf"):
         raise BadSetting(f"--claim {claim} is not a number.", fix="--claim 0.3")
+    for option, value in (("--margin", margin), ("--claim", claim)):
+        if value and not 1 / LARGEST < abs(value) < LARGEST:
+            raise BadSetting(f"{option} {value:g} is beyond every metric.", fix=f"{option} 0.3")
 
 
 def in_metric_units(value: float | None, metric: str) -> float | None:

@@ -16,6 +16,8 @@ from bench import __version__
 from bench.address import redacted
 from bench.execution.devices import Slot, cores
 
+# What a repository's own configuration would start, whoever wrote it.
+NOTHING_RUN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "mlflow", "joblib")
 
 
@@ -50,7 +52,7 @@ def git_state(folder: Path) -> dict[str, Any]:
     if commit is None:
         return {"commit": None, "dirty": None, "diff_sha256": None}
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no") or ""
-    diff = _git(folder, "diff", "HEAD") or "" if changes else ""
+    diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "HEAD") or "" if changes else ""
     return {
         "commit": commit,
         "dirty": bool(changes),
@@ -61,7 +63,7 @@ def git_state(folder: Path) -> dict[str, Any]:
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            ["git", "-C", str(folder), *NOTHING_RUN, *arguments],
             capture_output=True,
             text=True,
             timeout=10,

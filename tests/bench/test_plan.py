@@ -27,6 +27,7 @@ from bench.plan import (
     in_metric_units,
     make_plan,
     parse_seeds,
+    require_margin,
     varied_settings,
 )
 
@@ -473,3 +474,16 @@ def test_the_design_carries_the_plan_and_its_history():
     assert (design.baseline, design.treatments, design.seeds) == ("a", ("b",), (0, 1, 2))
     assert (design.margin, design.looks, design.frozen_at) == (0.01, (2,), "2026-01-01")
     assert design.hash == a_plan(margin=0.01).hash
+
+
+@pytest.mark.parametrize(
+    ("margin", "claim", "says"),
+    [(1e308, None, "--margin 1e+308"), (None, -1e200, "--claim -1e+200"), (1e-70, None, "1e-70")],
+)
+def test_a_margin_whose_square_is_no_number_is_refused(
+    margin: float | None, claim: float | None, says: str
+):
+    with pytest.raises(BadSetting, match=r"is beyond every metric\.") as caught:
+        require_margin(margin, claim)
+    assert says in caught.value.what
+    require_margin(0.3, 0.0)

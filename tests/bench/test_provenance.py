@@ -103,3 +103,37 @@ def test_a_user_without_a_name_is_no_obstacle(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr("getpass.getuser", nobody)
     assert provenance._user() == "unknown"
+
+
+def test_a_repository_runs_no_program_of_its_own(repository: Path, tmp_path_factory):
+    """Somebody's .git/config may name programs for git to start."""
+    outside = tmp_path_factory.mktemp("outside")
+    planted = outside / "planted.sh"
+    planted.write_text(f"#!/bin/sh\ntouch {outside}/ran\n")
+    planted.chmod(0o755)
+    (repository / ".gitattributes").write_text("*.py diff=planted\n")
+    programs = ("fsmonitor", "external", "planted.command", "planted.textconv")
+    for name, part in zip(programs, ("core", "diff", "diff", "diff"), strict=True):
+        git(repository, "config", f"{part}.{name}", str(planted))
+    (repository / "a.py").write_text("x = 2\n")
+    found = git_state(repository)
+    assert found["dirty"] is True and len(found["diff_sha256"]) == 64
+    assert not (outside / "ran").exists()
+
+
+def test_a_repository_that_is_none_any_more_is_harmless(repository: Path):
+    (repository / ".git" / "HEAD").unlink()
+    assert git_state(repository) == {"commit": None, "dirty": None, "diff_sha256": None}
+
+
+def test_a_detached_head_and_a_submodule_are_named_by_their_commit(repository: Path):
+    git(repository, "checkout", "-q", "--detach")
+    commit = git_state(repository)["commit"]
+    assert commit and len(commit) == 40
+    inner = repository / "inner"
+    inner.mkdir()
+    git(inner, "init", "-q")
+    (inner / "b.py").write_text("y = 1\n")
+    git(inner, "add", "b.py")
+    git(inner, "commit", "-qm", "inner")
+    assert git_state(inner)["commit"] not in (None, commit)
