@@ -104,7 +104,7 @@ def read(path: Path) -> pd.DataFrame:
         raise _not_a_table(path, "it holds binary data", kind)
     try:
         if kind == "Parquet" or (kind is None and head.startswith(b"PAR1")):
-            frame = pd.read_parquet(path)
+            frame = pd.read_parquet(path, page_checksum_verification=True)
         elif kind == "JSON lines" or (kind is None and head.lstrip().startswith(b"{")):
             _require_each_key_once(path)
             frame = pd.read_json(path, lines=True)

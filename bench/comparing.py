@@ -79,5 +79,5 @@ def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
 
     frame = Store(store).foreign_runs(experiment)
     path = folder / f"{file_name(experiment)}.parquet"
-    frame.to_parquet(path, index=False)
+    frame.to_parquet(path, index=False, write_page_checksum=True)
     return path

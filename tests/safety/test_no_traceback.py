@@ -5,7 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from analysis import scores
+from analysis.scores import BadScores
 
 ROWS = [{"seed": i, "a": 0.5 + i % 3 / 10, "b": 0.6 + i % 4 / 10} for i in range(8)]
 WORDS = ("--baseline", "a", "--treatment", "b")
@@ -87,3 +92,24 @@ def test_a_report_whose_data_do_not_fit_together_is_refused(
         path.write_text(json.dumps(odd))
         said = answer(["verify", str(path)])
         assert said.status == 5 and "error[report]" in said.err
+
+
+def test_flipped_parquet_bytes_never_change_a_number_where_pages_have_checksums(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"seed": range(20), "a": rng.normal(size=20), "b": rng.normal(size=20)})
+    path = tmp_path / "x.parquet"
+    frame.to_parquet(path, write_page_checksum=True, compression=None)
+    whole = path.read_bytes()
+    refused = 0
+    for place in rng.choice(np.arange(4, len(whole) - 8), size=150, replace=False):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x10
+        path.write_bytes(flipped)
+        try:
+            found = scores.read(path)
+        except BadScores:
+            refused += 1
+            continue
+        numbers = found[["a", "b"]] if {"a", "b"} <= set(found) else frame[["a", "b"]]
+        assert np.array_equal(numbers, frame[["a", "b"]])
+    assert refused > 50
