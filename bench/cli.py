@@ -1,5 +1,6 @@
 """The command line: the commands, and how whatever ends one becomes a message and a status."""
 
+import contextlib
 import difflib
 import errno
 import json
@@ -50,7 +51,8 @@ def _run(words: Sequence[str]) -> int:
     verbose = "-v" in words or "--verbose" in words
     command = parser(app)
     try:
-        code = int(command.main(list(words), prog_name="bench", standalone_mode=False) or 0)
+        with _signals(words):
+            code = int(command.main(list(words), prog_name="bench", standalone_mode=False) or 0)
         sys.stdout.flush()
         return code
     except Refusal as refusal:
@@ -75,6 +77,15 @@ def _run(words: Sequence[str]) -> int:
         if usage is None:
             raise
         return _refused(usage, words, verbose)
+
+
+def _signals(words: Sequence[str]) -> contextlib.AbstractContextManager[object]:
+    """Let Ctrl-C and SIGTERM end `bench run` in order, in its imports and its report too."""
+    if words[:1] != ["run"]:
+        return contextlib.nullcontext()
+    from bench.execution.signals import ended_by_signals
+
+    return ended_by_signals()
 
 
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:

@@ -50,13 +50,13 @@ class Session:
         """
         from bench.execution.server import Server
 
-        stack = contextlib.ExitStack()
-        self.server = stack.enter_context(Server(name))
-        if train and self.cluster is not None:
-            from bench.cluster import Cluster
+        with contextlib.ExitStack() as stack:
+            self.server = stack.enter_context(Server(name))
+            if train and self.cluster is not None:
+                from bench.cluster import Cluster
 
-            self.remote = stack.enter_context(Cluster(self.cluster, retries=self.retries))
-        return stack
+                self.remote = stack.enter_context(Cluster(self.cluster, retries=self.retries))
+            return stack.pop_all()
 
     def places(self, mine: Sequence["Slot"]) -> Sequence["Slot"]:
         """Return where it will train: on the cluster, or on this machine."""

@@ -36,7 +36,10 @@ ENDS_ITS_JOB = """
 jobs = os.environ.get("JOBS")
 if "SLURM_JOB_ID" in os.environ and trial.seed == 1 and not os.path.exists(jobs + "/ended"):
     open(jobs + "/ended", "w").close()
-    os.killpg(0, 9)
+    pid = os.getpid()
+    for _ in ("guard", "fork server", "dask worker"):
+        pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+    os.killpg(os.getsid(pid), 9)
 late = time.monotonic() + 100
 while "SLURM_JOB_ID" in os.environ and trial.seed >= 4 and time.monotonic() < late:
     if sum(name.startswith("job-") for name in os.listdir(jobs)) > 4:  # each has a log

@@ -46,7 +46,7 @@ def test_an_experiment_that_can_be_paired(
     assert found == {
         "versions": "ok", "devices": "ok", "disk": "ok", "store": "ok",
         "repeats": "ok", "seeds": "ok", "seeding": "ok", "streams": "ok",
-        "leftovers": "ok", "pairing": "open",
+        "inputs": "ok", "leftovers": "ok", "pairing": "open",
     }  # fmt: skip
     words = ("--seeds", 6, "--store", store, "-q", "--no-report", "--workers", 2)
     assert bench("run", source, *words).status == 0

@@ -44,7 +44,13 @@ def test_another_setting_other_data_or_another_source_is_a_new_benchmark_and_sai
     for name, words, data, changed, said in (
         ("setting", ("--set", "epochs=2"), "d1", source, "Different: epochs (3, now 2)."),
         ("data", ("--set", "epochs=2"), "d2", source, "Different: the data."),
-        ("source", (), "d2", f"{source}\nONE = 1\n", "the experiment's source; epochs (2, now 3)."),
+        (
+            "source",
+            (),
+            "d2",
+            f"{source}\nONE = 1\n",
+            f"the experiment's source ({mine.name}); epochs (2, now 3).",
+        ),
     ):
         with fault(f"plan: another {name}"):
             mine.write_text(changed)
