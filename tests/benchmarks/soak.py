@@ -215,8 +215,8 @@ def page_of(costs: Sequence[Cost], largest: Cost, load: float) -> str:
             f"{load:.1f} at the start. A training sleeps for 1 ms, logs 3 epochs and returns "
             "predictions for 50 images.",
             "",
-            "| seeds × arms | import and plan | a trial, all told | the same command again | parent's memory "
-            "| store and files | report | its memory | page |",
+            "| seeds × arms | import and plan | a trial, all told | the same command again "
+            "| parent's memory | store and files | report | its memory | page |",
             "|---|---|---|---|---|---|---|---|---|",
             *(
                 f"| {c.seeds:,} × {c.arms}{', reused' if c.reuse else ''} "
