@@ -51,7 +51,7 @@ def put(folder: Path, root: Path) -> None:
         if path.is_file():
             target = root / path.relative_to(folder)
             make_folder(target.parent)
-            part = target.with_name(f".{target.name}.part")
+            part = target.with_name(".part")  # as short as can be: a name may have its full length
             part.unlink(missing_ok=True)
             try:
                 os.link(path, part)

@@ -1,5 +1,6 @@
 """Tracking: the MLflow store, written by the parent alone and read back as tables."""
 
+import errno
 import json
 import logging
 import os
@@ -674,6 +675,8 @@ class Store:
         try:
             artifacts.put(folder, root)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise StoreRefuses("a name is too long.", facts=[first_line(error)]) from error
             raise _refusal(error, self.uri, self.folder) from error
 
     # What the recorder writes; each of these may be called again after it failed.

@@ -292,7 +292,10 @@ class Processes:
                 shutil.rmtree(runs, ignore_errors=True)
                 return None
             log = tail(Path(request["log"]))
-            results = answers.read(folder, log=log)
+            try:
+                results = answers.read(folder, log=log)
+            except Exception:  # somebody wrote into its files: as if there were none
+                results = None
             if results is None or heard.late:
                 failed = _failures(job, place.slot, heard, log, began, time.time() - began)
                 return [replace(f, folder=answers.run_folder(runs, f.key)) for f in failed]

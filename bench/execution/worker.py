@@ -121,9 +121,13 @@ def flush() -> None:
 
 def train(job: Job, request: Mapping[str, Any], line: Any) -> None:
     """Train one pack and write the answer; whatever a training raises is a value in it."""
-    run = _Run(job, request, line)
+    run, me = _Run(job, request, line), os.getpid()
     try:
-        outcomes = run.train()
+        try:
+            outcomes = run.train()
+        finally:
+            if os.getpid() != me:  # a copy that the training forked, and that came back with it
+                os._exit(0)
         results = [run.result(key, o) for key, o in zip(job.keys, outcomes, strict=True)]
     except BaseException as error:  # also KeyboardInterrupt: nobody presses Ctrl-C here
         results = [run.failure(key, error) for key in job.keys]

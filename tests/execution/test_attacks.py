@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench.execution import processes as processes_module
+from bench.execution.base import Success
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.server import Server
@@ -733,6 +734,15 @@ def write_images(root: Path) -> Path:
                 pixels = rng.integers(0, 160, (16, 16, 3)) + 40 * np.eye(3, dtype=int)[label]
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:04}.png")
     return root
+
+
+def test_a_copy_that_a_training_forks_and_that_returns_too_changes_nothing(
+    scored: Run, jobs_of: Run
+):
+    found = scored("os.fork()\nreturn Outcome(scores={'return': float(os.getpid() > 0)})")
+    with Server(str(found)) as server, Processes(server, cpu_slots(2)) as running:
+        results = [r for some in running.run(jobs_of(server, 4)) for r in some]
+    assert len(results) == 8 and all(isinstance(r, Success) for r in results)
 
 
 # -- the whole command -------------------------------------------------------------------------

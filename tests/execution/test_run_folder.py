@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import artifacts
 from bench.execution import run_folder
 from bench.execution.base import Failure
 from bench.execution.run_folder import clear, contents, keep, packed_up
@@ -128,3 +129,11 @@ def test_a_name_from_another_machine_that_leaves_the_folder_is_refused(name: str
     with pytest.raises(ValueError, match="is not the name of a file"):
         keep(result(None, files={name: b"x"}), tmp_path / "kept")
     assert list(tmp_path.rglob("evil")) == []
+
+
+def test_a_name_of_the_full_length_reaches_the_artifacts(tmp_path: Path):
+    (tmp_path / "from").mkdir()
+    longest = "x" * 255
+    (tmp_path / "from" / longest).write_text("1")
+    artifacts.put(tmp_path / "from", tmp_path / "to")
+    assert [path.name for path in (tmp_path / "to").iterdir()] == [longest]
