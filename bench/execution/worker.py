@@ -7,7 +7,8 @@ same and give the same bits.
 
 import contextlib
 import faulthandler
-import importlib
+import importlib.abc
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -372,9 +373,35 @@ def _seed_globals(trial: Trial) -> None:
     word = int(trial.rng("global").integers(2**32))
     random.seed(word)
     np.random.seed(word)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _SeedsTorch)]
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(word)
+    else:
+        sys.meta_path.insert(0, _SeedsTorch(word))
+
+
+class _SeedsTorch(importlib.abc.MetaPathFinder):
+    """Seeds torch where a training is the first to import it: its own seed is that of the clock."""
+
+    def __init__(self, word: int) -> None:
+        self.word = word
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        """Return the spec of torch with a loader that seeds it; leave all others to the others."""
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def seeded(module: Any) -> None:
+                execute(module)
+                module.manual_seed(self.word)
+
+            spec.loader.exec_module = seeded  # type: ignore[method-assign]
+        return spec
 
 
 def _global_states() -> list[Any]:

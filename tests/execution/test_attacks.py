@@ -745,6 +745,24 @@ def test_a_copy_that_a_training_forks_and_that_returns_too_changes_nothing(
     assert len(results) == 8 and all(isinstance(r, Success) for r in results)
 
 
+@pytest.mark.parametrize("fork", [True, False])
+def test_torch_that_a_training_imports_itself_is_seeded_as_if_it_were_imported_at_the_top(
+    fork: bool, scored: Run, jobs_of: Run
+):
+    body = "import torch\nreturn Outcome(scores={'return': float(torch.randn(1))})"
+
+    def drawn(top: str) -> dict[Any, float]:
+        server = Server(str(scored(body, top=top)), fork=fork)
+        with server, Processes(server, cpu_slots(2)) as running:
+            results = [r for some in running.run(jobs_of(server, 2)) for r in some]
+        return {r.key: r.outcome.scores["return"] for r in results}
+
+    lazily = drawn("")
+    assert lazily == drawn("import torch")
+    values = [{v for k, v in lazily.items() if k.seed == seed} for seed in (0, 1)]
+    assert [len(each) for each in values] == [1, 1] and values[0] != values[1]
+
+
 # -- the whole command -------------------------------------------------------------------------
 
 
