@@ -15,13 +15,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from analysis.errors import Refusal
 from bench import __version__
 from bench.discover import Discovered
-from bench.execution.base import Failure, Job, Message, Result
+from bench.execution.base import Closing, Failure, Job, Message, Result
 from bench.execution.devices import Slot, slots
 from bench.execution.processes import Processes
 from bench.execution.run_folder import packed_up
@@ -57,7 +56,7 @@ class Answer:
         return next((f.what for f in (*self.retried, *self.results) if isinstance(f, Failure)), "")
 
 
-class Cluster:
+class Cluster(Closing):
     """The workers of a dask scheduler; takes the place of `bench.execution.processes`.
 
     Parameters
@@ -100,17 +99,6 @@ class Cluster:
         except BaseException:
             self._client.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def workers(self) -> int:
@@ -322,8 +310,7 @@ def introduction() -> dict[str, Any]:
 def pack_seeds_here(reference: str, arms: Mapping[str, Mapping[str, Any]]) -> int:
     """Return how many seeds train together on the devices of this dask worker."""
     with Server(reference) as server:
-        wish = server.found.experiment
-        return server.pack_seeds(arms, slots(device=wish.device, devices=wish.devices))
+        return server.pack_seeds(arms, server.slots())
 
 
 def _capacity(worker: Mapping[str, Any]) -> int:
@@ -395,8 +382,7 @@ def _executor_here(job: Job, retries: int) -> Processes:
             _here.executor.close()
             _here.server.close()
         _here.server = Server(job.reference)
-        wish = _here.server.found.experiment
-        places = slots(device=wish.device, devices=wish.devices)
+        places = _here.server.slots()
         if all(place.device == "cpu" for place in places):
             places = places[:1]  # dask says how many train at once
         _here.executor, _here.trains = Processes(_here.server, places, retries=retries), wanted

@@ -478,7 +478,11 @@ def require_margin(margin: float | None, claim: float | None) -> None:
         raise BadSetting(f"--claim {claim} is not a number.", fix="--claim 0.3")
     for option, value in (("--margin", margin), ("--claim", claim)):
         if value and not 1 / LARGEST < abs(value) < LARGEST:
-            raise BadSetting(f"{option} {value:g} is beyond every metric.", fix=f"{option} 0.3")
+            raise BadSetting(
+                f"{option} {value:g} is beyond every metric.",
+                facts=[f"It lies between {1 / LARGEST:g} and {LARGEST:g}, in size."],
+                fix=f"{option} 0.3",
+            )
 
 
 def in_metric_units(value: float | None, metric: str) -> float | None:

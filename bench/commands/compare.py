@@ -20,7 +20,6 @@ from bench.commands.options import (
 from bench.commands.parser import Argument, Option
 from bench.showing import shown, unicode_out
 
-LEAST, MOST = 1e-60, 1e60  # as for scores: beyond it their squares are no numbers
 UNITS = ("auto", "fraction", "percent", "plain")
 
 
@@ -115,13 +114,6 @@ def compare(
     if unit not in UNITS:
         raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', fix="--unit auto")
     require_margin(margin, claim)
-    for option, value in (("--margin", margin), ("--claim", claim)):
-        if value is not None and not LEAST <= abs(value) <= MOST:
-            raise Usage(
-                f"{option} {value:g} is beyond what scores can be compared with.",
-                facts=[f"It lies between {LEAST:g} and {MOST:g}, in size."],
-                fix=f"{option} 0.3",
-            )
     if out is not None:
         require_writable(out)
     findings = compared(

@@ -53,8 +53,7 @@ def doctor(
     if name is not None:
         folder = data_folder(data)
         with Server(name) as server:
-            wish = server.found.experiment
-            places = slots(devices, device=wish.device, devices=wish.devices)
+            places = server.slots(devices)
             _, plan = draft(server, folder, Typed(), places)
             for found in looks.experiment(server, plan, places, folder=folder):
                 show(found)

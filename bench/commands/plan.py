@@ -194,7 +194,6 @@ def _freeze(
     from bench import provenance
     from bench.discover import file_of
     from bench.drafting import Typed, described, draft, freeze
-    from bench.execution.devices import slots
     from bench.execution.server import Server
     from bench.status import as_recorded
     from bench.tracking import Store
@@ -202,8 +201,7 @@ def _freeze(
     if name is None:
         raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
     with Server(name) as server:
-        wish = server.found.experiment
-        places = slots(device=wish.device, devices=wish.devices)
+        places = server.slots()
         found, plan = draft(server, folder, Typed(**typed), places)
     facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), places)
     store = Store(uri)

@@ -215,7 +215,6 @@ def run(
     The same command again goes on where it stopped, and trains nothing twice.
     """
     from bench.drafting import Typed, draft, seeds_of, varied
-    from bench.execution.devices import slots
 
     if offline:
         os.environ["BENCH_OFFLINE"] = "1"
@@ -244,14 +243,7 @@ def run(
     session = Session(store, quiet=quiet or as_json, cluster=address, retries=retries)
     chosen, note = _choose(name, folder)
     with session.opened(chosen, train=not dry_run):
-        wish = session.server.found.experiment
-        places = slots(
-            devices,
-            per_device=per_device,
-            workers=workers,
-            device=wish.device,
-            devices=wish.devices,
-        )
+        places = session.server.slots(devices, per_device=per_device, workers=workers)
         there = session.places(places)
         found, plan = draft(session.server, folder, typed, places if address is None else ())
         plan = session.packed(plan)

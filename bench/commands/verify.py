@@ -57,12 +57,10 @@ def verify(
     found = check(report)
     f, again = found.findings, []
     if rerun is not None:
-        from bench.execution.devices import slots
         from bench.execution.server import Server
 
         with Server(experiment or f.design.experiment) as server:
-            wish = server.found.experiment
-            places = slots(devices, device=wish.device, devices=wish.devices)
+            places = server.slots(devices)
             again = retrain(f, rerun, server, folder=data_folder(data), places=places)
     differ = [run for run in again if not run.same]
     if as_json and not differ:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,20 @@ def test_set_of(result: Result) -> str:
     if test is None:
         return ""
     return f"{len(test)}-{hashlib.sha256(test.labels.tobytes()).hexdigest()[:16]}"
+
+
+class Closing:
+    """What a `with` statement closes at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what it holds; idempotent."""
+        raise NotImplementedError
 
 
 class Executor(Protocol):

@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from joblib import Parallel, delayed
 
 from bench.execution import answers, run_folder
-from bench.execution.base import Failure, Job, Message, Result, Success
+from bench.execution.base import Closing, Failure, Job, Message, Result, Success
 from bench.execution.devices import Slot
 from bench.execution.places import Place, Places
 from bench.execution.server import Server, limited_to, tail
@@ -43,7 +42,7 @@ class _Over:
 _WAKE = _Over((), None)
 
 
-class Processes:
+class Processes(Closing):
     """An executor: processes of this machine.
 
     Parameters
@@ -71,17 +70,6 @@ class Processes:
         self._telling, self._told = threading.Lock(), False  # that trainings are not forked
         self._ending = False
         self._trouble: Exception | None = None  # a bug of ours, in another thread
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def listen(self, deliver: Callable[[Message], None]) -> None:
         """Send what trainings say to somebody else from now on."""

@@ -11,11 +11,12 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from analysis.errors import Refusal
 from bench.discover import Description, Discovered
+from bench.execution import devices
+from bench.execution.base import Closing
 from bench.execution.devices import BadDevices, Slot
 from bench.execution.lines import Lines, encode
 from bench.execution.refusals import answered
@@ -50,7 +51,7 @@ def environment() -> dict[str, str]:
     }
 
 
-class Server:
+class Server(Closing):
     """A process that has imported one experiment.
 
     Parameters
@@ -93,17 +94,6 @@ class Server:
             theirs.close()
         return process
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # -- what is asked ---------------------------------------------------------------------
 
     @property
@@ -123,6 +113,11 @@ class Server:
                     **{name: said[name] for name in ("reference", "source", "files", "versions")},
                 )
             return self._found
+
+    def slots(self, wanted: str = "auto", **how: Any) -> list[Slot]:
+        """Return the slots of this machine that suit the experiment; see `devices.slots`."""
+        wish = self.found.experiment
+        return devices.slots(wanted, device=wish.device, devices=wish.devices, **how)
 
     def prepare(
         self, arms: Mapping[str, Mapping[str, Any]], data_dir: Path | None
