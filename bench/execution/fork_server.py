@@ -155,6 +155,7 @@ class Server:
         gc.freeze()  # a collection in a child would copy every page that it looks at
         gc.disable()
         prctl(SET_PDEATHSIG, 0)  # from now on this process ends in order
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.kept = set(children())
         return why
 
@@ -329,6 +330,12 @@ def _private_pipes() -> tuple[int, int]:
     return mine
 
 
+def _ended(number: int, frame: object) -> None:
+    """End in the middle of an import or of `prepare`, with all that it has started."""
+    end_all(0)
+    os._exit(1)
+
+
 def main() -> None:
     """Import the experiment, then serve."""
     name, *rest = sys.argv[1:]
@@ -337,7 +344,8 @@ def main() -> None:
     server = Server(name, slots)
     if slots is not None:
         prctl(SET_SUBREAPER, 1)
-        prctl(SET_PDEATHSIG, signal.SIGKILL)  # while the import keeps it from listening
+        signal.signal(signal.SIGTERM, _ended)
+        prctl(SET_PDEATHSIG, signal.SIGTERM)  # while the import keeps it from listening
         if os.getppid() != parent:
             os._exit(1)
     server.import_experiment()

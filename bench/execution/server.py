@@ -244,7 +244,7 @@ class Server(Closing):
                 with contextlib.suppress(OSError):
                     stream.close()
         if not self._listens():
-            self._process.kill()
+            self._process.terminate()
         try:
             self._process.wait(LEAVE_S)
         except subprocess.TimeoutExpired:

@@ -763,6 +763,28 @@ def test_torch_that_a_training_imports_itself_is_seeded_as_if_it_were_imported_a
     assert [len(each) for each in values] == [1, 1] and values[0] != values[1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_what_prepare_has_started_ends_with_a_command_that_is_ended_meanwhile(
+    number: int, tmp_path: Path, tag: str, scored: Run, living: Living, until: Until
+):
+    prepare = (
+        "import subprocess, time\n"
+        "def prepare(settings, folder):\n"
+        "    subprocess.Popen(['sh', '-c', 'sleep 31415 & sleep 31416'], start_new_session=True)\n"
+        "    (HERE / 'preparing').touch()\n"
+        "    time.sleep(300)\n"
+    )
+    path = scored("return Outcome(scores={'return': 1.0})", top=prepare, extra="prepare=prepare")
+    words = [sys.executable, "-c", "from bench.cli import main; main()", "run", path]
+    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/store/mlflow.db"}
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(words, env=env, cwd=tmp_path, stdout=said, stderr=said)
+    assert until(lambda: (tmp_path / "preparing").exists(), seconds=60)
+    process.send_signal(number)
+    process.wait()
+    assert until(lambda: living(tag) == [], seconds=15), living(tag)
+
+
 # -- the whole command -------------------------------------------------------------------------
 
 
