@@ -33,13 +33,15 @@ class Contents:
 
 def contents(folder: Path) -> Contents:
     """Return which files are kept with the run: as many as fit, links and sockets never."""
+    if folder.is_symlink():
+        return Contents((), ((folder, "a link in place of the folder"),))
     kept, left, total = list[Path](), list[tuple[Path, str]](), 0
     for size, path, plain in sorted(_files(folder)):
         total += size if plain else 0
         if plain and total <= MOST_BYTES:
             kept.append(path)
-        else:
-            left.append((path, f"{size / 2**20:,.1f} MiB" if plain else "no plain file"))
+        else:  # the largest file is named first
+            left.insert(0, (path, f"{size / 2**20:,.1f} MiB" if plain else "no plain file"))
     return Contents(tuple(kept), tuple(left))
 
 
@@ -83,7 +85,7 @@ def clear(result: Result, found: Contents | None) -> None:
     if result.folder is None:
         return
     if found is None or not found.left:
-        if result.folder.exists():
+        if result.folder.exists() and not result.folder.is_symlink():
             shutil.rmtree(result.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             result.folder.parent.rmdir()  # that of its pack, where this was the last

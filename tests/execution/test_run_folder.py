@@ -131,6 +131,22 @@ def test_a_name_from_another_machine_that_leaves_the_folder_is_refused(name: str
     assert list(tmp_path.rglob("evil")) == []
 
 
+def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis").write_text("x")
+    (tmp_path / "mine").symlink_to(tmp_path / "theirs")
+    found = contents(tmp_path / "mine")
+    assert found.kept == () and "a link in place of the folder" in found.said(tmp_path / "mine")
+
+
+def test_the_largest_file_that_is_left_is_named_first(tmp_path: Path):
+    for i in range(5):
+        (tmp_path / f"link{i}").symlink_to("/etc/passwd")
+    with (tmp_path / "big").open("wb") as handle:
+        handle.truncate(70 * 2**20)
+    assert contents(tmp_path).said(tmp_path).startswith("big (70.0 MiB), ")
+
+
 def test_a_name_of_the_full_length_reaches_the_artifacts(tmp_path: Path):
     (tmp_path / "from").mkdir()
     longest = "x" * 255
