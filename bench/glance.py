@@ -25,6 +25,7 @@ from bench.records import (
     current_of,
     in_order,
     key_of,
+    order,
     unreadable,
 )
 
@@ -69,7 +70,7 @@ def glance(uri: str | None) -> Glance | None:
     except (sqlite3.Error, OSError):
         return None
     shown = (b for b, _ in found if isinstance(b, Unreadable) or not b.plan.vary)
-    recorded = tuple(sorted(shown, key=lambda b: b.order, reverse=True))
+    recorded = tuple(sorted(shown, key=order, reverse=True))
     return Glance(recorded, {b.run_id: words for b, words in found}, locks)
 
 

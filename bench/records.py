@@ -52,11 +52,6 @@ class Benchmark:
     verdict: str | None = None  # of the last report
     sequence: int = 0  # counts the benchmarks and sessions of a store: clocks may be set back
 
-    @property
-    def order(self) -> tuple[int, float]:
-        """What sorts benchmarks, the one that was active last at the end."""
-        return self.sequence, self.active_at
-
     def design(self) -> Design:
         """Return the plan as the analysis reads it, with its history."""
         judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
@@ -106,11 +101,6 @@ class Unreadable:
     active_at: float
     trouble: Damaged = field(compare=False)
     sequence: int = 0
-
-    @property
-    def order(self) -> tuple[int, float]:
-        """What sorts benchmarks, the one that was active last at the end."""
-        return self.sequence, self.active_at
 
 
 @dataclass(frozen=True)
@@ -235,6 +225,11 @@ def _parsed(run: Run, text: str) -> Benchmark:
             fix="restore its plan/*.json and tags, or delete that run: bench ui",
         ) from error
     return found
+
+
+def order(found: Benchmark | Unreadable) -> tuple[int, float]:
+    """Return what sorts benchmarks, the one that was active last at the end."""
+    return found.sequence, found.active_at
 
 
 def sequence_of(run: Run) -> int:

@@ -153,7 +153,9 @@ def run(
         stack.callback(executor.close)  # before the recorder: nobody trains on unrecorded
         plan = recorder.benchmark.plan
         _require_planned(options.redo, plan)
-        story = _Story(plan, recorder, watcher, look, options)
+        story = _Story(
+            plan, recorder, watcher, look, options, reuses=found.experiment.reuse_process
+        )
         recorder.while_closing = story.tell_if_away  # who waits should know for what
         folders = store.folders_of(plan.benchmark_id)
         todo = jobs(plan, found, options, story.settled, folders=folders)
@@ -180,7 +182,7 @@ def run(
                     for results in trained:
                         for result in results:
                             story.add(result)
-                if found.experiment.reuse_process:
+                if story.reuses:
                     story.compare_with_fresh(executor, left, check)
     lost = tuple(key for key in plan.trials() if key in recorder.diverged - options.redo)
     return Ran(
@@ -280,6 +282,8 @@ class _Story:
         watcher: Watcher,
         look: LookAt,
         options: Options,
+        *,
+        reuses: bool,
     ) -> None:
         self.plan, self.recorder, self.watcher, self.look = plan, recorder, watcher, look
         self.deadline, self.streams, self.redo = options.deadline, options.streams, options.redo
@@ -295,6 +299,7 @@ class _Story:
         self.packs = {key: n for n, pack in enumerate(plan.packs()) for key in pack}
         self.repeats = Repeats({key.arm for key in recorder.finished})
         self.test_set = recorder.known_test_set()
+        self.reuses = reuses
         self.last: dict[int, dict[TrialKey, str]] = {}  # fingerprints of the latest whole pack
         self._lock = threading.Lock()
         self.runs: dict[int, dict[str, Scored]] = {}
@@ -381,8 +386,9 @@ class _Story:
         self.over.add(result.key)
         self.trained += 1
         self.repeats.succeeded(result.key.arm)
-        pack = self.packs[result.key]
-        self.last = {pack: {**self.last.get(pack, {}), result.key: result.fingerprint()}}
+        if self.reuses:
+            pack = self.packs[result.key]
+            self.last = {pack: {**self.last.get(pack, {}), result.key: result.fingerprint()}}
         require_drawn(self.streams, result.outcome.facts)
         self.watcher.result(result, value)
         self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))

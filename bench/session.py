@@ -111,9 +111,13 @@ class Session:
         mine = places if self.cluster is None else ()
         facts = provenance.collect(command, file_of(found.reference), mine)
         executor: Executor
-        if self.remote is not None:
-            executor = self.remote
-            facts |= {"devices": list(self.remote.devices), "threads": places[0].threads}
+        if self.cluster is not None:
+            from bench.cluster import Cluster
+
+            # a second plan reaches the cluster anew: whoever trains closes what it trained with
+            remote, self.remote = self.remote or Cluster(self.cluster, retries=self.retries), None
+            executor = remote
+            facts |= {"devices": list(remote.devices), "threads": places[0].threads}
         else:
             self.server.get_ready(places[0].threads)
             executor = Processes(self.server, places, retries=self.retries)

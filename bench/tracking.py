@@ -74,6 +74,7 @@ from bench.records import (
     goes_on,
     in_order,
     key_of,
+    order,
     sequence_of,
     tables_of,
     text_of,
@@ -248,7 +249,7 @@ class Store:
         self._recover()
         ids = [e.experiment_id for e in self._experiments(name)]
         runs = self._search(ids, "tags.`bench.kind` = 'benchmark'")
-        return sorted(map(self._readable, runs), key=lambda b: b.order, reverse=True)
+        return sorted(map(self._readable, runs), key=order, reverse=True)
 
     def benchmark(self, name: str | None = None, *, ask: str = "bench report") -> Benchmark:
         """Return the latest benchmark, of one experiment or of all.

@@ -95,6 +95,17 @@ def test_a_machine_that_dies_in_mid_run_loses_nothing(
     assert all(run["status"] == "finished" for run in said.json["pairs"])
 
 
+def test_every_plan_of_a_command_trains_on_the_cluster(
+    tmp_path: Path, address: str, write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str], bench: Bench,
+):  # fmt: skip
+    said = bench(
+        "run", write_tiny(tmp_path), "--seeds", 2, "--vary", "init", "--backend", "dask",
+        "--address", address, "--store", copy_store(tmp_path / "store"), "--no-report", "--json",
+    )  # fmt: skip
+    assert said.status == 0 and said.json["trained"] == 8, said.err
+
+
 def test_a_training_that_fails_there_is_a_failure_here(
     tmp_path: Path, address: str, write_tiny: Callable[..., Path],
     copy_store: Callable[[Path], str], bench: Bench,
