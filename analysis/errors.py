@@ -75,6 +75,12 @@ class BadPredictions(Refusal):
     code = "predictions"
 
 
+class NotNumbers(BadPredictions):
+    """Predictions of a model that has diverged: NaN or infinity."""
+
+    code = "nan"
+
+
 class DiskFull(Refusal):
     """No space left."""
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.errors import BadPredictions
+from analysis.errors import BadPredictions, NotNumbers
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def _normalised(log_p: NDArray[np.float32]) -> NDArray[np.float32]:
 def _require_distributions(log_p: NDArray[np.float32]) -> None:
     if np.isnan(log_p).any() or (log_p == np.inf).any():
         bad = int((np.isnan(log_p) | (log_p == np.inf)).any(axis=1).sum())
-        raise BadPredictions(
+        raise NotNumbers(
             f"{bad} of {len(log_p)} rows of log_probabilities hold NaN or infinity; "
             "the model diverged, or the logits overflowed before log_softmax"
         )

@@ -256,6 +256,16 @@ def test_a_training_that_breaks_the_contract_fails_alone(code: str, kind: str, w
     assert trained.score("off") == 1.0
 
 
+def test_predictions_of_a_model_that_diverged_are_a_loss_that_diverged(run: Run):
+    code = """
+from bench import Predictions
+return Outcome(scores={"return": 1.0}, test=Predictions(np.full((4, 2), np.nan), [0, 1, 0, 1]))
+"""
+    trained = run(code)
+    assert trained.failure().code == "nan" and trained.retries == []
+    assert "the model diverged" in trained.failure().what
+
+
 def test_facts_that_refer_to_themselves_are_the_trainings_failure(run: Run):
     trained = run("loop = []\nloop.append(loop)\nreturn score(loop=loop)")
     assert trained.failure().what.startswith("RecursionError") and trained.retries == []
