@@ -322,7 +322,7 @@ def tables_of(
             _require_kept(key, runs, child)
             if child is None:
                 continue
-            found = _recorded(child, benchmark, locate)
+            found = recorded(child, benchmark, locate)
         except Damaged as damage:
             damaged[key] = damage
             continue
@@ -345,7 +345,7 @@ def tables_of(
     )
 
 
-def _recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Recorded:
+def recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Recorded:
     """Return the files of a run, after checking that nothing was changed since it ended."""
     if child.status not in ("FINISHED", "FAILED"):
         return artifacts.Recorded({}, None, {})

@@ -89,13 +89,15 @@ class Session:
         from bench.discover import file_of
         from bench.execution.processes import Processes
         from bench.progress import progress
-        from bench.status import as_recorded, begins_anew
+        from bench.status import as_recorded, begins_anew, late_modules_changed
         from bench.stopping import looker
         from bench.tracking import Store
 
         self.store = opened(Store(self.uri), self.say)
         plan = as_recorded(self.store, plan, found.source)
-        if not fresh and (news := begins_anew(self.store, plan)):
+        changed = late_modules_changed(self.store, plan, self.server.digests)
+        news = None if fresh else begins_anew(self.store, plan, changed)
+        if news is not None:
             self.say(textwrap.fill(news, 80, subsequent_indent="  "))
             notes = [*notes, news]
         options = runner.Options(
@@ -104,7 +106,7 @@ class Session:
             deadline=deadline,
             redo=redo,
             streams=streams,
-            fresh=fresh,
+            fresh=fresh or bool(changed),
             keep_going=keep_going,
         )
         command = ["bench", *sys.argv[1:]]
@@ -151,7 +153,7 @@ class Session:
         from bench.address import may_hold_runs
         from bench.rehearsal import rehearse
         from bench.runner import Options
-        from bench.status import as_recorded
+        from bench.status import as_recorded, late_modules_changed
         from bench.tracking import Store
 
         store = Store(self.uri) if may_hold_runs(self.uri) else None
@@ -159,6 +161,8 @@ class Session:
         for typed in plans:
             plan = as_recorded(store, typed, self.server.found.source) if store else typed
             benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
+            if store is not None and late_modules_changed(store, plan, self.server.digests):
+                benchmark = None  # it begins anew
             settled: set[TrialKey] = set()
             if store is not None and benchmark is not None:
                 done = store.finished(benchmark)

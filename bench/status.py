@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -208,14 +208,38 @@ def as_recorded(store: "Store", plan: Plan, source: Mapping[str, str]) -> Plan:
     return plan
 
 
-def begins_anew(store: "Store", plan: Plan) -> str | None:
+def late_modules_changed(
+    store: "Store", plan: Plan, now: Callable[[Sequence[str]], Mapping[str, str]]
+) -> list[str]:
+    """Return which modules that only trainings load differ from those that recorded runs had.
+
+    Parameters
+    ----------
+    now : digests of modules, by their names, as a training would load them
+    """
+    benchmark = store.find(plan.benchmark_id, plan.experiment)
+    then = store.late_modules(benchmark) if benchmark is not None else {}
+    found = now(sorted(then)) if then else {}
+    return [name for name in sorted(found) if found[name] != then[name]]
+
+
+def begins_anew(store: "Store", plan: Plan, late: Sequence[str] = ()) -> str | None:
     """Say why a plan begins a new benchmark although its experiment has one, or judges it anew.
+
+    Parameters
+    ----------
+    late : the modules that trainings load and that have changed since
 
     Returns
     -------
     one or two sentences, or None where the plan goes on with a benchmark as it is, or is the first
     """
     benchmark = store.find(plan.benchmark_id, plan.experiment)
+    if benchmark is not None and late:
+        return (
+            f"{', '.join(late)} changed since {plan.experiment} was benchmarked, and its trainings "
+            "load it, so this is a new benchmark."
+        )
     if benchmark is not None:
         return judges_anew(benchmark, plan)
     if plan.vary:

@@ -75,6 +75,7 @@ from bench.records import (
     in_order,
     key_of,
     order,
+    recorded,
     sequence_of,
     tables_of,
     text_of,
@@ -639,6 +640,16 @@ class Store:
             {key: child for key, child in current.items() if child.status == "FINISHED"},
             {k for k, c in current.items() if c.run.data.tags.get("bench.failure") == "nan"},
         )
+
+    def late_modules(self, benchmark: Benchmark) -> dict[str, str]:
+        """Return the digests of what trainings loaded by themselves, of one run an arm."""
+        late: dict[str, str] = {}
+        latest = {key.arm: child for key, child in self.finished(benchmark).items()}
+        with self._files() as locate, suppress(Damaged):  # the report says so
+            for child in latest.values():
+                facts = recorded(child, benchmark, locate).outcome.get("facts", {})
+                late |= facts.get("late_modules", {})
+        return late
 
     def end_orphans(self, benchmark: Benchmark) -> None:
         """End the runs of a process that died: under the lock nobody else can be training."""

@@ -88,6 +88,15 @@ def _installed_from_source() -> frozenset[str]:
     return frozenset(found - {"bench", "analysis", "experiments"})
 
 
+def on_import_path(names: Iterable[str]) -> dict[str, Path]:
+    """Return the files of modules by their path within their project, where an import finds them.
+
+    Nothing is imported; what no folder of the import path has is left out.
+    """
+    each = ((name, Path(entry) / name) for name in names for entry in reversed(sys.path) if entry)
+    return {name: path for name, path in each if path.is_file()}
+
+
 def input_files(inputs: Sequence[str], folder: Path) -> dict[str, Path]:
     """Return the files that an experiment declares, folders with all that is in them.
 

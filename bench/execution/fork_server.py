@@ -29,6 +29,7 @@ from typing import Any
 
 from analysis.errors import Refusal
 from bench.contract import BadExperiment, Experiment
+from bench.design import source_digest
 from bench.discover import Discovered, discover, load
 from bench.execution.failures import own_line
 from bench.execution.guard import (
@@ -143,6 +144,9 @@ class Server:
         ready = getattr(sys.modules.get(found.reference), "ready", None)
         said = None if ready is None else ready(data_dir and Path(data_dir))
         return None if said is None else str(said)
+
+    def _digests(self, found: Discovered, names: list[str]) -> dict[str, str]:
+        return source_digest.digests(source_digest.on_import_path(names))
 
     def _fork(self, found: Discovered, threads: int, grace_s: float) -> str | None:
         """Make this process one to fork from; return why it is none, or None."""

@@ -162,6 +162,10 @@ class Server(Closing):
         said = self._ask("ready", data_dir=data_dir and str(data_dir))
         return None if said is None else str(said)
 
+    def digests(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the SHA-256 of modules, by their path, as an import would find them now."""
+        return dict(self._ask("digests", names=list(names)))
+
     def get_ready(self, threads: int) -> None:
         """Let it become a process to fork from, while somebody does other things."""
         with self._lock:

@@ -181,3 +181,21 @@ def test_modules_that_a_training_loads_itself_are_recorded_with_it(tmp_path: Pat
         ]
     late = {r.key.arm: r.outcome.facts["late_modules"] for r in results}
     assert late["a"] == late["b"] == digests({"lazy.py": tmp_path / "lazy.py"})
+
+
+def test_a_module_that_only_trainings_load_begins_a_new_benchmark_when_it_changes(
+    tmp_path: Path, tiny_text: Callable[..., str], bench: Callable[..., object]
+):
+    path, store = tmp_path / "tiny_late.py", f"sqlite:///{tmp_path}/store/mlflow.db"
+    late = tmp_path / "late_model.py"
+    late.write_text("X = 1\n")
+    path.write_text(tiny_text("import late_model"))
+    words = ("run", path, "--seeds", 2, "--store", store, "--no-report")
+    assert bench(*words, "--json").json["trained"] == 4
+    assert bench(*words, "--json").json["trained"] == 0
+    late.write_text("X = 2\n")
+    assert bench(*words, "--dry-run", "--json").json["runs_left"] == 4
+    said = bench(*words)
+    assert "late_model.py changed since tiny was benchmarked" in " ".join(said.err.split())
+    assert bench(*words, "--json").json["trained"] == 0
+    assert bench("report", "tiny", "--store", store, "--json").json["checks"]
