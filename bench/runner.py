@@ -53,6 +53,7 @@ class Look:
 
 
 R = TypeVar("R", bound=Result)
+SLOW_S = 3.0  # after so long at the end, who waits is told for what
 Pair = Mapping[str, Scored]  # one seed: arm to its run
 LookAt = Callable[[Sequence[Pair]], Look | None]
 
@@ -74,6 +75,15 @@ class Watcher(Protocol):
 
     def pair(self, seed: int, values: Mapping[str, float], look: Look | None) -> None:
         """All arms of a seed are finished."""
+
+    def tell_what_is_waited_for(self) -> None:
+        """Say why the command is still there although everything is trained."""
+        self.tell_if_away()
+        now = time.monotonic()
+        self.closing_at = self.closing_at or now
+        if self.recorder.away is None and not self.told_writing and now > self.closing_at + SLOW_S:
+            self.told_writing = True
+            self.watcher.notice("all results are safe on this disk; the store is being written.")
 
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
@@ -156,7 +166,7 @@ def run(
         story = _Story(
             plan, recorder, watcher, look, options, reuses=found.experiment.reuse_process
         )
-        recorder.while_closing = story.tell_if_away  # who waits should know for what
+        recorder.while_closing = story.tell_what_is_waited_for
         folders = store.folders_of(plan.benchmark_id)
         todo = jobs(plan, found, options, story.settled, folders=folders)
         left = [job for job in todo if story.wants(job.keys)]
@@ -295,6 +305,8 @@ class _Story:
         self.told = False  # that the store is away
         self.interrupted = False  # and it was said
         self.late = False  # the deadline has passed
+        self.closing_at = 0.0  # since when only the store is waited for
+        self.told_writing = False
         self.keep_going = options.keep_going
         self.packs = {key: n for n, pack in enumerate(plan.packs()) for key in pack}
         self.repeats = Repeats({key.arm for key in recorder.finished})

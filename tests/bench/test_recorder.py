@@ -220,6 +220,19 @@ def test_the_seal_changes_with_all_that_a_report_rests_on_and_nothing_else():
     assert seal("another", tags) != sealed
 
 
+def test_an_epoch_is_written_once_while_it_trains_or_with_its_result(
+    store: Store, start: Callable[..., Recorder]
+):
+    rows = [{"epoch": n, "time": 1.0 + n, "loss": 0.5} for n in range(4)]
+    with start() as writing:
+        for row in rows[:2]:
+            writing.deliver({"type": "epoch", "arm": "weak", "seed": 0, "attempt": 1, "row": row})
+        until(lambda: store.of("log"))
+        writing.record(success(epochs=rows, attempt=1))
+    written = [metric for call in store.of("log") for metric in call[2] if metric[0] == "loss"]
+    assert [epoch for _, _, _, epoch in written] == [0, 1, 2, 3]
+
+
 # -- a store that is away ----------------------------------------------------------------------
 
 
