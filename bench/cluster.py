@@ -22,6 +22,7 @@ from bench import __version__
 from bench.discover import Discovered
 from bench.execution.base import Closing, Failure, Job, Message, Result
 from bench.execution.devices import Slot, slots
+from bench.execution.failures import text_of
 from bench.execution.processes import Processes
 from bench.execution.run_folder import packed_up
 from bench.execution.server import Server
@@ -136,7 +137,7 @@ class Cluster(Closing):
                 raise found
             if isinstance(found, Exception):
                 raise ClusterTrouble(
-                    f"{who} cannot plan {reference}: {type(found).__name__}: {found}",
+                    f"{who} cannot plan {reference}: {text_of(found)}",
                     fix=f"copy it there, to the same path: {reference}",
                 )
         return min(answers.values(), default=1)
@@ -322,7 +323,7 @@ def _answer(future: Any, job: Job) -> Answer:
         answer: Answer = future.result()
         return answer
     error = future.exception() if future.status == "error" else None
-    what = f"{type(error).__name__}: {error}" if error else "the cluster gave the training up."
+    what = text_of(error) if error else "the cluster gave the training up."
     failed = _failed(job, what)
     killed = type(error).__name__ == "KilledWorker"  # by this training, again and again
     return Answer([], failed) if not killed and job.attempt <= MOST_UNLIKE else Answer(failed)
@@ -362,7 +363,7 @@ def train_here(job: Job, retries: int, expected: Mapping[str, str], topic: str) 
         results = [r for each in executor.run([here], on_retry=retried.append) for r in each]
         return Answer([*map(packed_up, results)], [*map(packed_up, retried)])
     except Exception as error:  # a full disk, a package that is missing: the training never began
-        what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+        what = error.what if isinstance(error, Refusal) else text_of(error)
         return _sent_elsewhere(job, worker.address, f"cannot train: {what}")
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import experiments  # first of all: a folder of that name beside somebody's file shadows nothing
 from bench.contract import BadExperiment, Experiment, Settings
 from bench.design import source_digest
+from bench.execution.failures import text_of
 
 _before: dict[str, set[str]] = {}  # modules that were loaded before an experiment
 _loaded: dict[str, set[str]] = {}  # and by it
@@ -210,7 +211,7 @@ def _import(reference: str) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         raise BadExperiment(
-            f"{_short(reference)} does not import: {type(error).__name__}: {error}",
+            f"{_short(reference)} does not import: {text_of(error)}",
             facts=[_where(error, reference)],
             fix=f"python {_short(reference)}"
             if reference.endswith(".py")

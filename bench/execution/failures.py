@@ -30,6 +30,15 @@ DEVICE = re.compile(
 )
 
 
+def text_of(error: BaseException) -> str:
+    """Return an exception's type and text; of one whose text cannot be had, the type alone."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception as trouble:
+        return f"{name}, whose text cannot be shown: its __str__ raises {type(trouble).__name__}"
+
+
 def kind(error: BaseException, *, on_gpu: bool) -> tuple[str, bool]:
     """Return the failure's code and whether trying again can help.
 
@@ -38,13 +47,13 @@ def kind(error: BaseException, *, on_gpu: bool) -> tuple[str, bool]:
     if isinstance(error, Diverged):
         return "nan", False
     for each in _chain(error):
-        text = f"{type(each).__name__}: {each}"
+        text = text_of(each)
         if type(each).__name__ == "OutOfMemoryError" or GPU_MEMORY.search(text):
             return "gpu-memory", True
         no_memory = isinstance(each, OSError) and each.errno == errno.ENOMEM
         if isinstance(each, MemoryError) or no_memory or MEMORY.search(text):
             return "memory", True
-    if on_gpu and any(DEVICE.search(str(each)) for each in _chain(error)):
+    if on_gpu and any(DEVICE.search(text_of(each)) for each in _chain(error)):
         return "device", True
     return (error.code if isinstance(error, Refusal) else "training"), False
 
@@ -63,10 +72,41 @@ def own_line(error: BaseException) -> tuple[str, str] | None:
     """Return the last line of a user's own code in a traceback: its file and number, its text."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_absolute() and not any(path.is_relative_to(folder) for folder in _FOREIGN):
-            if not {"site-packages", "dist-packages"} & set(path.parts):
-                return f"{path.name}, line {frame.lineno}", frame.line or ""
+        if _is_own(path):
+            return f"{path.name}, line {frame.lineno}", frame.line or ""
     return None
+
+
+def last_words(log: str) -> list[str]:
+    """Return what a process that died says in its log: its last line, and where it stood.
+
+    Parameters
+    ----------
+    log : what it printed; where it crashed or was ended, faulthandler's traceback comes last
+    """
+    lines, dump = [line for line in log.splitlines() if line.strip()], list[str]()
+    while lines and _OF_FAULTHANDLER.match(lines[-1]):
+        dump.insert(0, lines.pop())
+    crash = [line for line in dump if line.startswith("Fatal Python error: ")]
+    here = next((n for n, line in enumerate(dump) if line.startswith("Current thread")), 0)
+    frames = (_FRAME.match(line) for line in dump[here:])
+    own = next((frame for frame in frames if frame and _is_own(Path(frame[1]))), None)
+    said = [f"It printed last: {line.strip()[:200]}" for line in (*lines, *crash)[-1:]]
+    return said + ([f"It stood in {Path(own[1]).name}, {own[2]}."] if own else [])
+
+
+_OF_FAULTHANDLER = re.compile(
+    r"Fatal Python error: |(Current thread|Thread|Stack) .*\(most recent call first\):"
+    r"|  (File \"[^\"]+\", line \d+ in |Garbage-collecting|<|\.\.\.)|Extension modules: "
+)
+_FRAME = re.compile(r'  File "([^"]+)", (line \d+ in \S+)')
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a file is a user's own: not bench's, the standard library's or a package's."""
+    foreign = any(path.is_relative_to(folder) for folder in _FOREIGN)
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return path.is_absolute() and not foreign and not installed
 
 
 _FOREIGN = (Path(sysconfig.get_path("stdlib")), Path(bench.__file__).parent)

@@ -31,7 +31,7 @@ from analysis.errors import Refusal
 from bench.contract import BadExperiment, Experiment
 from bench.design import source_digest
 from bench.discover import Discovered, discover, load
-from bench.execution.failures import own_line
+from bench.execution.failures import own_line, text_of
 from bench.execution.guard import (
     SET_PDEATHSIG,
     SET_SUBREAPER,
@@ -220,8 +220,7 @@ def _told(what: str, found: Discovered) -> Any:
     except (Exception, SystemExit) as error:
         place = own_line(error)
         raise BadExperiment(
-            f"{what} of experiment {found.experiment.name!r} failed: "
-            f"{type(error).__name__}: {error}",
+            f"{what} of experiment {found.experiment.name!r} failed: {text_of(error)}",
             facts=[f"In {place[0]}: {place[1]}"] if place else [],
             fix="mend it, then the same command",
         ) from error
@@ -250,7 +249,7 @@ def _why_unusable(device: str, environment: dict[str, str]) -> str | None:
         if torch is not None:
             torch.ones(8, device=device).sum().item()
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return text_of(error)
     return None
 
 

@@ -24,6 +24,7 @@ from joblib import Parallel, delayed
 from bench.execution import answers, run_folder
 from bench.execution.base import Closing, Failure, Job, Message, Result, Success
 from bench.execution.devices import Slot
+from bench.execution.failures import last_words
 from bench.execution.places import Place, Places
 from bench.execution.server import Server, limited_to, tail
 
@@ -413,7 +414,7 @@ def _failures(
     job: Job, slot: Slot, heard: _Heard, log: str, began: float, took_s: float
 ) -> list[Failure]:
     """Return the failures of a pack whose process ended without an answer."""
-    code, error, facts = "crash", "", [*_last_words(log)]
+    code, error, facts = "crash", "", last_words(log)
     if heard.late:
         code, what = "timeout", too_slow(job)
     elif heard.code is None or heard.code < 0:
@@ -442,12 +443,6 @@ def _failures(
         )
         for key in job.keys
     ]
-
-
-def _last_words(log: str) -> list[str]:
-    """Return the last line that a training printed."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return [f"It printed last: {lines[-1][:200]}"] if lines else []
 
 
 def too_slow(job: Job) -> str:

@@ -5,13 +5,13 @@ from typing import Any
 
 from analysis.errors import Refusal
 from bench.contract import BadExperiment
+from bench.execution.failures import text_of
 
 
 def refusal_of(error: BaseException) -> dict[str, Any]:
     """Return a refusal as plain values; of another exception, with its traceback."""
     if not isinstance(error, Refusal):
-        what = f"{type(error).__name__}: {error}"
-        error = BadExperiment(what).with_traceback(error.__traceback__)
+        error = BadExperiment(text_of(error)).with_traceback(error.__traceback__)
     return {
         "what": error.what,
         "facts": list(error.facts),

@@ -261,7 +261,7 @@ class _Run:
 
     def failure(self, key: TrialKey, error: BaseException) -> Failure:
         code, retryable = failures.kind(error, on_gpu=self.on_gpu)
-        what = error.what if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+        what = error.what if isinstance(error, Refusal) else failures.text_of(error)
         facts = error.facts if isinstance(error, Refusal) else ()
         place = failures.own_line(error)
         if place is not None and code == "training":

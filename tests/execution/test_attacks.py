@@ -218,6 +218,7 @@ def test_a_process_that_dies_costs_its_own_training_alone(run: Run):
         assert failure.attempt == 2 and "last words" in failure.log
     assert "Fatal Python error: Segmentation fault" in trained.failure("on", 0).log
     assert 'File "code", line' in trained.failure("on", 0).log
+    assert trained.failure("on", 0).facts[0].endswith("Fatal Python error: Segmentation fault")
     assert trained.failure("on", 1).facts[-1].startswith("Killed from outside: out of memory")
     assert trained.failure("on", 3).facts == ("It printed last: last words",)
     assert sorted((f.key.arm, f.key.seed) for f in trained.retries) == [

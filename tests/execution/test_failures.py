@@ -1,6 +1,7 @@
 """Failures: the kind of an exception decides whether, and where, a training is tried again."""
 
 import errno
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from bench.contract import BadOutcome, Diverged
 from bench.discover import load
-from bench.execution.failures import kind, own_line
+from bench.execution.failures import kind, last_words, own_line, text_of
 
 
 def raised(error: BaseException, *, cause: BaseException | None = None) -> BaseException:
@@ -146,3 +147,54 @@ def test_an_exception_without_a_line_of_the_users_has_none():
         exec(foreign)
     caught.value.__traceback__ = caught.value.__traceback__.tb_next  # type: ignore[union-attr]
     assert own_line(caught.value) is None
+
+
+class Mute(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_an_exception_that_cannot_be_printed_is_named_by_its_type():
+    assert text_of(Mute()).startswith("Mute, whose text cannot be shown")
+    assert kind(raised(Mute()), on_gpu=True) == ("training", False)
+    assert kind(raised(ValueError("x"), cause=Mute()), on_gpu=False) == ("training", False)
+
+
+CRASH = """epoch 3
+{fatal}Thread 0x00007f55cdbc06c0 (most recent call first):
+  File "/home/me/loader.py", line 7 in feed
+  File "{stdlib}/threading.py", line 982 in run
+
+Current thread 0x00007f55cea32b80 (most recent call first):
+  File "{stdlib}/ctypes/__init__.py", line 519 in string_at
+  File "/home/me/.venv/lib/python3.12/site-packages/fast/ops.py", line 3 in op
+  File "/home/me/mine.py", line 10 in train
+  File "/home/me/mine.py", line 90 in main
+  ...
+
+Extension modules: numpy._core._multiarray_umath, numpy.linalg._umath_linalg (total: 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fatal", "last"),
+    [
+        ("Fatal Python error: Segmentation fault\n\n", "Fatal Python error: Segmentation fault"),
+        ("", "epoch 3"),  # ended by SIGTERM
+    ],
+)
+def test_a_crash_names_its_signal_and_the_users_line_not_faulthandlers_list(fatal: str, last: str):
+    log = CRASH.format(fatal=fatal, stdlib=sysconfig.get_path("stdlib"))
+    assert last_words(log) == [
+        f"It printed last: {last}",
+        "It stood in mine.py, line 10 in train.",
+    ]
+
+
+def test_the_last_line_of_a_training_that_was_killed_is_shown_as_it_is():
+    assert last_words("one\n  two \n\n") == ["It printed last: two"]
+    assert last_words("\n") == []
+    error = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError: x\n'
+    assert last_words(error) == ["It printed last: ValueError: x"]

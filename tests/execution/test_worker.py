@@ -271,6 +271,13 @@ def test_facts_that_refer_to_themselves_are_the_trainings_failure(run: Run):
     assert trained.failure().what.startswith("RecursionError") and trained.retries == []
 
 
+def test_an_exception_without_a_text_is_a_failure_of_the_training_not_a_crash(run: Run):
+    trained = run("class Mute(Exception):\n    def __str__(self): return 1 / 0\nraise Mute")
+    failure = trained.failure()
+    assert (failure.code, failure.error, trained.retries) == ("training", "Mute", [])
+    assert failure.what.startswith("Mute, ") and "ZeroDivisionError" in failure.what
+
+
 def test_a_stream_that_varies_and_is_never_drawn_from_fails(train: Run, server: Server):
     from bench.plan import TrialKey
 
