@@ -76,15 +76,6 @@ class Watcher(Protocol):
     def pair(self, seed: int, values: Mapping[str, float], look: Look | None) -> None:
         """All arms of a seed are finished."""
 
-    def tell_what_is_waited_for(self) -> None:
-        """Say why the command is still there although everything is trained."""
-        self.tell_if_away()
-        now = time.monotonic()
-        self.closing_at = self.closing_at or now
-        if self.recorder.away is None and not self.told_writing and now > self.closing_at + SLOW_S:
-            self.told_writing = True
-            self.watcher.notice("all results are safe on this disk; the store is being written.")
-
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
 
@@ -372,6 +363,15 @@ class _Story:
         elif away is None and self.told:
             self.watcher.notice("the store answers again.")
         self.told = away is not None
+
+    def tell_what_is_waited_for(self) -> None:
+        """Say why the command is still there although everything is trained."""
+        self.tell_if_away()
+        now = time.monotonic()
+        self.closing_at = self.closing_at or now
+        if self.recorder.away is None and not self.told_writing and now > self.closing_at + SLOW_S:
+            self.told_writing = True
+            self.watcher.notice("all results are safe on this disk; the store is being written.")
 
     def retry(self, failure: Failure) -> None:
         if failure.key not in self.settled:
