@@ -407,7 +407,7 @@ class _Story:
 
     def _on_the_same_test_set(self, result: Result) -> Result:
         """Return a training as a failure where it was scored on other examples than the first."""
-        found, whose = test_set_of(result), f"seed {result.key.seed:02d}, {result.key.arm}"
+        found, whose = test_set_of(result), result.key.title
         if not self.test_set[0]:
             self.test_set = found, whose
         if not found or found == self.test_set[0] or not isinstance(result, Success):
@@ -422,7 +422,7 @@ class _Story:
 
     def _record(self, result: Result) -> None:
         if left := self.recorder.record(result):
-            self.watcher.notice(f"seed {result.key.seed:02d}, {result.key.arm}: {left}")
+            self.watcher.notice(f"{result.key.title}: {left}")
 
     def compare_with_fresh(
         self, executor: Executor, left: Sequence[Job], check: Callable[[], None]
@@ -490,7 +490,7 @@ def _no_metric(result: Success, metric: str) -> BadOutcome:
     there = scores if result.outcome.test is None else [*computed, *scores]
     close = difflib.get_close_matches(metric, there, n=1) or there
     return BadOutcome(
-        f'seed {result.key.seed:02d}, {result.key.arm}, has no "{metric}" to compare.',
+        f'{result.key.title}, has no "{metric}" to compare.',
         facts=[
             f"It has {printable(', '.join(there))}.",
             f"Known: {', '.join(computed)}, from test predictions, and whatever scores are named.",
