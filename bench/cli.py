@@ -39,12 +39,13 @@ def main() -> None:
 def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     """Show the traceback of a bug, without the passwords that it may quote."""
     from bench.address import redacted
+    from bench.names import printable
 
     text = "".join(traceback.format_exception(kind, error, where))
     if "--json" in sys.argv:
         facts = {"code": "bug", "message": redacted(f"{kind.__name__}: {error}"), "fix": None}
         print(json.dumps({"error": facts}, indent=1))
-    print(redacted(text), end="", file=sys.stderr)
+    print(printable(redacted(text)), end="", file=sys.stderr)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -91,9 +92,11 @@ def _signals(words: Sequence[str]) -> contextlib.AbstractContextManager[object]:
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     from bench.address import redacted
     from bench.names import printable
+    from bench.terminal import cut, tell
 
     if verbose:
-        print(redacted("".join(traceback.format_exception(refusal))), end="", file=sys.stderr)
+        trace = redacted("".join(traceback.format_exception(refusal)))
+        print(printable(trace), end="", file=sys.stderr)
     if refusal.code == "experiment" and words[:1] in (["plan"], ["doctor"]):
         refusal.fix = (refusal.fix or "").replace("bench run ", f"bench {words[0]} ", 1) or None
     if refusal.without or (refusal.fix or "").startswith("--"):
@@ -102,7 +105,8 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     if "--json" in words:
         error = {k: v and redacted(str(v)) for k, v in refusal.as_dict().items()}
         print(json.dumps({"error": error}, indent=1))
-    print(printable(redacted(refusal.render())), file=sys.stderr)
+    refusal.what, refusal.facts = cut(refusal.what), tuple(map(cut, refusal.facts))
+    tell(redacted(refusal.render()))
     return refusal.exit_status
 
 
@@ -111,15 +115,16 @@ def _interrupted(words: Sequence[str], status: int) -> int:
         return 0
     from bench.address import redacted
     from bench.resuming import going_on
+    from bench.terminal import tell
 
     code = "interrupted" if status == 130 else "terminated"
     what = "everything that had finished is recorded."
     again = shlex.join(["bench", *map(redacted, going_on(words))])
     if "--json" in words:
         print(json.dumps({"error": {"code": code, "message": what, "fix": again}}, indent=1))
-    print(f"\n{code}: {what}", file=sys.stderr)
+    tell(f"\n{code}: {what}")
     if words[:1] == ["run"]:
-        print(f"  resume: {again}", file=sys.stderr)
+        tell(f"  resume: {again}")
     return status
 
 

@@ -1,7 +1,6 @@
 """Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
 
 import os
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -20,6 +19,7 @@ from bench.execution.server import Server
 from bench.plan import Plan, TrialKey
 from bench.records import Unreadable
 from bench.runner import Options, jobs
+from bench.terminal import wrapped
 
 Runs = dict[TrialKey, Success]
 LEAST_FREE = 2**30  # bytes; a run of 10,000 test images and 10 classes takes less than 1 MB
@@ -49,9 +49,7 @@ class Finding:
     def line(self, *, unicode: bool = True) -> str:
         """Return it for a terminal."""
         mark = MARKS[self.state] if unicode else {"ok": "+", "open": "-", "bad": "x"}[self.state]
-        wrapper = textwrap.TextWrapper(80, subsequent_indent=" " * 14, break_long_words=False)
-        wrapper.break_on_hyphens = False
-        return wrapper.fill(f"  {mark} {self.name:<9} {self.text}")
+        return wrapped(f"  {mark} {self.name:<9} {self.text}", hang=14)
 
 
 def machine(uri: str | None, slots: Sequence[Slot]) -> Iterator[Finding]:
@@ -153,7 +151,7 @@ def _train(server: Server, plan: Plan, slots: Sequence[Slot], folder: Path | Non
         for results in executor.run(wanted):
             for result in results:
                 if not isinstance(result, Success):
-                    raise _Failed(f"seed {result.key.seed}, {result.key.arm}: {result.what}")
+                    raise _Failed(f"{result.key.title}: {result.what}")
                 done[result.key] = result
     return {key: done[key] for job in wanted for key in job.keys}
 
@@ -164,7 +162,7 @@ def _repeats(first: Runs, again: Runs) -> Finding:
         text = f"{len(first)} runs trained twice: the same bits"
         return Finding("repeats", "ok", text)
     key = odd[0]
-    text = f"seed {key.seed}, {key.arm}, gives other bits when trained again"
+    text = f"{key.title}, gives other bits when trained again"
     return Finding("repeats", "bad", f"{text}: something is drawn without the trial's streams")
 
 

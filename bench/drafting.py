@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from bench.plan import (
     require_margin,
 )
 from bench.records import Benchmark
+from bench.terminal import label, wrapped
 from bench.tracking import Store
 
 
@@ -131,11 +131,11 @@ def described(benchmark: Benchmark) -> str:
         judged.append(f"claim {difference(plan.claim, unit)}")
     judged += [f"alpha {plan.alpha:g}", plan.scope.replace("_", " "), f"stop {plan.stop}"]
     when = (design.frozen_at or "")[:16].replace("T", " ")
-    seeds = f"{len(plan.seeds)} seeds × {len(plan.arms)} arms: {', '.join(plan.arms)}"
+    seeds = f"{len(plan.seeds)} seeds × {len(plan.arms)} arms: {', '.join(map(label, plan.arms))}"
     lines = [
         f"plan {plan.hash[:7]} of {plan.experiment}, frozen {when} UTC",
-        f"  trains   {seeds}",
-        textwrap.fill(f"  judges   {', '.join(judged)}", 80, subsequent_indent=" " * 11),
+        wrapped(f"  trains   {seeds}", hang=11),
+        wrapped(f"  judges   {', '.join(judged)}", hang=11),
         f"  hash     {plan.hash}",
     ]
     if not design.frozen_before_first_run:

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from analysis.format import duration, value
 from bench.execution.base import Failure, Result
+from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.progress import Progress, Training, one_line
+from bench.terminal import wrapped
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 INDENT = 11  # of what follows "  pairs    "
@@ -66,12 +68,12 @@ class Live(Progress):
         self._failure(failure, "is tried again")
 
     def _failure(self, failure: Failure, what: str) -> None:
-        whose = f"seed {failure.key.seed:02d}, {failure.key.arm}"
-        self.notice(f"{whose}, {what}: {one_line(failure.what)}")
+        self.notice(f"{failure.key.title}, {what}: {one_line(failure.what)}")
 
     def notice(self, text: str) -> None:
         """Something that the person who waits should know: it stays above the table."""
-        self._console.print(Text(self._shown(text), style="yellow"))
+        text = wrapped(self._shown(text), self._console.width)
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)
 
     def end(self) -> None:
         """Nothing more will happen."""
@@ -79,6 +81,7 @@ class Live(Progress):
 
     def _shown(self, text: str) -> str:
         """Return a text as this terminal can show it."""
+        text = printable(text)
         return text if self._console.encoding.startswith("utf") else text.translate(PLAIN)
 
     def _draw(self) -> Any:

@@ -29,5 +29,13 @@ def storable(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that a terminal shows and does not obey: no escape sequences."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
+    """Return a text that a terminal shows and does not obey.
+
+    Control characters (of escape sequences), marks that turn the direction of text, and half
+    characters become question marks.
+    """
+    return re.sub(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
+        "?",
+        text,
+    )

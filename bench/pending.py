@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from bench.execution.base import Epochs, Result, Success, test_set_of
 from bench.names import file_name, storable
 from bench.plan import TrialKey, digest
 from bench.private import make_folder
+from bench.terminal import tell
 
 Status = Literal["FINISHED", "FAILED"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -172,7 +172,7 @@ def waiting(place: Path) -> Iterator[Entry]:
     for folder in sorted(place.iterdir()) if place.is_dir() else ():
         if not _is_plain(folder):
             kept = _move_aside(folder)
-            print(f"{folder.name} holds a link, or is one; kept in {kept}.", file=sys.stderr)
+            tell(f"{folder.name} holds a link, or is one; kept in {kept}.")
             continue
         entry = None if folder.name.startswith(PART) else _read(folder)
         if entry is None:

@@ -18,6 +18,7 @@ from analysis.table import LARGEST, Design, Scope, Stop
 from bench.contract import BadExperiment
 from bench.design import source_digest
 from bench.discover import Discovered
+from bench.terminal import cut, label
 
 MOST_SEEDS = 100_000
 LARGEST_SEED = 2**32 - 1
@@ -48,6 +49,11 @@ class TrialKey:
     def run_name(self) -> str:
         """What MLflow shows: smoothed/seed-07."""
         return f"{self.arm}/seed-{self.seed:02d}"
+
+    @property
+    def title(self) -> str:
+        """What messages call it: seed 07, smoothed; a long name is shortened."""
+        return f"seed {self.seed:02d}, {label(self.arm)}"
 
 
 PINNED = 0  # the seed of the streams that `vary` does not name
@@ -220,7 +226,8 @@ def what_changed(old: Plan, new: Plan) -> list[str]:
     if digest(dict(old.data)) != digest(dict(new.data)):
         found.append("the data")
     if list(old.arms) != list(new.arms):
-        found.append(f"the arms ({', '.join(old.arms)}; now {', '.join(new.arms)})")
+        before, now = (", ".join(map(label, plan.arms)) for plan in (old, new))
+        found.append(f"the arms ({before}; now {now})")
     absent = object()
     for arm in (arm for arm in new.arms if arm in old.arms):
         for key in dict.fromkeys([*old.arms[arm], *new.arms[arm]]):
@@ -232,7 +239,8 @@ def what_changed(old: Plan, new: Plan) -> list[str]:
 
 
 def _shown(value: Any, absent: object) -> str:
-    return "not set" if value is absent else json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return "not set" if value is absent else cut(text, 80)
 
 
 def make_plan(

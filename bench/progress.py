@@ -14,8 +14,10 @@ from typing import Any, TextIO
 from analysis.format import Unit, duration, interval, number, suffix, value
 from analysis.metrics import METRICS
 from bench.execution.base import Failure, Result
+from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.runner import Look
+from bench.terminal import cut, label
 
 HEARTBEAT_S = 300.0
 
@@ -235,12 +237,13 @@ class Plain(Progress):
     def _line(self, text: str) -> None:
         self._last = time.monotonic()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        print(f"{stamp} {text}", file=self.stream, flush=True)
+        line = printable(text).replace("\n", " ")
+        print(f"{stamp} {line}", file=self.stream, flush=True)
 
     def result(self, result: Result, value: float | None) -> None:
         """A trial is over."""
         super().result(result, value)
-        where = f"seed={result.key.seed} arm={result.key.arm}"
+        where = f"seed={result.key.seed} arm={label(result.key.arm)}"
         if isinstance(result, Failure):
             self._line(f"run failed {where} error[{result.code}] {one_line(result.what)}")
             return
@@ -264,7 +267,7 @@ class Plain(Progress):
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
         super().retry(failure)
-        where = f"seed={failure.key.seed} arm={failure.key.arm}"
+        where = f"seed={failure.key.seed} arm={label(failure.key.arm)}"
         self._line(f"run retried {where} error[{failure.code}] {one_line(failure.what)}")
 
     def notice(self, text: str) -> None:
@@ -285,7 +288,7 @@ def _metric_value(metric: str, x: float | None, unit: Unit) -> str:
 
 def one_line(text: str) -> str:
     """Return a text of any length for one line."""
-    return " ".join(text.split())[:200]
+    return cut(" ".join(text.split()), 200)
 
 
 def progress(*, quiet: bool, workers: int, blind: bool, stream: TextIO | None = None) -> Progress:

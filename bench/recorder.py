@@ -5,7 +5,6 @@ seconds, or when it answers again.
 """
 
 import queue
-import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -22,6 +21,7 @@ from bench.database import free_bytes
 from bench.execution.base import Result, Scored
 from bench.pending import Entry, RunStatus
 from bench.plan import TrialKey
+from bench.terminal import tell
 
 if TYPE_CHECKING:
     from bench.records import Benchmark, Child
@@ -105,7 +105,7 @@ class Recorder:
         """Return the test set of a recorded run, and whose it is; empty where none has one."""
         for key, child in self.finished.items():
             if found := child.run.data.tags.get(pending.TEST_SET):
-                return found, f"seed {key.seed:02d}, {key.arm}"
+                return found, key.title
         return "", ""
 
     @property
@@ -290,7 +290,7 @@ def written(store: "Store", entry: Entry, run: Run, logged: Container[Moment] = 
         store.end(run.info.run_id, "FAILED")
         place = pending.set_aside(entry) if entry.folder.exists() else entry.folder
         why = " ".join((trouble.facts or (trouble.what,))[:1])
-        whose = f"the result of seed {entry.key.seed:02d}, {entry.key.arm}"
+        whose = f"the result of {entry.key.title}"
         return f"{whose}, cannot be recorded and is kept in {place}: {why}"
     entry.forget()
     return None
@@ -323,7 +323,7 @@ def recover(store: "Store", benchmark: "Benchmark", entries: Iterable[Entry]) ->
             store.describe(run, benchmark.plan, entry.key)
             refused = written(store, entry, run)
             if refused is not None:
-                print(f"note: {refused}", file=sys.stderr, flush=True)
+                tell(f"note: {refused}")
             elif entry.status == "FINISHED" and old is not None:
                 store.supersede(old, run)
         else:
@@ -342,7 +342,7 @@ def measured(epochs: Iterable[Mapping[str, float]]) -> list[Measured]:
 
 def unsaved(place: Path, key: TrialKey, error: OSError) -> Refusal:
     """Return the refusal for a result that the disk did not take."""
-    whose = f"seed {key.seed:02d}, {key.arm}"
+    whose = key.title
     harm = "No finished run was harmed; this one is trained again."
     again = "then the same command: it goes on where it stopped"
     if is_disk_full(error):

@@ -362,7 +362,7 @@ def recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Re
 
 
 def _who(key: TrialKey) -> str:
-    return f"seed {key.seed:02d}, {key.arm},"
+    return f"{key.title},"
 
 
 def current_of(runs: Sequence[Child]) -> Child | None:

@@ -1,7 +1,6 @@
 """Rehearsal: what will a plan cost? One epoch is trained and thrown away; nothing is recorded."""
 
 import statistics
-import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from analysis.errors import Refusal
 from analysis.format import duration
 from bench.plan import Plan, TrialKey
 from bench.planning import Gain, gain_of, unit_of
+from bench.terminal import tell
 
 if TYPE_CHECKING:
     from bench.execution.devices import Slot
@@ -160,13 +160,13 @@ def _timed(
         if message["type"] == "epoch":
             seen.append(time.perf_counter())
         elif message["type"] == "notice":
-            print(message["text"], file=sys.stderr, flush=True)
+            tell(message["text"])
 
     def check() -> None:
         if known is not None and len(seen) > EPOCHS_TIMED * len(first.keys):
             raise _Enough
 
-    what = f"seed {first.keys[0].seed}, {first.keys[0].arm}, on {place.device}; it is not kept"
+    what = f"{first.keys[0].title}, on {place.device}; it is not kept"
     with Processes(server, [place], deliver, retries=0) as executor:
         try:
             results = [r for rs in executor.run([first], check=check) for r in rs]
@@ -177,7 +177,7 @@ def _timed(
     for result in results:
         if isinstance(result, Failure):
             raise Unrehearsed(
-                f"seed {result.key.seed}, {result.key.arm}, failed: {result.what}",
+                f"{result.key.title}, failed: {result.what}",
                 facts=result.facts,
                 fix="mend the experiment; nothing was recorded",
             )

@@ -3,13 +3,13 @@
 import contextlib
 import json
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.showing import opened, publish
+from bench.terminal import show, tell, wrapped
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -39,7 +39,7 @@ class Session:
     def say(self, text: str) -> None:
         """Tell the terminal, unless it shall be quiet."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            tell(text)
 
     def opened(self, name: str, *, train: bool) -> contextlib.ExitStack:
         """Start the process that imports the experiment, and reach the cluster.
@@ -98,7 +98,7 @@ class Session:
         changed = late_modules_changed(self.store, plan, self.server.digests)
         news = None if fresh else begins_anew(self.store, plan, changed)
         if news is not None:
-            self.say(textwrap.fill(news, 80, subsequent_indent="  "))
+            self.say(wrapped(news))
             notes = [*notes, news]
         options = runner.Options(
             data_dir=folder,
@@ -175,7 +175,7 @@ class Session:
             left.append((plan, settled - (redo if typed is plans[0] else frozenset())))
         options = Options(data_dir=folder)
         cost = rehearse(left, self.server, places, options, durations=durations)
-        print(json.dumps(cost.as_dict()) if as_json else cost.text())
+        show(json.dumps(cost.as_dict()) if as_json else cost.text())
 
     def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
         """Write the report and print it; None where failures left nothing to compare."""
@@ -210,7 +210,5 @@ def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]
     parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]
-    first = textwrap.fill(first, 80, subsequent_indent="  ", break_on_hyphens=False)
     second = "   ".join(part.replace(" ", "\xa0") for part in parts)  # a part stays in one piece
-    second = textwrap.fill(second, 80, subsequent_indent="  ", break_on_hyphens=False)
-    return f"{first}\n{second}".replace("\xa0", " ")
+    return wrapped(f"{first}\n{second}").replace("\xa0", " ")

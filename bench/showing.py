@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.terminal import show, tell
+
 if TYPE_CHECKING:
     from analysis.findings import Findings
     from bench.records import Benchmark
@@ -36,11 +38,11 @@ def publish(
             from analysis.report.terminal import summary
 
             page, browse = shown(done.html), browses(store.uri)
-            print(summary(done.findings, report=page, browse=browse, unicode=unicode_out()))
+            show(summary(done.findings, report=page, browse=browse, unicode=unicode_out()))
         named = () if done.html is None else ("report.html", "results.json")
         for path in done.paths:
             if path.name not in named:
-                print(shown(path))
+                show(shown(path))
     if open_it and done.html is not None:
         _open(done.html)
     return done.findings
@@ -81,4 +83,4 @@ def _open(path: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(path.absolute().as_uri()):
-        print(f"no browser could be opened; the report is {shown(path)}", file=sys.stderr)
+        tell(f"no browser could be opened; the report is {shown(path)}")

@@ -12,6 +12,7 @@ from bench.design import source_digest
 from bench.glance import Glance
 from bench.plan import Plan, TrialKey, what_changed
 from bench.records import Benchmark, Unreadable
+from bench.terminal import label
 
 if TYPE_CHECKING:
     from bench.tracking import Store
@@ -68,14 +69,15 @@ class State:
         """Return lines for a terminal."""
         counts = self.counts()
         state = "running now" if self.held else "not running"
-        width = max(len(arm) for arm in self.arms)
-        lines = [f"{self.name}   {len(self.seeds)} pairs planned   {state}", ""]
+        names = {arm: label(arm) for arm in self.arms}
+        width = max(map(len, names.values()))
+        lines = [f"{label(self.name)}   {len(self.seeds)} pairs planned   {state}", ""]
         for start in range(0, len(self.seeds), 50):
             seeds = self.seeds[start : start + 50]
             lines.append(f"  {'seed':<{width}}  {seeds[0]} to {seeds[-1]}")
             for arm in self.arms:
                 marks = "".join(MARKS[self.trials[TrialKey(arm, seed)]] for seed in seeds)
-                lines.append(f"  {arm:<{width}}  {marks}")
+                lines.append(f"  {names[arm]:<{width}}  {marks}")
         total = ", ".join(
             f"{counts[word]} {'done' if word == 'finished' else word}" for word in MARKS
         )
@@ -141,7 +143,7 @@ def _row(state: State | Unreadable) -> tuple[str, ...]:
         word = "running" if state.held else state.verdict or ""
     mark = " (A/A)" if isinstance(state, State) and state.aa else ""
     return (
-        f"{state.name[: 26 - len(mark)]}{mark}",
+        f"{label(state.name, 26 - len(mark))}{mark}",
         pairs,
         failed,
         word,

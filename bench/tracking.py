@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shlex
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -81,6 +80,7 @@ from bench.records import (
     text_of,
     unreadable,
 )
+from bench.terminal import tell
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -790,10 +790,9 @@ def _set_aside(entries: Sequence[pending.Entry]) -> None:
     for entry in entries:
         folder = pending.set_aside(entry)
     n = len(entries)
-    print(
+    tell(
         f"{n} finished {'run belongs' if n == 1 else 'runs belong'} to a benchmark that is no "
-        f"longer in the store; kept in {folder}.",
-        file=sys.stderr,
+        f"longer in the store; kept in {folder}."
     )
 
 

@@ -19,6 +19,7 @@ from bench.commands.options import (
 )
 from bench.commands.parser import Argument, Option
 from bench.showing import shown, unicode_out
+from bench.terminal import show
 
 UNITS = ("auto", "fraction", "percent", "plain")
 
@@ -139,5 +140,5 @@ def compare(
         from analysis.report.terminal import summary
 
         page = None if out is None else shown(out / "report.html")
-        print(summary(findings, report=page, unicode=unicode_out()))
+        show(summary(findings, report=page, unicode=unicode_out()))
     fail_if(findings, words)

@@ -16,6 +16,7 @@ from bench.commands.options import (
     Verbose,
 )
 from bench.showing import unicode_out
+from bench.terminal import show
 
 
 def doctor(
@@ -43,21 +44,21 @@ def doctor(
 
     places, findings = slots(devices, per_device=1, workers=None), []
 
-    def show(found: Any) -> None:
+    def add(found: Any) -> None:
         findings.append(found)
         if not as_json and not quiet:
-            print(found.line(unicode=unicode_out()), flush=True)
+            show(found.line(unicode=unicode_out()))
 
     for found in looks.machine(store, places):
-        show(found)
+        add(found)
     if name is not None:
         folder = data_folder(data)
         with Server(name) as server:
             places = server.slots(devices)
             _, plan = draft(server, folder, Typed(), places)
             for found in looks.experiment(server, plan, places, folder=folder):
-                show(found)
-        show(looks.pairing(store, plan.experiment))
+                add(found)
+        add(looks.pairing(store, plan.experiment))
     bad = [found for found in findings if found.state == "bad"]
     if as_json and not bad:
         print(json.dumps({"findings": [asdict(found) for found in findings]}))

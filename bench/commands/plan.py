@@ -19,6 +19,7 @@ from bench.commands.options import (
     Verbose,
 )
 from bench.commands.parser import Option
+from bench.terminal import show
 
 
 def plan(
@@ -146,7 +147,7 @@ def plan(
         seeds=None if seeds is None else _count(seeds),
         power=0.8 if power is None else power,
     )
-    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+    show(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
 
 
 def _require_one_mode(
@@ -210,7 +211,7 @@ def _freeze(
         print(json.dumps(benchmark.plan.as_dict(), default=str))
     else:
         asked = ["bench", "run", *(word for word in sys.argv[2:] if word != "--freeze")]
-        print(f"{described(benchmark)}\n  next     {shlex.join(asked)}")
+        show(f"{described(benchmark)}\n  next     {shlex.join(asked)}")
 
 
 def _planned_metric(name: str | None) -> tuple[str, float | None]:

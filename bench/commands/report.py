@@ -1,6 +1,5 @@
 """`bench report`: rebuild the report of a recorded benchmark."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from bench.commands.options import (
 )
 from bench.commands.parser import Option
 from bench.showing import opened, publish
+from bench.terminal import tell
 
 
 def report(
@@ -71,7 +71,7 @@ def report(
             f"--open opens report.html, which --format {formats} does not write.",
             fix=f"--format html,{','.join(wanted)} --open",
         )
-    place = opened(Store(store), lambda text: print(text, file=sys.stderr))
+    place = opened(Store(store), tell)
     known = experiment_name(name)
     benchmark = place.benchmark() if known is None else comparison(place, known, ask="bench report")
     findings = publish(

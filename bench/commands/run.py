@@ -29,6 +29,7 @@ from bench.commands.options import (
 )
 from bench.commands.parser import Option
 from bench.session import Session, first_line
+from bench.terminal import label
 
 if TYPE_CHECKING:
     from analysis.findings import Findings
@@ -393,14 +394,14 @@ def _end(
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
         if repeated and (unstarted or not all_begun):
             facts.append(
-                f"It failed so twice, and no training of {repeated.key.arm} has succeeded: nothing "
-                f"more was started; {left}. --keep-going trains on."
+                f"It failed so twice, and no training of {label(repeated.key.arm)} has succeeded: "
+                f"nothing more was started; {left}. --keep-going trains on."
             )
         elif unstarted:
             facts.append(f"The time of --max-hours is up; {left}.")
         refusal = Incomplete.of(
             failure.code,
-            f"seed {failure.key.seed:02d}, {failure.key.arm}: {failure.what}",
+            f"{failure.key.title}: {failure.what}",
             facts=facts,
             fix=anew if failure.code == "nan" else f"mend the cause, then {command}",
         )
@@ -411,7 +412,7 @@ def _end(
         kept = "It is kept as failed, counts in the report, and is not trained again."
         raise Incomplete.of(
             "nan",
-            f"seed {key.seed:02d}, {key.arm}, diverged when it was trained, and would again.",
+            f"{key.title}, diverged when it was trained, and would again.",
             facts=[*where, kept],
             fix=anew,
         )

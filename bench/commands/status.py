@@ -5,6 +5,7 @@ import json
 from bench.commands.common import experiment_name
 from bench.commands.options import AsJson, Name, NoColor, Quiet, StoreUri, Verbose
 from bench.showing import unicode_out
+from bench.terminal import show
 
 
 def status(
@@ -33,4 +34,4 @@ def status(
 
         place = Store(store)
         found = listing(place) if name is None else one(place, experiment_name(name) or name)
-    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text(unicode=unicode_out()))
+    show(json.dumps(found.as_dict(), indent=1) if as_json else found.text(unicode=unicode_out()))

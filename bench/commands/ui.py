@@ -1,12 +1,12 @@
 """`bench ui`: the MLflow UI on the store."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 from bench.commands.common import Usage
 from bench.commands.options import AsJson, NoColor, Quiet, StoreUri, Verbose
 from bench.commands.parser import Option
+from bench.terminal import show, tell
 
 if TYPE_CHECKING:
     from bench.records import Benchmark
@@ -50,15 +50,12 @@ def ui(
         _print(latest, there, as_json=as_json)
         return
     if not here_alone(host):
-        print(
-            f"warning: everybody who reaches {host} can read and change this store.",
-            file=sys.stderr,
-        )
+        tell(f"warning: everybody who reaches {host} can read and change this store.")
     if not quiet:
-        print("starting MLflow …", file=sys.stderr, flush=True)
+        tell("starting MLflow …")
     with ended_by_signals(), served(place.uri, port, host) as address:
         _print(latest, address, as_json=as_json)
-        print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+        tell("Ctrl-C ends it.")
         threading.Event().wait()
 
 
@@ -71,7 +68,7 @@ def _latest(store: "Store") -> "Benchmark | None":
     latest = None
     for found in recorded:
         if not isinstance(found, Benchmark):
-            print(f"damaged: {found.trouble.what}", file=sys.stderr)
+            tell(f"damaged: {found.trouble.what}")
         elif latest is None:
             latest = found
     if latest is not None:
@@ -89,4 +86,4 @@ def _print(latest: "Benchmark | None", address: str, *, as_json: bool) -> None:
         print(json.dumps({"experiment": name, "links": named}), flush=True)
     else:
         text = "\n".join(f"  {name:<10}{link}" for name, link in named.items())
-        print(f"{name or 'every benchmark is damaged'}\n{text}", flush=True)
+        show(f"{name or 'every benchmark is damaged'}\n{text}")

@@ -9,6 +9,7 @@ from bench.commands.common import Usage, data_folder
 from bench.commands.options import DEVICES, AsJson, DataFolder, Devices, NoColor, Quiet, Verbose
 from bench.commands.parser import Argument, Option
 from bench.showing import shown
+from bench.terminal import show
 
 
 def verify(
@@ -67,14 +68,14 @@ def verify(
         facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
         print(json.dumps({**facts, "note": found.note, "rerun": [asdict(run) for run in again]}))
     elif not quiet and not as_json:
-        print(f"{shown(report.absolute())} says what its data say.")
-        print(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
+        show(f"{shown(report.absolute())} says what its data say.")
+        show(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
         if found.n_words is not None:
-            print(f"  page     {found.n_words:,} pieces of text written again: all equal")
+            show(f"  page     {found.n_words:,} pieces of text written again: all equal")
         if found.note:
-            print(f"  note     {found.note}")
+            show(f"  note     {found.note}")
         for run in again:
-            print(f"  seed {rerun}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
+            show(f"  seed {rerun}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
     if differ:
         raise Unverified(
             f"seed {rerun} did not train to the values of the report.",

@@ -146,4 +146,4 @@ def test_a_first_trial_that_fails_says_so(
     store = f"sqlite:///{tmp_path}/new/mlflow.db"
     said = bench("run", source, "--seeds", 6, "--store", store, "--dry-run", "--workers", 1)
     assert said.status == 3
-    assert "error[dry-run]: seed 0, weak, failed" in said.err and "no such layer" in said.err
+    assert "error[dry-run]: seed 00, weak, failed" in said.err and "no such layer" in said.err
