@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analysis.errors import DiskFull, Refusal, is_disk_full
@@ -21,6 +21,7 @@ from bench.commands.report import report
 from bench.commands.retyping import retyped
 from bench.commands.run import run
 from bench.commands.status import status
+from bench.commands.streams import OutputLost, discard, prepare_streams
 from bench.commands.ui import ui
 from bench.commands.verify import verify
 
@@ -32,8 +33,16 @@ def main() -> None:
     words = sys.argv[1:]
     if "--no-color" in words:
         os.environ["NO_COLOR"] = "1"
+    prepare_streams()
     sys.excepthook = _bug
-    sys.exit(_run(words))
+    status = _run(words)
+    try:
+        sys.stdout.flush()
+    except OutputLost as lost:
+        status = _refused(lost, words, verbose=False)
+    except BrokenPipeError:
+        discard(sys.stdout)
+    sys.exit(status)
 
 
 def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
@@ -57,11 +66,13 @@ def _run(words: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except Refusal as refusal:
+        if lacks_descriptors(refusal):
+            refusal.facts = (*refusal.facts, _descriptor_limit())
         return _refused(refusal, words, verbose)
     except (KeyboardInterrupt, Interrupted):
         return _interrupted(words, 130)
     except (BrokenPipeError, ReaderGone):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more at exit
+        discard(sys.stdout)  # nothing more at exit
         return 0
     except OSError as error:
         trouble = _file_trouble(error)
@@ -103,8 +114,7 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
         typed = [redacted(word) for word in words]  # quoted, a secret would not be known again
         refusal.fix = retyped(typed, refusal.fix or "", refusal.without, parser(app))
     if "--json" in words:
-        error = {k: v and redacted(str(v)) for k, v in refusal.as_dict().items()}
-        print(json.dumps({"error": error}, indent=1))
+        _print_error({k: v and redacted(str(v)) for k, v in refusal.as_dict().items()})
     refusal.what, refusal.facts = cut(refusal.what), tuple(map(cut, refusal.facts))
     tell(redacted(refusal.render()))
     return refusal.exit_status
@@ -121,11 +131,16 @@ def _interrupted(words: Sequence[str], status: int) -> int:
     what = "everything that had finished is recorded."
     again = shlex.join(["bench", *map(redacted, going_on(words))])
     if "--json" in words:
-        print(json.dumps({"error": {"code": code, "message": what, "fix": again}}, indent=1))
+        _print_error({"code": code, "message": what, "fix": again})
     tell(f"\n{code}: {what}")
     if words[:1] == ["run"]:
         tell(f"  resume: {again}")
     return status
+
+
+def _print_error(error: Mapping[str, object]) -> None:
+    with contextlib.suppress(OutputLost):  # stderr says it too
+        print(json.dumps({"error": error}, indent=1), flush=True)
 
 
 class FileTrouble(Refusal):
@@ -135,6 +150,33 @@ class FileTrouble(Refusal):
     exit_status = 4
 
 
+class TooManyFiles(FileTrouble):
+    """A limit of open files that is too low."""
+
+
+def lacks_descriptors(error: BaseException | None) -> bool:
+    """Tell whether an error, or what caused it, is a lack of file descriptors."""
+    codes = (errno.EMFILE, errno.ENFILE)
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in codes:
+            return True
+        if any(os.strerror(code) in f"{error} {getattr(error, 'facts', '')}" for code in codes):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _descriptor_limit() -> str:
+    """Return a sentence with the limit of open files, where the system has one."""
+    try:
+        import resource
+    except ImportError:
+        return "The system limits the files that a process has open."
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    shown = ("unlimited" if n == resource.RLIM_INFINITY else f"{n:,}" for n in (soft, hard))
+    return "A process may have {} files open at once (ulimit -n), at most {}.".format(*shown)
+
+
 def _file_trouble(error: OSError) -> Refusal | None:
     """Return the refusal for what only the machine's owner can mend, or None for a bug."""
     if is_disk_full(error):
@@ -142,6 +184,12 @@ def _file_trouble(error: OSError) -> Refusal | None:
             f"no space left on the disk while writing {error.filename or 'the store'}.",
             facts=["No finished run was harmed."],
             fix="free some space, then the same command",
+        )
+    if lacks_descriptors(error):
+        return TooManyFiles(
+            "this process, or the machine, can open no more files.",
+            facts=[_descriptor_limit(), "No finished run was harmed."],
+            fix="ulimit -n 1024, then the same command",
         )
     ours = isinstance(error, (PermissionError, *_WRONG_KIND)) or error.errno == errno.EROFS
     if error.filename is None or not ours:

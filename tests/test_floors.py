@@ -107,6 +107,7 @@ TRAINS = {
     "bench.commands.retyping": 5,
     "bench.commands.run": 5,
     "bench.commands.status": 5,
+    "bench.commands.streams": 5,
     "bench.commands.ui": 5,
     "bench.commands.verify": 5,
 }

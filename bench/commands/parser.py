@@ -1,13 +1,13 @@
 """The parser: typer, behind a few names. No other file imports it."""
 
-import select
-import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer import Argument, Exit, Option
 from typer.core import TyperCommand, TyperGroup
+
+from bench.commands.streams import reader_gone
 
 __all__ = ["Argument", "Exit", "Interrupted", "Option", "ReaderGone", "application", "parser"]
 
@@ -36,7 +36,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             raise Interrupted from error
         except BrokenPipeError as error:
-            if _reader_gone():
+            if reader_gone():
                 raise ReaderGone from error
             # The parser would take any other pipe for stdout, and exit without a word.
             raise RuntimeError("a pipe broke that is not the output") from error
@@ -60,15 +60,6 @@ class Grouped(TyperCommand):
         for name in sorted(groups, key=lambda group: group == "Options"):
             with formatter.section(name):
                 formatter.write_dl(groups[name])
-
-
-def _reader_gone() -> bool:
-    """Tell whether stdout is what broke; where the system cannot say, it most likely is."""
-    if not hasattr(select, "poll"):
-        return True
-    stdout = select.poll()
-    stdout.register(sys.stdout, 0)  # no event but an error or a hang-up
-    return bool(stdout.poll(0))
 
 
 def application(commands: Sequence[Callable[..., None]]) -> typer.Typer:

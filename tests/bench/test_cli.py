@@ -19,7 +19,7 @@ import pytest
 
 from bench import cli
 from bench.commands import common
-from bench.commands.parser import _reader_gone
+from bench.commands.streams import reader_gone
 
 Bench = Callable[..., Any]
 COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "doctor", "ui")
@@ -353,9 +353,9 @@ def test_only_a_pipe_without_a_reader_is_a_broken_output(monkeypatch: pytest.Mon
     end, start = os.pipe()
     with os.fdopen(start, "w") as output:
         monkeypatch.setattr(sys, "stdout", output)
-        assert not _reader_gone()
+        assert not reader_gone()
         os.close(end)
-        assert _reader_gone()
+        assert reader_gone()
 
 
 # -- what works ------------------------------------------------------------------------------
