@@ -70,6 +70,7 @@ class Server:
             self.found = discover(self.name)
         except BaseException as error:
             self.refusal = refusal_of(error)
+        flush()  # what it printed is read before this process ends
         self.import_s = time.perf_counter() - began
 
     def serve(self) -> None:
