@@ -48,6 +48,7 @@ def _cache(factory: pytest.TempPathFactory) -> str:
 
 
 Table = dict[str, dict[str, int]]  # what was done, to how often it went how
+FIRST_COLUMNS = ("injected", "survived", "finished runs lost", "wrong")  # in this order
 COUNTS = pytest.StashKey[dict[str, Table]]()
 
 
@@ -98,7 +99,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def lines_of(table: Table) -> list[str]:
     """Return a table as text, with its sums; a dash stands for what was not looked at."""
-    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    found = dict.fromkeys(column for row in table.values() for column in row)
+    columns = [column for column in FIRST_COLUMNS if column in found]
+    columns += [column for column in found if column not in FIRST_COLUMNS]
     total = {column: sum(row.get(column, 0) for row in table.values()) for column in columns}
     width = max(map(len, table))
     lines = ["  ".join([" " * width, *columns])]

@@ -19,7 +19,8 @@ FOLDER = Path(__file__).parent
 PAGE = """# Faults
 
 What was done to running commands, and how often a command then ended as it should and the same
-command completed, with every finished run recorded once. A dash: runs were not counted there.
+command completed, with every finished run recorded once. Wrong: a command ended as if well, and its
+numbers differed from those of the undisturbed benchmark. A dash: nobody looked for that there.
 
 Written by `python tests/faults/campaign.py` on {date}: {outcome}, in {minutes:.0f} minutes.
 Python {python}, {cores} cores, {system}.

@@ -4,13 +4,14 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ import pytest
 LONG = os.environ.get("BENCH_CAMPAIGN") == "long"
 VOLATILE = {"provenance", "frozen_at", "duration_s", "attempts"}  # places, times, and a repetition
 OF_THIS_STORE = {"N1", "N3"}  # checks that note a repetition, and the other plans of the store
-LOST = "finished runs lost"
+LOST, WRONG = "finished runs lost", "wrong"
 TRAINED = """
 time.sleep(float(os.environ.get("NAP", "0")))
+exec(os.environ.get("DO", ""))
 with open(os.environ["TRAINED"], "a") as log:
     print(trial.arm, trial.seed, file=log)
 """
@@ -32,7 +34,7 @@ with open(os.environ["TRAINED"], "a") as log:
 
 
 class Tally:
-    """Counts what is injected, what of it survived and, where that was looked at, what was lost."""
+    """Counts what is injected, what of it survived and, where looked at, what was lost or wrong."""
 
     def __init__(self, table: dict[str, dict[str, int]]) -> None:
         self.table = table
@@ -52,6 +54,12 @@ class Tally:
         row = self.row(fault)
         row[LOST] = row.get(LOST, 0) + runs
         assert runs == 0, f"{runs} finished runs lost or doubled by: {fault}"
+
+    def right(self, fault: str, numbers: Any, undisturbed: Any) -> None:
+        """Count a command that ended as if well with other numbers than the undisturbed ones."""
+        row = self.row(fault)
+        row[WRONG] = row.get(WRONG, 0) + (numbers != undisturbed)
+        assert numbers == undisturbed
 
 
 @pytest.fixture(scope="session")
@@ -201,9 +209,18 @@ class Zygote:
         *words: object,
         folder: Path | None = None,
         terminal: str | None = None,
+        closed: tuple[str, ...] = (),
+        stdout: str | None = None,
         **environment: object,
     ) -> Command:
-        """Start a command line; its stderr is a file, or this terminal."""
+        """Start a command line; its stderr is a file, or this terminal.
+
+        Parameters
+        ----------
+        closed : which of stdin, stdout and stderr are closed
+        stdout : where it goes instead of a file
+        environment : variables, and what `zygote.surround` makes of them
+        """
         assert self.process.stdin is not None
         self._count += 1
         mark = f"{self.process.pid}-{self._count}"
@@ -216,7 +233,8 @@ class Zygote:
             }
             | {name: str(value) for name, value in environment.items()}
             | {"COMMAND": mark},
-            "out": str(out),
+            "out": stdout or str(out),
+            "closed": closed,
             "err": terminal or str(err),
         }
         err.touch()
@@ -280,19 +298,29 @@ class Bench:
     uri: str
     name: str = "tiny"
 
-    def start(self, *words: object, seeds: int = 6, **environment: object) -> Command:
+    def start(self, *words: object, seeds: int = 6, **how: Any) -> Command:
         words = ("run", self.experiment, "--seeds", seeds, "--workers", 2, *words)
-        return self.command(*words, **environment)
+        return self.command(*words, **how)
 
-    def command(self, *words: object, **environment: object) -> Command:
-        environment = {"TRAINED": self.folder / "trained.txt", "NAP": 0, **environment}
+    def command(self, *words: object, **how: Any) -> Command:
+        how = {"TRAINED": self.folder / "trained.txt", "NAP": 0, **how}
         words = (*words, "--store", self.uri)
-        return self.zygote.start(*words, folder=self.folder, **environment)
+        return self.zygote.start(*words, folder=self.folder, **how)
 
     def run(self, *words: object, **how: Any) -> Command:
         command = self.start(*words, **how)
         command.wait()
         return command
+
+    @contextmanager
+    def locked(self, *, against_readers: bool = False) -> Iterator[None]:
+        """Hold the database as another program would that writes, or that copies it."""
+        with closing(sqlite3.connect(self.folder / "mlflow.db", timeout=30)) as other:
+            if against_readers:
+                other.execute("PRAGMA locking_mode=EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+            other.rollback()
 
     def told(self, commands: list[Command]) -> Counter[str]:
         """Count how often each run was said to be done."""

@@ -137,11 +137,12 @@ def test_a_run_that_was_changed_is_named_and_never_used(
 def test_redo_mends_all_that_was_changed(
     damaged: Any, bench: Callable[..., Any], undisturbed: Any, fault: Any
 ):
-    with fault("all of these at once, then --redo"):
+    name = "all of these at once, then --redo"
+    with fault(name):
         trials = [trial for damage in DAMAGES.values() for trial in damage(damaged)]
         refused_and_named(trials, damaged, bench)
         redo = [word for trial in trials for word in ("--redo", trial)]
-        assert mended(damaged, *redo) == undisturbed
+        fault.right(name, mended(damaged, *redo), undisturbed)
         assert damaged.trained() == len(trials)
 
 
@@ -159,7 +160,8 @@ def test_a_benchmark_that_was_deleted_in_mlflow_is_not_begun_again_without_a_wor
 ):
     from bench.tracking import Store
 
-    with fault("benchmark deleted in MLflow"):
+    name = "benchmark deleted in MLflow"
+    with fault(name):
         store = Store(damaged.uri)
         parent = store.benchmark("tiny").run_id
         store.client.delete_run(parent)
@@ -167,7 +169,7 @@ def test_a_benchmark_that_was_deleted_in_mlflow_is_not_begun_again_without_a_wor
         assert command.status == 0, command.err
         said = " ".join(command.err.split())
         assert "with this plan was deleted in MLflow, so this one begins anew" in said
-        assert damaged.numbers() == undisturbed
+        fault.right(name, damaged.numbers(), undisturbed)
         store.client.restore_run(parent)
         assert len(store.benchmarks("tiny")) == 2
 
@@ -241,14 +243,15 @@ def test_a_database_that_is_not_one_of_ours_is_refused_and_left_as_it_is(
 def test_a_store_that_was_moved_works_where_it_is_and_mlflow_finds_its_files(
     damaged: Any, whole: Path, bench: Callable[..., Any], undisturbed: Any, fault: Any
 ):
-    with fault("store moved to another folder"):
+    name = "store moved to another folder"
+    with fault(name):
         elsewhere = damaged.folder.parent / "else where" / "mlruns"
         elsewhere.parent.mkdir()
         shutil.move(damaged.folder, elsewhere)
         damaged.folder, damaged.uri = elsewhere, f"sqlite:///{elsewhere / 'mlflow.db'}"
         said = bench("report", "tiny", "--store", damaged.uri)
         assert said.status == 0 and f"The store was moved here from {whole}" in said.err, said.err
-        assert damaged.numbers() == undisturbed
+        fault.right(name, damaged.numbers(), undisturbed)
         assert bench("report", "tiny", "--store", damaged.uri).err == ""  # said once
         more = damaged.run(seeds=7)
         assert more.status == 0 and damaged.told([more]).total() == 2, more.err
@@ -280,12 +283,13 @@ def test_results_that_a_killed_command_left_half_written_are_not_used(
     """What the disk had not taken whole before a loss of power is trained again."""
     from bench.tracking import Store
 
-    with fault("result half written before a power cut"):
+    name = "result half written before a power cut"
+    with fault(name):
         store = Store(damaged.uri)
         place = store.pending_of(store.benchmark("tiny").benchmark_id)
         for name, content in (("1-0-weak", "{"), ("2-1-weak", json.dumps({"key": {}}))):
             (place / name / "files").mkdir(parents=True)
             (place / name / "entry.json").write_text(content)
         (place / ".part-x").mkdir()
-        assert mended(damaged) == undisturbed
+        fault.right(name, mended(damaged), undisturbed)
         assert not place.exists() or not list(place.iterdir())

@@ -28,7 +28,7 @@ def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name
     doubled = [run for run, n in (finished | told).items() if n > 1]
     fault.lost(name, len(lost) + len(doubled))
     assert sorted(finished.values()) == [1] * 12
-    assert bench.numbers() == undisturbed
+    fault.right(name, bench.numbers(), undisturbed)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_a_store_that_was_being_made_is_made_again(
     times: Callable[[int, int], int],
 ):
     """Half of MLflow's tables would make a database that nobody could ever open again."""
-    bench, commands = on(), []
+    bench, commands, name = on(), [], "kill -9 while the store is made"
     for _ in range(times(3, 10)):
         (bench.folder / "mlflow.db").unlink(missing_ok=True)
-        with fault("kill -9 while the store is made"):
+        with fault(name):
             command = bench.start("--no-report", NAP=NAP)
             commands.append(command)
             time.sleep(START * chance.random())
@@ -189,7 +189,7 @@ def test_a_store_that_was_being_made_is_made_again(
     (bench.folder / "trained.txt").unlink(missing_ok=True)
     last = bench.run(NAP=NAP)
     assert last.status == 0, last.err
-    assert bench.numbers() == undisturbed
+    fault.right(name, bench.numbers(), undisturbed)
 
 
 @pytest.mark.parametrize("victim", ["training", "guard"])

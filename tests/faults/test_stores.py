@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -34,8 +33,8 @@ def free_port() -> int:
 def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
-    bench = on()
-    with fault("two runs of one plan"):
+    bench, name = on(), "two runs of one plan"
+    with fault(name):
         first = bench.start(NAP=0.3)
         first.until("run done")
         second = bench.run()
@@ -43,7 +42,8 @@ def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
         assert "error[benchmark-locked]" in second.err and f"(pid {first.pid} on " in second.err
         assert "fix: bench status tiny, and wait for it" in second.err
         assert first.wait() == 0, first.err
-        assert bench.numbers() == undisturbed and bench.told([first, second]).total() == 12
+        assert bench.told([first, second]).total() == 12
+        fault.right(name, bench.numbers(), undisturbed)
 
 
 def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
@@ -51,8 +51,8 @@ def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
 ):
     from bench.ui import served
 
-    bench = on()
-    with fault("several plans, report, status and UI"), served(bench.uri, 0) as address:
+    bench, name = on(), "several plans, report, status and UI"
+    with fault(name), served(bench.uri, 0) as address:
         plans = [("--set", f"epochs={n}") for n in range(3, 4 + times(1, 7))]
         running = [bench.start("--no-report", *plan, NAP=0.4) for plan in plans]
         for command in running:
@@ -63,7 +63,8 @@ def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
         assert (report.wait(), status.wait()) == (0, 0), report.err + status.err
         for command in running:
             assert command.wait() == 0 and bench.told([command]).total() == 12, command.err
-        assert bench.run().status == 0 and bench.numbers() == undisturbed
+        assert bench.run().status == 0
+        fault.right(name, bench.numbers(), undisturbed)
 
 
 def asked(url: str, body: Any) -> Any:
@@ -77,32 +78,21 @@ SHORT = {"BUSY_S": 0.5}  # so long MLflow waits for another writer; by itself 20
 AWAY = "the store does not answer; finished runs are kept on this disk"
 
 
-@contextmanager
-def locked(bench: Any, *, against_readers: bool = False) -> Iterator[None]:
-    """Hold a store's database as another program would that writes, or that copies it."""
-    with closing(sqlite3.connect(bench.folder / "mlflow.db", timeout=30)) as other:
-        if against_readers:
-            other.execute("PRAGMA locking_mode=EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.rollback()
-
-
 def test_a_store_that_another_writer_locks_for_long_is_written_when_it_is_free(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
     """For longer than MLflow waits: that is 0.5 s here, and its own 20 s in the campaign."""
-    bench = on()
-    with fault("store locked by another writer"):
+    bench, name = on(), "store locked by another writer"
+    with fault(name):
         command = bench.start(NAP=times(1, 10) / 2, BUSY_S=times(1, 40) / 2)
         command.until("run done")
-        with locked(bench):
+        with bench.locked():
             command.until(AWAY)
             command.until("pair done 6/6")  # nobody waited with the training
         assert command.wait() == 0, command.err
         assert bench.told([command]).total() == 12
-        fault.lost("store locked by another writer", 12 - bench.finished().total())
-        assert bench.numbers() == undisturbed
+        fault.lost(name, 12 - bench.finished().total())
+        fault.right(name, bench.numbers(), undisturbed)
 
 
 @pytest.mark.parametrize("against_readers", [False, True], ids=["writes", "all"])
@@ -111,7 +101,7 @@ def test_a_store_that_is_locked_at_the_start_is_an_error_before_any_training(
 ):
     bench = on()
     with fault("store locked at the start"):
-        with locked(bench, against_readers=against_readers):
+        with bench.locked(against_readers=against_readers):
             command = bench.run(**SHORT)
         assert command.status == 4 and bench.trained() == 0, command.err
         assert f"error[store]: the store {bench.uri} does not answer." in command.err
@@ -122,14 +112,14 @@ def test_a_store_that_is_locked_at_the_start_is_an_error_before_any_training(
 def test_a_store_that_is_locked_for_a_moment_at_the_start_is_waited_for(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
-    bench = on()
-    with fault("store locked for a moment at the start"):
-        with locked(bench, against_readers=True):
+    bench, name = on(), "store locked for a moment at the start"
+    with fault(name):
+        with bench.locked(against_readers=True):
             command = bench.start()
             command.until("2 workers")
             time.sleep(1.0)
         assert command.wait() == 0, command.err
-        assert bench.numbers() == undisturbed
+        fault.right(name, bench.numbers(), undisturbed)
 
 
 def test_a_store_that_is_locked_while_the_report_is_published_keeps_all_else(
@@ -137,13 +127,14 @@ def test_a_store_that_is_locked_while_the_report_is_published_keeps_all_else(
 ):
     bench = on()
     assert bench.run("--no-report").status == 0
-    with fault("store locked during the report"):
-        with locked(bench):
+    name = "store locked during the report"
+    with fault(name):
+        with bench.locked():
             command = bench.command("report", "tiny", **SHORT)
             assert command.wait() == 4, command.err
         assert f"error[store]: the store {bench.uri} does not answer." in command.err
         assert "Traceback" not in command.err
-        assert bench.numbers() == undisturbed  # the files were written before
+        fault.right(name, bench.numbers(), undisturbed)  # the files were written before
         assert bench.command("report", "tiny").wait() == 0
 
 

@@ -27,12 +27,12 @@ def test_runs_that_nobody_looked_for_are_a_dash_and_not_a_zero(shared: Any, faul
     with tally("kill"):
         tally.lost("kill", 0)
     with tally("lock"):
-        pass
-    assert shared.lines_of(tally.table) == [
-        "      injected  survived  finished runs lost",
-        "kill         1         1                   0",
-        "lock         1         1                   –",
-        "all          2         2                   0",
+        tally.right("lock", [0.5], [0.5])
+    assert shared.lines_of(dict(reversed(tally.table.items()))) == [
+        "      injected  survived  finished runs lost  wrong",
+        "lock         1         1                   –      0",
+        "kill         1         1                   0      –",
+        "all          2         2                   0      0",
     ]
 
 
@@ -41,6 +41,13 @@ def test_a_fault_that_is_not_survived_or_loses_runs_is_counted_so(fault: Any):
     with pytest.raises(AssertionError, match="2 finished runs lost"), tally("kill"):
         tally.lost("kill", 2)
     assert tally.table == {"kill": {"injected": 1, "survived": 0, "finished runs lost": 2}}
+
+
+def test_a_command_that_ends_well_with_other_numbers_is_counted_as_wrong(fault: Any):
+    tally = type(fault)({})
+    with pytest.raises(AssertionError), tally("kill"):
+        tally.right("kill", [0.5], [0.6])
+    assert tally.table == {"kill": {"injected": 1, "survived": 0, "wrong": 1}}
 
 
 def test_the_campaigns_page_says_when_and_on_what(campaign: Any):

@@ -9,10 +9,13 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import sys
+import tempfile
 import threading
+import time
 from typing import Any
 
 MODULES = (
@@ -50,6 +53,16 @@ def impatient(seconds: float) -> None:
     event.listen(Engine, "before_cursor_execute", shortened, retval=True)
 
 
+def surround(environment: dict[str, str]) -> None:
+    """Set what is read from a process's surroundings at its start, or cannot be set for it."""
+    tempfile.tempdir = None  # TMPDIR may be another one
+    if "NOFILE" in environment:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(environment["NOFILE"]),) * 2)
+    if "CLOCK_S" in environment:
+        now, change = time.time, float(environment["CLOCK_S"])
+        time.time = lambda: now() + change
+
+
 def run(request: dict[str, Any]) -> None:
     """Be the command line, from its working folder to its exit status."""
     from bench import cli
@@ -65,8 +78,13 @@ def run(request: dict[str, Any]) -> None:
     for number, name in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         os.dup2(os.open(name, flags, 0o600), number)
+    for number, stream in enumerate(("stdin", "stdout", "stderr")):
+        if stream in request["closed"]:  # as Python itself finds them at its start
+            os.close(number)
+            setattr(sys, stream, None)
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
+    surround(request["environment"])
     sys.argv = ["bench", *request["words"]]
     cli.main()
 
