@@ -6,6 +6,7 @@ training costs that training alone.
 """
 
 import contextlib
+import errno
 import os
 import queue
 import shutil
@@ -283,7 +284,9 @@ class Processes(Closing):
             log = tail(Path(request["log"]))
             try:
                 results = answers.read(folder, log=log)
-            except Exception:  # somebody wrote into its files: as if there were none
+            except Exception as error:  # somebody wrote into its files: as if there were none
+                if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                    raise  # it has answered, and this process can open no more files
                 results = None
             if results is None or heard.late:
                 failed = _failures(job, place.slot, heard, log, began, time.time() - began)

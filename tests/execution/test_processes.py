@@ -1,5 +1,7 @@
 """Processes: order, back-pressure, stopping, retries, sick and busy devices, and a clean end."""
 
+import errno
+import os
 import sys
 import threading
 import time
@@ -44,6 +46,17 @@ def test_packs_start_in_the_order_of_the_plan(server: Server, jobs_of: Run):
     assert len(results) == 10 and sorted(packs) == list(range(10))
     assert all(abs(pack - place) <= 1 for place, pack in enumerate(packs))
     assert {message["slot"] for message in started} == {0, 1}
+
+
+def test_an_answer_that_this_process_cannot_open_is_no_failure_of_the_training(
+    server: Server, jobs_of: Run, monkeypatch: pytest.MonkeyPatch
+):
+    def read(folder: Path, *, log: str) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("bench.execution.answers.read", read)
+    with Processes(server, cpu_slots(1)) as running, pytest.raises(OSError, match="open files"):
+        list(running.run(jobs_of(server, 1, code="return score()")))
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
