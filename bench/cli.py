@@ -53,7 +53,7 @@ def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     text = "".join(traceback.format_exception(kind, error, where))
     if "--json" in sys.argv:
         facts = {"code": "bug", "message": redacted(f"{kind.__name__}: {error}"), "fix": None}
-        print(json.dumps({"error": facts}, indent=1))
+        _print_error(facts)
     print(printable(redacted(text)), end="", file=sys.stderr)
 
 
@@ -139,8 +139,10 @@ def _interrupted(words: Sequence[str], status: int) -> int:
 
 
 def _print_error(error: Mapping[str, object]) -> None:
-    with contextlib.suppress(OutputLost):  # stderr says it too
+    try:
         print(json.dumps({"error": error}, indent=1), flush=True)
+    except (BrokenPipeError, OutputLost):  # stderr says it too
+        discard(sys.stdout)
 
 
 class FileTrouble(Refusal):

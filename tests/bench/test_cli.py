@@ -337,6 +337,14 @@ def test_output_that_nobody_reads_any_more_is_no_error(empty: str):
     assert done.stderr == "" and done.stdout.startswith("Usage")
 
 
+def test_an_error_as_json_that_nobody_reads_keeps_its_message_and_status(empty: str):
+    command = f"{BENCH} report nothing --json --store {empty}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error[experiment]: "), done.stderr
+
+
 def test_another_pipe_that_breaks_is_a_bug_and_not_the_end_of_the_output(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
