@@ -77,6 +77,7 @@ class Discovered:
     source: Mapping[str, str]  # text of each of its own modules, by the path in its project
     files: Mapping[str, str]  # SHA-256 of the same, and of its inputs
     versions: Mapping[str, str] = field(default_factory=dict)  # of the packages that they use
+    file: str = ""  # its own source file
 
     @property
     def source_digest(self) -> str:
@@ -91,7 +92,8 @@ def built_in() -> list[str]:
 
 
 def _defines_experiment(path: Path) -> bool:
-    return any(line.startswith("EXPERIMENT") for line in path.read_text("utf-8").splitlines())
+    text = path.read_text("utf-8", errors="replace")
+    return any(line.startswith("EXPERIMENT") for line in text.splitlines())
 
 
 def discover(name: str) -> Discovered:
@@ -116,6 +118,7 @@ def discover(name: str) -> Discovered:
         {name: source_digest.text_of(path) for name, path in files.items() if path.suffix == ".py"},
         source_digest.digests({**files, **inputs}),
         source_digest.versions(own),
+        str(file_of(reference)),
     )
 
 
@@ -146,7 +149,7 @@ def reference_of(name: str) -> str:
                 fix="bench run digits",
             )
         return str(path.resolve())
-    if "." in name and exists(name):
+    if exists(name) if "." in name else _is_module(name):
         return name
     if Path(f"{name}.py").is_file():
         raise UnknownExperiment(
@@ -180,6 +183,16 @@ def exists(name: str) -> bool:
         return False
     except (Exception, SystemExit):  # from its package; `load` says which
         return True
+
+
+def _is_module(name: str) -> bool:
+    """Tell whether a name without a dot is that of a module with an experiment, on PYTHONPATH."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    origin = (spec.origin or "") if spec is not None else ""
+    return origin.endswith(".py") and _defines_experiment(Path(origin))
 
 
 @lru_cache(maxsize=8)

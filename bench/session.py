@@ -86,7 +86,6 @@ class Session:
     ) -> "Ran":
         """Train what a plan still needs, and show how it goes."""
         from bench import provenance, runner
-        from bench.discover import file_of
         from bench.execution.processes import Processes
         from bench.progress import progress
         from bench.status import as_recorded, begins_anew, late_modules_changed
@@ -111,7 +110,7 @@ class Session:
         )
         command = ["bench", *sys.argv[1:]]
         mine = places if self.cluster is None else ()
-        facts = provenance.collect(command, file_of(found.reference), mine)
+        facts = provenance.collect(command, Path(found.file), mine)
         executor: Executor
         if self.cluster is not None:
             from bench.cluster import Cluster

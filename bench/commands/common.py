@@ -45,13 +45,16 @@ def experiment_name(name: str | None) -> str | None:
     """Return the recorded name: of a file or module, the name that it gives itself."""
     if name is None or "." not in name:
         return name
-    from bench.discover import exists
+    from bench.discover import UnknownExperiment
     from bench.execution.server import Server
 
-    if not name.endswith(".py") and not exists(name):
+    try:
+        with Server(name) as server:
+            return server.found.experiment.name
+    except UnknownExperiment:
+        if name.endswith(".py"):
+            raise
         return name  # which has a dot, and is no module
-    with Server(name) as server:
-        return server.found.experiment.name
 
 
 def fail_words(text: str | None) -> frozenset[str]:

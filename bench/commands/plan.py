@@ -193,7 +193,6 @@ def _freeze(
     name: str | None, typed: dict[str, Any], folder: Path | None, uri: str | None, *, as_json: bool
 ) -> None:
     from bench import provenance
-    from bench.discover import file_of
     from bench.drafting import Typed, described, draft, freeze
     from bench.execution.server import Server
     from bench.status import as_recorded
@@ -204,7 +203,7 @@ def _freeze(
     with Server(name) as server:
         places = server.slots()
         found, plan = draft(server, folder, Typed(**typed), places)
-    facts = provenance.collect(["bench", *sys.argv[1:]], file_of(found.reference), places)
+    facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), places)
     store = Store(uri)
     benchmark = freeze(store, found, as_recorded(store, plan, found.source), facts)
     if as_json:

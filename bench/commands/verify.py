@@ -1,15 +1,19 @@
 """`bench verify`: recompute every number of a report from the data embedded in it."""
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bench.commands.common import Usage, data_folder
 from bench.commands.options import DEVICES, AsJson, DataFolder, Devices, NoColor, Quiet, Verbose
 from bench.commands.parser import Argument, Option
 from bench.showing import shown
 from bench.terminal import show
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
 
 
 def verify(
@@ -60,7 +64,7 @@ def verify(
     if rerun is not None:
         from bench.execution.server import Server
 
-        with Server(experiment or f.design.experiment) as server:
+        with Server(experiment or _built_in(f)) as server:
             places = server.slots(devices)
             again = retrain(f, rerun, server, folder=data_folder(data), places=places)
     differ = [run for run in again if not run.same]
@@ -82,3 +86,26 @@ def verify(
             facts=[f"{r.arm}: {r.trouble or repr(r.again)}, stated {r.stated!r}." for r in differ]
             + ["Another device or other versions may change the last bits; bits repeat on one."],
         )
+
+
+def _built_in(f: "Findings") -> str:
+    """Return the name of a report's experiment, where it comes with bench; else ask for its file.
+
+    A report says the command that made it, but not whether the file here is the one it trained.
+    """
+    from bench.discover import built_in
+
+    name = f.design.experiment
+    if name in built_in():
+        return name
+    command = str(f.provenance.get("command") or "")
+    try:
+        words = shlex.split(command)
+    except ValueError:  # of a version that recorded it without quotes
+        words = []
+    here = [word for word in words if word.endswith(".py") and Path(word).is_file()]
+    raise Usage(
+        f'the report is about "{name}", which does not come with bench: its file has to be named.',
+        facts=[f"It was made by {command}."] if command else [],
+        fix=f"--experiment {shlex.quote(here[0]) if here else 'FILE'}",
+    )

@@ -113,6 +113,7 @@ class Server:
             "source": dict(found.source),
             "files": dict(found.files),
             "versions": dict(found.versions),
+            "file": found.file,
             "import_s": self.import_s,
         }
 

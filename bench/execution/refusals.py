@@ -5,6 +5,7 @@ from typing import Any
 
 from analysis.errors import Refusal
 from bench.contract import BadExperiment
+from bench.discover import UnknownExperiment
 from bench.execution.failures import text_of
 
 
@@ -19,6 +20,7 @@ def refusal_of(error: BaseException) -> dict[str, Any]:
         "without": list(error.without),
         "code": error.code,
         "exit_status": error.exit_status,
+        "unknown": isinstance(error, UnknownExperiment),
         "traceback": "".join(traceback.format_exception(error)),
     }
 
@@ -28,7 +30,8 @@ def answered(message: dict[str, Any]) -> Any:
     told = message.get("refusal")
     if told is None:
         return message["answer"]
-    refusal = Refusal(told["what"], facts=told["facts"], fix=told["fix"], without=told["without"])
+    kind = UnknownExperiment if told["unknown"] else Refusal
+    refusal = kind(told["what"], facts=told["facts"], fix=told["fix"], without=told["without"])
     refusal.code, refusal.exit_status = told["code"], told["exit_status"]
     refusal.add_note(f"\nWhere the experiment was imported:\n{told['traceback']}")  # -v shows it
     raise refusal

@@ -26,6 +26,7 @@ THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 LEAVE_S = 5.0  # that the server has to end what its guards run
 PROBE_S = 10.0  # that a fork has for one product and one gradient
 LOG_TAIL_BYTES = 64 * 1024
+FOUND = ("reference", "source", "files", "versions", "file")  # of what an experiment consists of
 
 
 class ServerTrouble(Refusal):
@@ -110,7 +111,7 @@ class Server(Closing):
                 self.import_s = float(said["import_s"])
                 self._found = Discovered(
                     Description(**said.pop("experiment")),
-                    **{name: said[name] for name in ("reference", "source", "files", "versions")},
+                    **{name: said[name] for name in FOUND},
                 )
             return self._found
 

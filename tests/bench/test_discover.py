@@ -72,6 +72,23 @@ def test_a_module_is_found_by_its_dotted_name(
     assert file_of(found.reference) == path
 
 
+def test_a_module_on_the_import_path_is_found_by_its_name(
+    tmp_path: Path, tiny_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "path"
+    path = write(folder, "mine_quick.py", tiny_text(name="quick"))
+    write(tmp_path, "mine_here.py", tiny_text())
+    write(folder, "mine_other.py", "raise RuntimeError('imported')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(folder)
+    found = discover("mine_quick")
+    assert (found.experiment.name, found.reference) == ("quick", "mine_quick")
+    assert found.file == str(path) and set(found.files) == {"mine_quick.py"}
+    for name in ("json", "numpy", "mine_other", "mine_here"):  # no experiment, or not on that path
+        with pytest.raises(UnknownExperiment, match="no experiment called"):
+            discover(name)
+
+
 def test_the_built_in_experiments_are_those_that_define_one():
     assert built_in() == ["cifar10", "digits", "shuffled", "trees"]
     assert reference_of("digits") == "experiments.digits"

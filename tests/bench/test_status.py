@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,7 @@ def test_a_module_is_known_by_the_name_that_it_gives_itself(
     assert experiment_name(str(package / "mine_forest.py")) == "oak"
     for recorded in ("oak", "oak.v2", "mine_package.elm", None):
         assert experiment_name(recorded) == recorded
+    assert "mine_package" not in sys.modules  # what is the user's runs in a process of its own
     with pytest.raises(Refusal, match=r"there is no file gone\.py") as caught:
         experiment_name("gone.py")
     assert (caught.value.code, caught.value.exit_status) == ("experiment", 2)

@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,12 @@ def report(source: Path, copy_store: Callable[[Path], str]) -> Path:
     """Train six pairs; gives the folder of the report."""
     uri = copy_store(source.parent / "store")
     words = ["run", str(source), "--seeds", "6", "--store", uri, "--workers", "2", "-q"]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        patch.setattr(sys, "argv", ["bench", *words])  # what is recorded as its command
         assert cli._run(words) == 0
     return source.parent / "store" / "reports" / "tiny"
 
@@ -110,3 +117,22 @@ def test_what_is_no_report_is_refused(
     said = bench("verify", path)
     assert said.status == 5
     assert "error[report]" in said.err and says in said.err
+
+
+def test_a_report_of_a_file_asks_for_it_with_a_command_that_works(
+    report: Path, source: Path, bench: Bench
+):
+    page = report / "report.html"
+    said = bench("verify", page, "--rerun", 3)
+    assert said.status == 2 and "its file has to be named" in said.err
+    fix = re.search(r"^  fix: bench (.+)$", said.err, re.MULTILINE)
+    assert fix and shlex.split(fix[1]) == [
+        *("verify", str(page), "--rerun", "3", "--experiment", str(source))
+    ]
+    said = bench(*shlex.split(fix[1]))
+    assert said.status == 0 and "all equal" in said.out
+
+
+def test_a_seed_that_is_none_is_named(report: Path, bench: Bench):
+    said = bench("verify", report / "report.html", "--rerun", "3:weak")
+    assert said.status == 2 and "--rerun" in said.err and "Traceback" not in said.err
