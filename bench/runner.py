@@ -257,6 +257,7 @@ def jobs(
             settings={key.arm: plan.arms[key.arm] for key in pack},
             reference=found.reference,
             source_digest=found.source_digest,
+            source_files=found.files,
             data_dir=str(options.data_dir) if options.data_dir else None,
             timeout_s=options.timeout_s,
             draws={key: plan.draw(key) for key in pack},

@@ -379,6 +379,8 @@ def _end(
     all_begun: bool,
 ) -> None:
     """Choose the exit status and say what is missing."""
+    from bench.execution.repeats import EDITED
+
     failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
     repeated = next((ran.repeated for ran in rans if ran.repeated), None)
     lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
@@ -392,18 +394,21 @@ def _end(
         facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
         if more:
             facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
-        if repeated and (unstarted or not all_begun):
+        if failure.code == EDITED and (unstarted or not all_begun):
+            facts.append(f"Nothing more was started; {left}.")
+        elif repeated and (unstarted or not all_begun):
             facts.append(
                 f"It failed so twice, and no training of {label(repeated.key.arm)} has succeeded: "
                 f"nothing more was started; {left}. --keep-going trains on."
             )
         elif unstarted:
             facts.append(f"The time of --max-hours is up; {left}.")
+        first = "undo the change" if failure.code == EDITED else "mend the cause"
         refusal = Incomplete.of(
             failure.code,
             f"{failure.key.title}: {failure.what}",
             facts=facts,
-            fix=anew if failure.code == "nan" else f"mend the cause, then {command}",
+            fix=anew if failure.code == "nan" else f"{first}, then {command}",
         )
         refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
         raise refusal

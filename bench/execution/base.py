@@ -32,6 +32,7 @@ class Job:
     folders: str | None = None  # where the runs' own folders are made; None: thrown away after use
     devices: int = 1  # that one training gets
     reuse_process: bool = False
+    source_files: Mapping[str, str] = field(default_factory=dict)  # digests, by file
     watch_files: bool = False  # note which files it reads or runs that are not declared
 
     def only(self, keys: Sequence[TrialKey]) -> "Job":

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from bench.execution.base import Failure
 
 BY_CHANCE = ("nan", "timeout", "memory", "gpu-memory")  # of which the next training may be free
+EDITED = "edited"  # a file of the experiment, while it trains
 FROM_OUTSIDE = "SIGKILL"  # by which the kernel ends what takes too much memory
 TWICE = 2
 
@@ -39,6 +40,9 @@ class Repeats:
         kind = failure.key.arm, failure.error, failure.place
         once = kind, pack, failure.attempt
         of_a_device = failure.code == "device"
+        if failure.code == EDITED:  # as every further training will
+            self.found = self.found or failure
+            return
         by_chance = failure.code in BY_CHANCE or failure.error == FROM_OUTSIDE
         if by_chance or once in self._seen or (of_a_device and not final):
             return

@@ -32,9 +32,17 @@ from bench.execution import answers, failures
 from bench.execution.base import Epochs, Failure, Job, Result, Success
 from bench.execution.file_watch import FileWatch
 from bench.execution.lines import Lines, encode
+from bench.execution.repeats import EDITED
 from bench.plan import TrialKey
 
 LONGEST_LINE = 2**16  # an epoch with more to say is not shown while it trains, only recorded
+
+
+class Edited(Refusal):
+    """A file of the experiment that is no longer what its plan was made for."""
+
+    code = EDITED
+    exit_status = 3
 
 
 def forked(request: dict[str, Any], line: int) -> None:
@@ -225,9 +233,13 @@ class _Run:
     def _load(self) -> Experiment:
         found = _discovered(self.job.reference)
         if found.source_digest != self.job.source_digest:
-            raise Refusal(
-                "the experiment's source changed while it was running.",
-                facts=["Trials trained with another source would not belong to this benchmark."],
+            names = ", ".join(source_digest.changed(self.job.source_files, found.files))
+            raise Edited(
+                f"{names} changed while the benchmark trained.",
+                facts=[
+                    "Nothing that had finished is lost, and no run was trained with other code.",
+                    "Without undoing the change, the same command begins a new benchmark.",
+                ],
             )
         self.versions = dict(found.versions)
         return load(found.reference)

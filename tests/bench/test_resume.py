@@ -206,3 +206,27 @@ def test_the_second_equal_failure_ends_the_run_where_nothing_of_its_arm_has_succ
     gone_on = bench("run", path, *words, "--no-report", "--keep-going", "--json")
     assert gone_on.status == 3 and gone_on.json["error"]["code"] == "training"
     assert "3 more runs failed." in gone_on.json["error"]["message"]
+
+
+def test_an_edit_while_it_trains_ends_it_and_undone_it_goes_on(
+    tmp_path: Path,
+    write_tiny: Callable[..., Path],
+    copy_store: Callable[[Path], str],
+    bench: Callable[..., Any],
+):
+    body = 'if trial.seed == 2:\n    open(__file__, "a").write("# edited\\n")'
+    path, uri = write_tiny(tmp_path, body), copy_store(tmp_path / "store")
+    before = path.read_text()
+    words = ("run", path, "--seeds", "9", "--store", uri, "--workers", "1", "--no-report")
+
+    said = bench(*words)
+    assert said.status == 3 and said.err.count("run failed") == 1
+    assert f": {path.name} changed while the benchmark trained.\n" in said.err
+    assert "Nothing that had finished is lost" in said.err
+    assert "Nothing more was started; 12 runs are left." in said.err
+    assert said.err.endswith(f"fix: undo the change, then bench {' '.join(map(str, words))}\n")
+
+    path.write_text(before)
+    again = bench(*words)
+    assert again.status == 3 and "run done seed=2 arm=strong" in again.err
+    assert "run done seed=1" not in again.err

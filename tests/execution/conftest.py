@@ -164,6 +164,7 @@ def _jobs(
     size = pack_seeds * len(arms) or 1
     packs = [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]
     digest = more.pop("digest", found.source_digest)
+    more = {"source_files": found.files, **more}
     return [
         Job(n, pack, arms, found.reference, digest, None, timeout_s, **more)
         for n, pack in enumerate(packs)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.execution.base import Failure
-from bench.execution.repeats import Repeats
+from bench.execution.repeats import EDITED, Repeats
 from bench.plan import TrialKey
 
 
@@ -99,3 +99,9 @@ def test_that_no_device_is_left_is_no_mistake_of_the_experiments():
     repeats = Repeats()
     repeats.failed(failure(code="device", error="", place=""), 0, final=True)
     assert repeats.found is None
+
+
+def test_an_edited_file_ends_it_at_once_whatever_has_succeeded():
+    repeats = Repeats(["on"])
+    repeats.failed(failure(code=EDITED), 0, final=True)
+    assert repeats.found is not None

@@ -296,7 +296,10 @@ def test_a_source_that_changed_after_the_plan_is_not_trained(fork: bool, scored:
         assert server.found
         Path(path).write_text(Path(path).read_text() + "# one more line\n")
         for failure in train(server).results.values():
-            assert failure.what == "the experiment's source changed while it was running."
+            assert failure.what == f"{Path(path).name} changed while the benchmark trained."
+            assert (
+                failure.code == "edited" and "Nothing that had finished is lost" in failure.facts[0]
+            )
 
 
 # -- what a training finds -------------------------------------------------------------------
