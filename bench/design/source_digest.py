@@ -42,9 +42,15 @@ def own_files(modules: Iterable[str]) -> dict[str, Path]:
 
 def _file_of(module: ModuleType | None) -> Path | None:
     """Return a module's file; some have none, or one that does not exist (`_ops.py`)."""
-    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    file = _names_in(module).get("__file__") if issubclass(type(module), ModuleType) else None
     path = Path(file) if isinstance(file, str) else None
     return path if path is not None and path.is_absolute() and path.is_file() else None
+
+
+def _names_in(module: object) -> dict[str, object]:
+    """Return what a module defines; one that loads itself when it is first used stays unloaded."""
+    names: dict[str, object] = object.__getattribute__(module, "__dict__")
+    return names
 
 
 def _is_own(name: str, path: Path) -> bool:
@@ -173,9 +179,9 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
     """Return the versions of the packages whose names some own modules use."""
     found: dict[str, str] = {}
     for name in modules:
-        for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
+        for value in list(_names_in(sys.modules[name]).values()) if name in sys.modules else ():
             top = sys.modules.get(_home(value).partition(".")[0])
-            version = vars(top).get("__version__") if top is not None else None
+            version = _names_in(top).get("__version__") if top is not None else None
             if top is not None and isinstance(version, str) and _is_package(top):
                 found[top.__name__] = version
     return found
@@ -187,8 +193,8 @@ def _is_package(module: ModuleType) -> bool:
 
 def _home(value: object) -> str:
     """Return the module that a module, class or function comes from; of other things nothing."""
-    if isinstance(value, ModuleType):
-        return value.__name__
-    if isinstance(value, type | FunctionType | BuiltinFunctionType):
+    if issubclass(type(value), ModuleType):  # isinstance asks the value, and some of them warn
+        return str(_names_in(value).get("__name__", ""))
+    if issubclass(type(value), type | FunctionType | BuiltinFunctionType):
         return str(value.__module__)
     return ""

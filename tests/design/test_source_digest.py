@@ -1,5 +1,6 @@
 """What an experiment consists of: own modules wherever they lie, declared inputs, nothing else."""
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -199,3 +200,39 @@ def test_a_module_that_only_trainings_load_begins_a_new_benchmark_when_it_change
     assert "late_model.py changed since tiny was benchmarked" in " ".join(said.err.split())
     assert bench(*words, "--json").json["trained"] == 0
     assert bench("report", "tiny", "--store", store, "--json").json["checks"]
+
+
+LOOKED_AT = """
+import importlib.util, sys, warnings
+from pathlib import Path
+
+
+class Deprecated:
+    def __getattribute__(self, name):
+        warnings.warn(f"{name} of it is deprecated", FutureWarning)
+        return object.__getattribute__(self, name)
+
+
+def lazily(name):
+    spec = importlib.util.find_spec(name)
+    loader = importlib.util.LazyLoader(spec.loader)
+    spec.loader = loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+old, later = Deprecated(), lazily("mine_lazy")
+"""
+
+
+def test_looking_at_an_experiment_neither_warns_nor_loads_what_is_lazy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mine_lazy.py").write_text("raise RuntimeError('loaded')")
+    (tmp_path / "mine_looked.py").write_text(LOOKED_AT)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("mine_looked")
+    assert versions(["mine_looked"]) == {}  # warnings are errors here
+    found = own_files({"mine_looked", "mine_lazy"})
+    assert set(found) == {"mine_looked.py", "mine_lazy.py"}
