@@ -113,6 +113,7 @@ class Ran:
     lost: tuple[TrialKey, ...] = ()  # diverged in an earlier call and not trained again
     unstarted: tuple[TrialKey, ...] = ()  # the deadline, or a failure that repeats, came first
     repeated: Failure | None = None  # which ended the training: nothing of its arm had succeeded
+    refused: tuple[str, ...] = ()  # the results that could not be recorded, and why
 
 
 def run(
@@ -194,6 +195,7 @@ def run(
         lost,
         tuple(key for key in plan.trials() if key not in story.over and story.wants([key])),
         None if options.keep_going else story.repeats.found,
+        (*story.refused, *recorder.refused),
     )
 
 
@@ -293,6 +295,7 @@ class _Story:
         self.settled = (set(recorder.finished) | recorder.diverged) - options.redo
         self.over = set(self.settled)  # and what has ended since
         self.failures: list[Failure] = []
+        self.refused: list[str] = []  # the results that could not be recorded, and why
         self.trained = 0
         self.told = False  # that the store is away
         self.interrupted = False  # and it was said
@@ -356,7 +359,8 @@ class _Story:
     def tell_if_away(self) -> None:
         """Say once that the store is away or back, and what it will never take."""
         while self.recorder.refused:
-            self.watcher.notice(self.recorder.refused.pop(0))
+            self.refused.append(self.recorder.refused.pop(0))
+            self.watcher.notice(self.refused[-1])
         away = self.recorder.away
         if away is not None and not self.told:
             kept = "finished runs are kept on this disk until it does"

@@ -367,7 +367,7 @@ def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> str:
 
 
 def _incomplete(ran: "Ran") -> bool:
-    return bool(ran.failures or ran.lost or ran.unstarted)
+    return bool(ran.failures or ran.lost or ran.refused or ran.unstarted)
 
 
 def _end(
@@ -420,6 +420,14 @@ def _end(
             f"{key.title}, diverged when it was trained, and would again.",
             facts=[*where, kept],
             fix=anew,
+        )
+    if refused := [text for ran in rans for text in ran.refused]:
+        more = len(refused) - 1
+        facts = [f"{more} more {'result' if more == 1 else 'results'} neither."] if more else []
+        raise Incomplete(
+            refused[0],
+            facts=[*facts, "The runs are kept as failed, and the same command trains them again."],
+            fix=f"mend the cause, then {command}",
         )
     if unstarted:
         raise Incomplete(

@@ -258,6 +258,40 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps({"sha256": digest(plain), "entry": plain}), "utf-8")
 
 
+def waiting_in(bench: Any) -> list[Path]:
+    """Return the results that are safe on the disk and not yet in the store, oldest first."""
+    return sorted(path.parent for path in bench.folder.glob("pending/*/*/entry.json"))
+
+
+def test_a_result_that_vanishes_before_it_is_in_the_store_is_named_and_never_finished(
+    on: Callable[..., Any], undisturbed: Any, fault: Any
+):
+    bench = on()
+    names = ("entry whose folder vanished in mid-run", "entry that lost a file in mid-run")
+    with fault(names[0]), fault(names[1]):
+        first = bench.start("--no-report", NAP=0.2, BUSY_S=0.5)
+        first.until("run done")
+        with bench.locked():
+            first.until("pair done 6/6")
+            vanished, lacking, *_ = waiting_in(bench)
+            shutil.rmtree(vanished)
+            (lacking / "files" / "predictions.npz").unlink()
+        assert first.wait() == 3, first.err
+        for seed_arm in (vanished, lacking):
+            _, seed, arm = seed_arm.name.split("-")
+            whose = f"the result of seed {int(seed):02d}, {arm}, cannot be recorded"
+            assert whose in one_line(first.err), first.err
+        assert "error[incomplete]: the result of seed" in first.err
+        assert "its files are gone or changed on this disk." in first.err
+        assert bench.finished().total() == 10
+        last = bench.run()
+        assert last.status == 0 and bench.told([last]).total() == 2, last.err
+        finished = bench.finished()
+        for name in names:
+            fault.lost(name, 12 - finished.total())
+            fault.right(name, bench.numbers(), undisturbed)
+
+
 def test_what_is_wrong_with_waiting_results_is_set_aside_and_trained_again(
     on: Callable[..., Any], undisturbed: Any, fault: Any, tmp_path: Path
 ):
@@ -269,9 +303,8 @@ def test_what_is_wrong_with_waiting_results_is_set_aside_and_trained_again(
         assert first.kill()
         first.wait()
     first.leaves_nobody_behind()
-    (place,) = (bench.folder / "pending").iterdir()
-    waiting = sorted(path for path in place.iterdir() if (path / "entry.json").exists())
-    vanished, lacking, refused, linked, link, *_ = waiting
+    vanished, lacking, refused, linked, link, *_ = waiting_in(bench)
+    place = link.parent
     shutil.rmtree(vanished)
     (lacking / "files" / "predictions.npz").unlink()
     rewritten(refused, lambda plain: plain["scores"].update({"no;metric": 1.0}))
