@@ -86,6 +86,17 @@ class Design:
         return Metric(self.metric, self.metric, self.unit, self.higher_is_better, None)
 
 
+def beyond_computing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell of each value whether it is so large, or so near zero, that its powers are no numbers.
+
+    Parameters
+    ----------
+    values : any shape
+    """
+    size = np.abs(values)
+    return (size > LARGEST) | ((size > 0) & (size < 1 / LARGEST))
+
+
 @dataclass(frozen=True, eq=False)
 class Tables:
     """Everything recorded in one benchmark.
@@ -112,8 +123,7 @@ class Tables:
         if twice.any():
             row = self.trials[twice].iloc[0]
             raise BadTables(f"seed {row.seed}, {row.arm}, occurs twice in the table of trials.")
-        size = self.scores.value.astype(np.float64).abs()
-        odd = (size > LARGEST) | ((size > 0) & (size < 1 / LARGEST))
+        odd = beyond_computing(self.scores.value.to_numpy(np.float64))
         if odd.any():
             row = self.scores[odd].iloc[0]
             raise BadTables(

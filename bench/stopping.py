@@ -8,7 +8,7 @@ from analysis.errors import UnusableRuns
 from analysis.findings import Primary
 from analysis.primary import Paired, fixed_analysis, primary, variance_floor
 from analysis.sequential import anytime, planned_looks
-from analysis.table import Design
+from analysis.table import Design, beyond_computing
 from analysis.verdict import decide
 from bench.plan import Plan
 from bench.runner import Look, Pair
@@ -30,6 +30,9 @@ def looker(plan: Plan) -> Callable[[Sequence[Pair]], Look | None]:
         if len(pairs) < FEWEST_SHOWN:
             return None
         first = _paired(pairs, design, design.treatments[0])
+        values = np.array([[run.value for run in pair.values()] for pair in pairs])
+        if beyond_computing(values).any():
+            return None  # the report refuses them, with their seed and arm
         try:
             floor = variance_floor(fixed_analysis(first, design, level=1 - design.alpha))
             now = anytime(first.differences, level=1 - design.alpha, variance_floor=floor)

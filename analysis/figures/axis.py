@@ -6,15 +6,32 @@ from collections.abc import Iterator
 
 from analysis.format import signed
 
+MOST = 1e300
+
 
 class Axis:
-    """A linear axis whose ticks are round numbers."""
+    """A linear axis whose ticks are round numbers.
+
+    Parameters
+    ----------
+    marks : what it has to hold; of values beyond 1e300 and of infinity only the direction
+    left, right : the places of its ends
+    ticks : about the most of them
+    unit : what follows the zero
+
+    Raises
+    ------
+    ValueError : no marks, or one that is no number
+    """
 
     def __init__(
         self, marks: list[float], left: float, right: float, *, ticks: int = 9, unit: str = ""
     ) -> None:
-        low, high = min(marks), max(marks)
-        room = 0.12 * ((high - low) or 1.0)
+        if not marks or any(math.isnan(mark) for mark in marks):
+            raise ValueError("an axis needs marks that are numbers")
+        low, high = max(min(marks), -MOST), min(max(marks), MOST)
+        apart = 16 * math.ulp(max(abs(low), abs(high)))  # less than that no two ticks differ by
+        room = max(0.12 * ((high - low) or 1.0), apart)
         step = _round_step((high - low + 2 * room) / ticks)
         self.step = step
         self.low = math.floor((low - room) / step) * step

@@ -1,3 +1,4 @@
+import math
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -180,6 +181,31 @@ def test_an_axis_holds_its_marks_between_round_ticks(marks):
     assert np.allclose(np.diff(ticks), axis.step)
     assert len({axis.label(t) for t in ticks}) == len(ticks)
     assert (axis(-1e12), axis(1e12)) == (10.0, 110.0)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [-1e308, 1e308],
+        [0.0, math.inf],
+        [-math.inf, math.inf],
+        [1e16],
+        [1e300, 1e300],
+        [5e-324, 0.0],
+        [1e8, 1e8 + 1e-9],
+    ],
+)
+def test_an_axis_of_any_width_has_ticks(marks):
+    axis = Axis(list(marks), 10.0, 110.0)
+    assert 1 <= len(axis.ticks()) < 30 and axis.low < axis.high < math.inf
+    assert all(10.0 <= axis(x) <= 110.0 for x in marks)
+    labelled(list(marks), 300.0, 10.0, ticks=9, sizes=(9.0, 12.0))
+
+
+@pytest.mark.parametrize("marks", [[], [0.0, math.nan]])
+def test_an_axis_of_no_numbers_is_refused(marks):
+    with pytest.raises(ValueError, match="marks that are numbers"):
+        Axis(marks, 10.0, 110.0)
 
 
 def test_the_strip_draws_the_interval_of_the_verdict(known):

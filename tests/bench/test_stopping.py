@@ -48,6 +48,14 @@ def test_pairs_without_spread_give_no_limits_instead_of_an_error(plan: Callable[
     assert seen is None or (seen.low, seen.high, seen.stop) == (None, None, False)
 
 
+@pytest.mark.parametrize("unit", [1e307, 1e150, 1e-61, 5e-320])
+def test_values_that_cannot_be_squared_show_nothing_instead_of_ending_the_training(
+    unit: float, plan: Callable[..., Plan]
+):
+    values = [0.1, 1.5, -0.7, 0.9, 1.2, 0.3, -1.0]
+    assert looker(plan("anytime"))([pair(unit * v, 1.1 * unit * v) for v in values]) is None
+
+
 def test_anytime_stops_at_the_first_pair_that_settles_the_word(plan: Callable[..., Plan]):
     look = looker(plan("anytime"))
     gaps = 0.02 + 0.004 * np.random.default_rng(0).normal(size=20)
