@@ -140,8 +140,8 @@ def _facts(f: Findings, report: str | None, browse: str) -> list[str]:
         lines += _wrapped(f"  stopped  {rule}", 11)
     times = [run.duration_s for run in f.runs if run.duration_s is not None]
     if times:
-        device = "GPU time" if any("cuda" in run.device for run in f.runs) else "CPU time"
-        spent = f"{words.count(len(times), 'run')}, {form.duration(sum(times))} of {device}"
+        what = "GPU time" if any("cuda" in run.device for run in f.runs) else "training"
+        spent = f"{words.count(len(times), 'run')}, {form.duration(sum(times))} of {what}"
         lines += [f"  spent    {spent}"]
     for note in f.provenance.get("notes") or ():
         lines += _wrapped(f"  note     {note}", 11)
