@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -278,6 +279,17 @@ class Outcome:
             object.__setattr__(self, "selected_epoch", chosen)
 
 
+FIELD_TYPES: Sequence[tuple[str, Any, str]] = (
+    ("name", str, "a text"),
+    ("question", str, "a text"),
+    ("metric", str, "a text"),
+    ("arms", Mapping, 'a dictionary of names to settings: {"baseline": {}, "mine": {"lr": 0.1}}'),
+    ("settings", Mapping, "a dictionary"),
+    ("margin", Real | None, "a number, in metric units, or None"),
+    ("claim", Real | None, "a number, in metric units, or None"),
+)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
     """A question, its arms and the training function that answers for one arm and seed.
@@ -333,6 +345,7 @@ class Experiment:
     reuse_process: bool = False
 
     def __post_init__(self) -> None:
+        self._require_types()
         if not self.name.strip():
             raise BadExperiment("the experiment has no name.", fix='name="my-experiment"')
         if len(self.arms) < 2:
@@ -363,8 +376,9 @@ class Experiment:
             )
         if self.claim is not None and not math.isfinite(self.claim):
             raise BadExperiment(f"claim is {self.claim}; it must be a number, in metric units.")
-        if isinstance(self.pack_seeds, int) and self.pack_seeds < 1:
-            raise BadExperiment(f"pack_seeds is {self.pack_seeds}; it must be 1 or more.")
+        whole = isinstance(self.pack_seeds, int) and self.pack_seeds >= 1
+        if not whole and not callable(self.pack_seeds):
+            raise BadExperiment(f"pack_seeds is {self.pack_seeds!r}; it must be 1 or more.")
         if isinstance(self.inputs, str) or not all(isinstance(name, str) for name in self.inputs):
             raise BadExperiment(
                 f"inputs are {self.inputs!r}; they must be a list of file names.",
@@ -381,6 +395,20 @@ class Experiment:
                 f"devices is {self.devices}, but the experiment trains on the CPU.",
                 fix='device="gpu"',
             )
+
+    def _require_types(self) -> None:
+        """Refuse values of another type: they would fail far from here, and say something else."""
+        for name, kind, what in FIELD_TYPES:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise BadExperiment(f"{name} is {repr(value)[:60]}; it must be {what}.")
+        for arm, settings in self.arms.items():
+            if not isinstance(arm, str) or not isinstance(settings, Mapping):
+                raise BadExperiment(
+                    f"arm {arm!r} has {repr(settings)[:60]}; arms is a dictionary of names to "
+                    "dictionaries of settings.",
+                    fix='arms={"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}',
+                )
 
     @property
     def baseline(self) -> str:

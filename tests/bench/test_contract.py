@@ -178,6 +178,16 @@ REFUSED = [
     ({"margin": -0.1}, "margin is -0.1", "margin=None"),
     ({"margin": float("nan")}, "margin is nan", "margin=None"),
     ({"claim": float("inf")}, "claim is inf; it must be a number, in metric units", None),
+    ({"arms": "abc"}, "arms is 'abc'; it must be a dictionary of names to settings", None),
+    ({"arms": ["a", "b"]}, r"arms is \['a', 'b'\]; it must be a dictionary", None),
+    ({"arms": {"a": 1, "b": {}}}, "arm 'a' has 1; arms is a dictionary of names", "smoothed"),
+    ({"arms": {0: {}, 1: {}}}, "arm 0 has {}; arms is a dictionary of names", "smoothed"),
+    ({"settings": [("lr", 0.1)]}, "settings is .*; it must be a dictionary", None),
+    ({"name": 3}, "name is 3; it must be a text", None),
+    ({"metric": None}, "metric is None; it must be a text", None),
+    ({"margin": "0.3 pp"}, "margin is '0.3 pp'; it must be a number", None),
+    ({"claim": "big"}, "claim is 'big'; it must be a number", None),
+    ({"pack_seeds": "3"}, "pack_seeds is '3'; it must be 1 or more", None),
     ({"pack_seeds": 0}, "pack_seeds is 0; it must be 1 or more", None),
 ]
 
