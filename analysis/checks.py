@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.curves import VALIDATION, best_epochs
 from analysis.findings import Arm, Check, Level, State, Treatment
-from analysis.format import difference, duration, spread
+from analysis.format import count, difference, duration, spread
 from analysis.metrics import METRICS
 from analysis.primary import Paired
 from analysis.result import no_spread
@@ -93,7 +93,7 @@ def blocking(e: Evidence, checks: Sequence[Check], c: Treatment) -> str | None:
             arms = {e.design.baseline, c.treatment}
             failed = sum(arm.n_failed for arm in e.arms if arm.name in arms)
             outcome = "leave no verdict" if worst == "none" else f"change the word to {worst}"
-            return f"{_count(failed, 'run')} failed, and at their worst they would {outcome}"
+            return f"{count(failed, 'run')} failed, and at their worst they would {outcome}"
         text = check.text.rstrip(".")
         return text[:1].lower() + text[1:]
     return None
@@ -121,10 +121,8 @@ def _pairs_enough(e: Evidence) -> Check:
         "blocker",
         fewest >= FEWEST_PAIRS,
         f"Enough pairs for the exact test to reach p < 0.05 ({fewest}; it needs {FEWEST_PAIRS}).",
-        f"Only {_count(fewest, 'complete pair')}{whose}."
-        if fewest
-        else f"No complete pair{whose}.",
-        f"With {_count(fewest, 'pair')} the exact test can never go below "
+        f"Only {count(fewest, 'complete pair')}{whose}." if fewest else f"No complete pair{whose}.",
+        f"With {count(fewest, 'pair')} the exact test can never go below "
         f"p = {2 ** (1 - max(fewest, 1)):g}.",
     )
 
@@ -240,7 +238,7 @@ def _worst_case(e: Evidence) -> Check:
         return _check("B6", "blocker", "passed", "No run failed; none was dropped.")
     judged = [c for c in e.comparisons if c.verdict.word != "none"]
     if not judged:
-        text = f"{_count(failed, 'run')} failed. Without a verdict there is none to change."
+        text = f"{count(failed, 'run')} failed. Without a verdict there is none to change."
         return _check("B6", "blocker", "not checked", text)
     changed = [
         f"{c.treatment}: {'no verdict' if word == 'none' else word}"
@@ -252,8 +250,8 @@ def _worst_case(e: Evidence) -> Check:
         "B6",
         "blocker",
         not changed,
-        f"{_count(failed, 'run')} failed; at {its} worst value the word stays the same.",
-        f"{_count(failed, 'run')} failed; at {its} worst value the word would be another "
+        f"{count(failed, 'run')} failed; at {its} worst value the word stays the same.",
+        f"{count(failed, 'run')} failed; at {its} worst value the word would be another "
         f"({', '.join(changed)}).",
         "A failed run has no value, and leaving its pair out can favour the arm that failed.",
     )
@@ -366,7 +364,7 @@ def _earlier_looks(e: Evidence) -> Check:
         "caution",
         not looks,
         "No other benchmark of this store has scored this test set.",
-        f"The test set has been scored before: {_count(looks, 'other benchmark')} in this store "
+        f"The test set has been scored before: {count(looks, 'other benchmark')} in this store "
         "used the same data.",
         f"Picking the best of several on one test set inflates gains. {text}".strip(),
     )
@@ -388,7 +386,7 @@ def _pairs_left_out(e: Evidence) -> Check:
         "caution",
         not dropped,
         "No pair was left out.",
-        f"{_count(len(dropped), 'incomplete pair')} left out ({listed}), with --allow-missing.",
+        f"{count(len(dropped), 'incomplete pair')} left out ({listed}), with --allow-missing.",
         "Values that are missing for a reason, such as a crash, bias the mean of the others.",
     )
 
@@ -398,7 +396,7 @@ def _failures_alike(e: Evidence) -> Check:
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
     collapsed = [arm for arm in e.arms if arm.n_collapsed]
     text = "".join(
-        f" {arm.name}: {_count(arm.n_collapsed, 'run')} collapsed "
+        f" {arm.name}: {count(arm.n_collapsed, 'run')} collapsed "
         f"({arm.collapse_low:.0%} to {arm.collapse_high:.0%} of runs)."
         for arm in collapsed
     )
@@ -451,7 +449,7 @@ def _drew_alike(e: Evidence) -> Check:
         return _check("C17", "caution", "not checked", text)
     if e.design.aa:
         return _check("C17", "caution", "not checked", "An A/A draws anew in each arm.")
-    listed = ", ".join(f"{name} in {_count(n, 'pair')}" for name, n in sorted(odd.items()))
+    listed = ", ".join(f"{name} in {count(n, 'pair')}" for name, n in sorted(odd.items()))
     return _result(
         "C17",
         "caution",
@@ -659,7 +657,7 @@ def _notes(e: Evidence) -> list[Check]:
         text = f"Seed {row['seed']}, {row['arm']}, took {row['attempts']} attempts (same seed)."
         notes.append(_check("N1", "note", "failed", text, "Each began afresh; the last is used."))
     if len(again) > 5:
-        text = f"{len(again) - 5} more runs took several attempts."
+        text = f"{count(len(again) - 5, 'more run')} took several attempts."
         notes.append(_check("N1", "note", "failed", text))
     for row in [row for row in rows if row["status"] == "failed"][:5]:
         text = f"Seed {row['seed']}, {row['arm']}, failed: {row['reason']}"
@@ -681,10 +679,6 @@ def _notes(e: Evidence) -> list[Check]:
         text = f"One run took {duration(max(times))}, the median run {typical}."
         notes.append(_check("N4", "note", "failed", text))
     return notes
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}" + ("" if n == 1 else "s")
 
 
 def _when(iso: str | None) -> str:

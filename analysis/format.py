@@ -160,6 +160,11 @@ def level(coverage: float) -> str:
     return f"{100 * coverage:.4g}%"
 
 
+def count(n: int, thing: str) -> str:
+    """Return a number of things: 1 pair, 20 pairs, 1,200 seeds."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return a time span as people say it: 41 s, 2m 09s, 1h 18m."""
     if seconds < 10:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from analysis.errors import Refusal
+from analysis.format import count
 from bench.address import address, database_of, may_hold_runs, redacted, state_folder
 from bench.database import free_bytes
 from bench.execution.base import Success
@@ -59,8 +60,9 @@ def machine(uri: str | None, slots: Sequence[Slot]) -> Iterator[Finding]:
     )
     yield Finding("versions", "ok", versions)
     places = {slot.device for slot in slots}
-    text = f"{', '.join(sorted(places))}: {len(slots)} at once, {slots[0].threads} thread each"
-    yield Finding("devices", "ok", f"{text}; {cores()} CPU cores")
+    threads = count(slots[0].threads, "thread")
+    text = f"{', '.join(sorted(places))}: {len(slots)} at once, {threads} each"
+    yield Finding("devices", "ok", f"{text}; {count(cores(), 'CPU core')}")
     folder = state_folder(address(uri))
     free = free_bytes(folder)
     state: Literal["ok", "bad"] = "ok" if free >= LEAST_FREE else "bad"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from analysis.errors import Refusal
-from analysis.format import difference, magnitude, suffix
+from analysis.format import count, difference, magnitude, suffix
 from analysis.sequential import planned_looks
 from analysis.table import Scope, Stop
 from analysis.verdict import FEWEST_PAIRS
@@ -131,7 +131,8 @@ def described(benchmark: Benchmark) -> str:
         judged.append(f"claim {difference(plan.claim, unit)}")
     judged += [f"alpha {plan.alpha:g}", plan.scope.replace("_", " "), f"stop {plan.stop}"]
     when = (design.frozen_at or "")[:16].replace("T", " ")
-    seeds = f"{len(plan.seeds)} seeds × {len(plan.arms)} arms: {', '.join(map(label, plan.arms))}"
+    names = ", ".join(map(label, plan.arms))
+    seeds = f"{count(len(plan.seeds), 'seed')} × {len(plan.arms)} arms: {names}"
     lines = [
         f"plan {plan.hash[:7]} of {plan.experiment}, frozen {when} UTC",
         wrapped(f"  trains   {seeds}", hang=11),

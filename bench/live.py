@@ -11,7 +11,7 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
-from analysis.format import duration, value
+from analysis.format import count, duration, value
 from bench.execution.base import Failure, Result
 from bench.names import printable
 from bench.plan import Plan, TrialKey
@@ -110,7 +110,7 @@ class Live(Progress):
             cells["device"] = f"  {training.device}"
             table.add_row(*(self._shown(cells.get(name, "")) for name in columns))
         more = len(self.training) - len(shown)
-        return [table, Text(f"  {more} more workers\n" if more else "")]
+        return [table, Text(f"  {count(more, 'more worker')}\n" if more else "")]
 
     def _cells(self, t: Training) -> dict[str, str]:
         """Return what a worker's row says, by column."""

@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Any
 
 from analysis.errors import Refusal
-from analysis.format import Unit, duration, scale, share, suffix
+from analysis.format import Unit, count, duration, scale, share, suffix
 from analysis.metrics import METRICS
 from analysis.power import detectable, seeds_for, seeds_needed, upper_sd
 from analysis.verdict import FEWEST_PAIRS
@@ -129,7 +129,7 @@ class Advice:
             lines += ["", f"  a seed takes {duration(self.seconds_per_pair)}, all its arms"]
             if self.seeds is not None and self.detect is not None:
                 total = duration(self.seconds_per_pair * self.seeds)
-                lines[-1] += f", {self.seeds:,} pairs {total} of device time"
+                lines[-1] += f", {count(self.seeds, 'pair')} {total} of device time"
         return "\n".join(lines)
 
     def _amount(self, x: float) -> str:
@@ -144,7 +144,7 @@ def _exponent(x: float) -> int:
 
 
 def _count(n: int | None) -> str:
-    return "more seeds than can be trained" if n is None else f"{n:,} seeds"
+    return "more seeds than can be trained" if n is None else count(n, "seed")
 
 
 def advise(
@@ -222,13 +222,14 @@ def _spread(unit: Unit, sd: float | None, pilot: Pilot | None) -> tuple[float, s
     if pilot is not None:
         if pilot.n < 2 or pilot.sd <= 0:
             raise BadPlan(
-                f"pilot {pilot.name} has {pilot.n} complete pairs and no spread to plan from.",
+                f"pilot {pilot.name} has {count(pilot.n, 'complete pair')} and no spread to plan "
+                "from.",
                 fix="--sd 0.8",
                 without=("--pilot",),
             )
         return upper_sd(
             pilot.sd, pilot.n
-        ), f"upper 80% limit from the {pilot.n} pairs of {pilot.name}"
+        ), f"upper 80% limit from the {count(pilot.n, 'pair')} of {pilot.name}"
     if unit == "fraction":
         return ASSUMED_SD, "assumed; --sd or --pilot gives yours"
     return 1.0, "in units of itself; --sd gives yours"

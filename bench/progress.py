@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from analysis.format import Unit, duration, interval, number, suffix, value
+from analysis.format import Unit, count, duration, interval, number, suffix, value
 from analysis.metrics import METRICS
 from bench.execution.base import Failure, Result
 from bench.names import printable
@@ -232,7 +232,7 @@ class Plain(Progress):
             if time.monotonic() - self._last >= HEARTBEAT_S:
                 with self.lock:
                     left = {key for pack in self.packs for key in pack} - self.over()
-                self._line(f"still training, {len(left)} runs to go")
+                self._line(f"still training, {count(len(left), 'run')} to go")
 
     def _line(self, text: str) -> None:
         self._last = time.monotonic()

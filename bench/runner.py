@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import Refusal
+from analysis.format import count
 from analysis.metrics import METRICS
 from bench.address import redacted
 from bench.contract import BadOutcome, Outcome
@@ -460,7 +461,7 @@ class _Story:
         pairs = len(self._complete())
         self.recorder.stop(pairs)
         self.watcher.notice(
-            f"the rule --stop {self.plan.stop} stops after {pairs} pairs; "
+            f"the rule --stop {self.plan.stop} stops after {count(pairs, 'pair')}; "
             "runs in training are finished and count."
         )
 

@@ -193,7 +193,7 @@ class Session:
 
 def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     """Say which gain these seeds can detect, before anything is trained."""
-    from analysis.format import magnitude, suffix
+    from analysis.format import count, magnitude, suffix
     from analysis.power import seeds_for
     from analysis.verdict import FEWEST_PAIRS
     from bench.planning import ASSUMED_SD, gain_of, unit_of
@@ -208,6 +208,10 @@ def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     first += "."
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]
-    parts += [f"{n} seeds × {len(plan.arms)} arms", f"{workers} workers", f"plan {plan.hash[:7]}"]
+    parts += [
+        f"{count(n, 'seed')} × {len(plan.arms)} arms",
+        count(workers, "worker"),
+        f"plan {plan.hash[:7]}",
+    ]
     second = "   ".join(part.replace(" ", "\xa0") for part in parts)  # a part stays in one piece
     return wrapped(f"{first}\n{second}").replace("\xa0", " ")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from analysis.format import count
 from bench.artifacts import Damaged
 from bench.design import source_digest
 from bench.glance import Glance
@@ -71,7 +72,7 @@ class State:
         state = "running now" if self.held else "not running"
         names = {arm: label(arm) for arm in self.arms}
         width = max(map(len, names.values()))
-        lines = [f"{label(self.name)}   {len(self.seeds)} pairs planned   {state}", ""]
+        lines = [f"{label(self.name)}   {count(len(self.seeds), 'pair')} planned   {state}", ""]
         for start in range(0, len(self.seeds), 50):
             seeds = self.seeds[start : start + 50]
             lines.append(f"  {'seed':<{width}}  {seeds[0]} to {seeds[-1]}")
@@ -86,7 +87,7 @@ class State:
             lines.append(f"  verdict  {self.verdict}, when last reported")
         left = len(self.seeds) - counts["finished"]
         if self.stopped_at is not None:
-            lines.append(f"  stopped  by the plan's rule after {self.stopped_at} pairs")
+            lines.append(f"  stopped  by the plan's rule after {count(self.stopped_at, 'pair')}")
         elif left and not self.held:
             lines.append(f"  resume   {self.again}")
         text = "\n".join(lines)

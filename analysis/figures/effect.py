@@ -22,7 +22,7 @@ from analysis.figures.canvas import (
     signed_ticks,
 )
 from analysis.findings import Findings, Treatment
-from analysis.format import difference, interval, level, scale, suffix, value
+from analysis.format import count, difference, interval, level, scale, suffix, value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
         ax.set_xlim(-0.62, 1.62)
         ax.set_xticks([0, 1], [short(design.baseline), short(c.treatment)])
         ax.set_ylabel(axis_label(f))
-        seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
+        seeds = count(c.n_pairs, "seed")
         ups, downs = int((other > base).sum()), int((other < base).sum())
         return finish(
             ax,
@@ -106,7 +106,7 @@ def dots(f: Findings, c: Treatment) -> Drawing:
             ax.plot([1], [mean], "o", ms=7, color=colour, mec=BACKGROUND, mew=1.4)
             _bold(ax, 0.92, mean, difference(p.difference, unit), colour, "right", va="bottom")
         ax.set_xlim(-0.55, 1.75 if decided else 0.55)
-        seeds = f"{c.n_pairs} seed{'' if c.n_pairs == 1 else 's'}"
+        seeds = count(c.n_pairs, "seed")
         ax.set_xticks([0, 1] if decided else [0], [seeds, "mean"] if decided else [seeds])
         ax.set_ylabel(f"difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
         signed_ticks(ax)

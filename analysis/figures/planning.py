@@ -19,7 +19,7 @@ from analysis.figures.canvas import (
     signed_ticks,
 )
 from analysis.findings import Findings, Treatment
-from analysis.format import interval, level, number, scale, spread, suffix
+from analysis.format import count, interval, level, number, scale, spread, suffix
 from analysis.power import detectable, power
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def sensitivity(f: Findings, c: Treatment) -> Drawing:
             # The main label stands left of its curve, the others right, on paper that hides lines.
             at = int(np.argmin(np.abs(np.array(ys) - (50 if main else 64 if n == 10 else 36))))
             ax.annotate(
-                f"{n} pairs",
+                count(n, "pair"),
                 (xs[at] * factor, ys[at]),
                 (-6, 0) if main else (5, 0),
                 textcoords="offset points",
@@ -69,8 +69,8 @@ def sensitivity(f: Findings, c: Treatment) -> Drawing:
             name=f"f3-{f.design.treatments.index(c.treatment)}",
             title="Sensitivity of this number of seeds",
             description=(
-                f"With {planned} pairs and an SD of {spread(sd, unit)} over seeds the chance is "
-                f"80% at a true difference of {spread(gain, unit)}."
+                f"With {count(planned, 'pair')} and an SD of {spread(sd, unit)} over seeds the "
+                f"chance is 80% at a true difference of {spread(gain, unit)}."
             ),
             caption=(
                 f"Chance that the verdict’s analysis gives p < {alpha:.3g} if this were the true "
@@ -141,8 +141,8 @@ def as_they_came(f: Findings, c: Treatment) -> Drawing:
             name=f"f4-{f.design.treatments.index(c.treatment)}",
             title="As the pairs came in",
             description=(
-                f"After {int(n[-1])} pairs the mean is {number(known[-1][1], unit)} with an "
-                "anytime-valid interval of "
+                f"After {count(int(n[-1]), 'pair')} the mean is {number(known[-1][1], unit)} with "
+                "an anytime-valid interval of "
                 f"{interval(known[-1][2], known[-1][3], unit, guards=f.design.guards)}."
             ),
             caption=(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from analysis.findings import Check, Findings, Treatment
+from analysis.format import count
 from analysis.report import words
 from analysis.report.display import fitted, shortened
 from analysis.report.tables import Cell, Row, Table, every, varied
@@ -75,7 +76,7 @@ def note(f: Findings) -> str:
     blocks: list[str] = []
     for i, c in enumerate(f.comparisons):
         if sum(map(len, blocks)) > MOST_NOTE:
-            blocks.append(f"{words.count(len(f.comparisons) - i, 'more treatment')} in the report.")
+            blocks.append(f"{count(len(f.comparisons) - i, 'more treatment')} in the report.")
             break
         blocks.append(headline(c))
         if c.verdict.word != "none":

@@ -210,5 +210,5 @@ def _hardware(p: Any) -> str | None:
         return None
     devices = ", ".join(p.get("devices") or ())
     threads = p.get("threads")
-    line = f"{devices}; {p['processor']}, {words.count(p.get('cores') or 1, 'core')}"
-    return f"{line}, {words.count(threads, 'thread')} a worker" if threads else line
+    line = f"{devices}; {p['processor']}, {form.count(p.get('cores') or 1, 'core')}"
+    return f"{line}, {form.count(threads, 'thread')} a worker" if threads else line

@@ -89,7 +89,7 @@ def primary_outcome(f: Findings) -> Table:
 def _arms(f: Findings) -> list[Row]:
     unit, rows = f.measure.unit, []
     for arm in f.arms:
-        runs = [words.count(arm.n_finished, "run")]
+        runs = [form.count(arm.n_finished, "run")]
         runs += [f"{arm.n_failed} failed"] if arm.n_failed else []
         runs += [f"{arm.n_collapsed} collapsed"] if arm.n_collapsed else []
         texts = (
@@ -104,7 +104,7 @@ def _arms(f: Findings) -> list[Row]:
 
 def _difference(f: Findings, c: Treatment) -> Row:
     unit, p, judged = f.measure.unit, c.primary, c.verdict.word != "none"
-    note = words.count(c.n_pairs, "pair")
+    note = form.count(c.n_pairs, "pair")
     if judged:
         note += f", the verdict’s {form.level(p.level)} interval"
     texts = (
@@ -140,7 +140,7 @@ def analyses(f: Findings, c: Treatment) -> Table | None:
     return Table(
         number=2,
         of=c.treatment if several else "",
-        caption=f"{len(c.analyses)} ways to analyse the same {words.count(c.n_pairs, 'pair')}",
+        caption=f"{len(c.analyses)} ways to analyse the same {form.count(c.n_pairs, 'pair')}",
         note=note,
         columns=(
             ("Analysis", False),
@@ -224,8 +224,8 @@ def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
         of=c.treatment if len(f.comparisons) > 1 else "",
         caption="Secondary outcomes",
         note=(
-            f"{words.count(c.n_pairs, 'paired seed')}. Intervals and p-values are adjusted "
-            f"together for {words.count(n, 'outcome')} (Bonferroni), so they cannot disagree. "
+            f"{form.count(c.n_pairs, 'paired seed')}. Intervals and p-values are adjusted "
+            f"together for {form.count(n, 'outcome')} (Bonferroni), so they cannot disagree. "
             "Temperature is fitted on validation data."
         ),
         columns=(

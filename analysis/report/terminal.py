@@ -54,7 +54,7 @@ def summary(
     data = (f.provenance.get("data") or {}).get("name")
     head = [f.design.experiment, ", ".join(x for x in (data, f.metric_label) if x)]
     most = "at most " if f.design.stopped_at is not None else ""
-    lines = _wrapped(f"{'   '.join(head)}   {pairs} of {most}{words.count(planned, 'pair')}", 4)
+    lines = _wrapped(f"{'   '.join(head)}   {pairs} of {most}{form.count(planned, 'pair')}", 4)
     lines.append("")
     for c in f.comparisons:
         lines += [*_answer(f, c), ""]
@@ -75,7 +75,7 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
     if c.verdict.word == "none":
         lines += [f"    {part}" for part in numbers]
     else:
-        won = f"won on {c.effect.wins} of {c.n_pairs} seeds" if c.effect else ""
+        won = f"won on {c.effect.wins} of {form.count(c.n_pairs, 'seed')}" if c.effect else ""
         first = [words.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
         lines += _wrapped("    " + "   ".join(first), 4)
         lines.append("    " + "   ".join(part for part in (numbers[1], won) if part))
@@ -134,14 +134,14 @@ def _facts(f: Findings, report: str | None, browse: str) -> list[str]:
     for kind in ("blocker", "caution"):
         failed = [_short(c.text) for c in f.checks if c.state == "failed" and c.level == kind]
         if failed:
-            text += f", {words.count(len(failed), kind)}: {'; '.join(failed)}"
+            text += f", {form.count(len(failed), kind)}: {'; '.join(failed)}"
     lines = _wrapped(f"  checks   {text}", 11)
     if rule := words.stopping(f):
         lines += _wrapped(f"  stopped  {rule}", 11)
     times = [run.duration_s for run in f.runs if run.duration_s is not None]
     if times:
         what = "GPU time" if any("cuda" in run.device for run in f.runs) else "training"
-        spent = f"{words.count(len(times), 'run')}, {form.duration(sum(times))} of {what}"
+        spent = f"{form.count(len(times), 'run')}, {form.duration(sum(times))} of {what}"
         lines += [f"  spent    {spent}"]
     for note in f.provenance.get("notes") or ():
         lines += _wrapped(f"  note     {note}", 11)

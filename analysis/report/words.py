@@ -15,6 +15,7 @@ from analysis.findings import (
 )
 from analysis.format import (
     MINUS,
+    count,
     difference,
     digits_for,
     interval,
@@ -60,11 +61,6 @@ COMPONENTS = {  # what a part of the variance comes from, and the question that 
         "does a seed do well on some examples only? More of either averages it out",
     ),
 }
-
-
-def count(n: int, thing: str) -> str:
-    """Return "1 pair", "20 pairs"."""
-    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def analysis_name(a: Analysis, n: int) -> tuple[str, str]:
@@ -333,7 +329,7 @@ def wins_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     if e is None:
         return "Not known", "One pair does not tell how often."
     ties = f", {count(e.ties, 'tie')}" if e.ties else ""
-    head = f"{e.wins} of {c.n_pairs} seeds{ties}"
+    head = f"{e.wins} of {count(c.n_pairs, 'seed')}{ties}"
     if e.new_pair_low is None or e.new_pair_high is None:
         return head, "Every pair shows the same difference."
     low, high = (number(x, f.measure.unit) for x in (e.new_pair_low, e.new_pair_high))
@@ -751,7 +747,7 @@ def paragraph(f: Findings, c: Treatment) -> str:
     else:
         parts[0] += f", {confidence(f, p)}, {adjusted_p(f, p.p_value)} ({METHOD[p.method]}"
         parts[0] += f"{_companions(f, c)})"
-        parts[0] += f"; it won on {c.effect.wins} of {n} seeds." if c.effect else "."
+        parts[0] += f"; it won on {c.effect.wins} of {count(n, 'seed')}." if c.effect else "."
         parts.append(_margin_sentence(f, c))
         parts.append(_scope_sentence(f, c))
         parts.append(_calibration_sentence(f, c))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from analysis.errors import Refusal
+from analysis.format import count
 from bench.commands.common import Usage, data_folder, fail_if, fail_words
 from bench.commands.options import (
     DESIGN,
@@ -393,7 +394,7 @@ def _end(
         more = len(failures) - 1
         facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
         if more:
-            facts.append(f"{more} more {'run' if more == 1 else 'runs'} failed.")
+            facts.append(f"{count(more, 'more run')} failed.")
         if failure.code == EDITED and (unstarted or not all_begun):
             facts.append(f"Nothing more was started; {left}.")
         elif repeated and (unstarted or not all_begun):
@@ -423,7 +424,7 @@ def _end(
         )
     if refused := [text for ran in rans for text in ran.refused]:
         more = len(refused) - 1
-        facts = [f"{more} more {'result' if more == 1 else 'results'} neither."] if more else []
+        facts = [f"{count(more, 'more result')} neither."] if more else []
         raise Incomplete(
             refused[0],
             facts=[*facts, "The runs are kept as failed, and the same command trains them again."],

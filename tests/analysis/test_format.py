@@ -145,3 +145,12 @@ def test_time_spans_read_as_people_say_them(seconds, text):
 )
 def test_a_level_is_printed_in_per_cent(level, text):
     assert form.level(level) == text
+
+
+def test_one_of_a_thing_is_no_plural():
+    assert [form.count(n, "seed") for n in (0, 1, 2, 1200)] == [
+        "0 seeds",
+        "1 seed",
+        "2 seeds",
+        "1,200 seeds",
+    ]

@@ -33,6 +33,7 @@ def test_says_why_another_experiment_was_taken_where_no_name_was_typed(
 
 def test_says_that_one_pair_is_not_enough(tiny: Discovered, plan_of: Callable[..., Plan]):
     assert "one pair cannot tell luck from gain" in said(plan_of(tiny, [0]))[0]
+    assert "   1 seed × 2 arms   1 worker   " in first_line(plan_of(tiny, [0]), None, workers=1)
 
 
 def test_a_metric_without_a_known_spread_is_counted_in_sds(
