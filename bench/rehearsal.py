@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import Refusal
-from analysis.format import duration
+from analysis.format import count, duration
 from bench.plan import Plan, TrialKey
 from bench.planning import Gain, gain_of, unit_of
 from bench.terminal import tell
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.execution.server import Server
     from bench.runner import Options
 
+BESIDES_S = 0.04  # that a run takes to fork and to record, whatever the workers (soak.md)
 EPOCHS_TIMED = 2  # after the first, which pays for loading and warming up
 
 
@@ -32,6 +33,7 @@ class Cost:
     workers: int
     devices: tuple[str, ...]
     gain: Gain
+    besides_s: float = 0.0  # on the clock, that every run adds to the time of training
 
     @property
     def runs(self) -> int:
@@ -46,7 +48,7 @@ class Cost:
     @property
     def wall_s(self) -> float:
         """Time on the clock: plan after plan whole rounds of all workers, a pack to each."""
-        return sum(
+        return self.runs * self.besides_s + sum(
             -(-len(packs) // self.workers) * max(packs) * self.run_s
             for packs in self.packs
             if packs
@@ -65,6 +67,7 @@ class Cost:
             "runs_planned": self.planned,
             "epoch_s": self.epoch_s,
             "run_s": self.run_s,
+            "besides_s": self.besides_s,
             "device_s": self.device_s,
             "gpu_hours": self.gpu_hours,
             "wall_s": self.wall_s,
@@ -81,7 +84,7 @@ class Cost:
         spent = f"{duration(self.device_s)} of training"
         if hours is not None:
             spent = f"{hours:.2g} GPU-hours"
-        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        workers = count(self.workers, "worker")
         lines = [("runs", f"{self.runs} of {self.planned} to train")]
         if self.epoch_s is not None:
             lines.append(("an epoch", f"{_seconds(self.epoch_s)}"))
@@ -129,18 +132,20 @@ def rehearse(
     packs = tuple(tuple(len(pack) for pack in plan.packs_left(settled)) for plan, settled in plans)
     if durations:
         epoch_s, run_s = None, statistics.median(durations)
-        source = f"the median of {len(durations)} recorded runs"
+        source = f"the median of {count(len(durations), 'recorded run')}"
     else:
         epoch_s, run_s, source = _timed(first, server, slots[0], options)
+    workers = min(len(slots), max(1, *map(len, packs)))
     return Cost(
         packs=packs,
         planned=sum(len(plan.trials()) for plan, _ in plans),
         epoch_s=epoch_s,
         run_s=run_s,
         source=source,
-        workers=min(len(slots), max(1, *map(len, packs))),
+        workers=workers,
         devices=tuple(dict.fromkeys(slot.device for slot in slots)),
         gain=gain_of(len(first.seeds), unit_of(first.metric)),
+        besides_s=BESIDES_S + (server.import_s / workers if server.why_fresh else 0.0),
     )
 
 
@@ -173,7 +178,7 @@ def _timed(
         except _Enough:
             gaps = [b - a for a, b in zip(seen, seen[1:], strict=False)]
             epoch_s = statistics.fmean(gaps)  # of the pack's runs in turn: each counts once
-            return epoch_s, epoch_s * (known or 1), f"{len(gaps)} epochs timed now: {what}"
+            return epoch_s, epoch_s * (known or 1), f"{count(len(gaps), 'epoch')} timed now: {what}"
     for result in results:
         if isinstance(result, Failure):
             raise Unrehearsed(

@@ -24,6 +24,7 @@ def test_the_time_is_that_of_whole_rounds_of_all_workers():
     assert cost().device_s == 24_000 and cost().wall_s == 3000
     assert cost(packs=((1,) * 41,)).wall_s == 3600
     assert cost(packs=((),)).wall_s == 0
+    assert cost(besides_s=0.5).wall_s == 3000 + 20 and cost(besides_s=0.5).device_s == 24_000
 
 
 def test_a_worker_takes_a_whole_pack_and_one_plan_follows_the_other():
@@ -56,6 +57,7 @@ def test_nothing_is_recorded(tmp_path: Path, write_tiny: Callable[..., Path], be
     said = bench("run", source, "--seeds", 6, "--store", store, "--dry-run", "--workers", 1)
     assert said.status == 0
     assert "12 of 12 to train" in said.out and "it is not kept" in said.out
+    assert "about 0.5 s on 1 worker\n" in said.out  # a run takes time besides its training
     assert not (tmp_path / "new").exists()
 
 
