@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from analysis.errors import Refusal
-from analysis.format import count
 from bench.commands.common import Usage, data_folder, fail_if, fail_words
 from bench.commands.options import (
     DESIGN,
@@ -380,6 +379,7 @@ def _end(
     all_begun: bool,
 ) -> None:
     """Choose the exit status and say what is missing."""
+    from analysis.format import count
     from bench.execution.repeats import EDITED
 
     failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
