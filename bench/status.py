@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ class State:
     stopped_at: int | None = None  # pairs, where a stopping rule ended the training
     again: str = ""  # the command that goes on with it
     aa: bool = False  # the baseline against itself
+    superseded: bool = False  # the same plan was begun anew later
 
     def pair(self, seed: int) -> str:
         """Return one word for all arms of a seed."""
@@ -56,6 +57,7 @@ class State:
             "experiment": self.name,
             "benchmark_id": self.benchmark_id,
             "aa": self.aa,
+            "superseded": self.superseded,
             "verdict": self.verdict,
             "running": self.held,
             "pairs_planned": len(self.seeds),
@@ -142,6 +144,7 @@ def _row(state: State | Unreadable) -> tuple[str, ...]:
         pairs = f"{counts['finished']}/{len(state.seeds)}"
         failed = str(counts["failed"] or "")
         word = "running" if state.held else state.verdict or ""
+        word = "superseded" if state.superseded else word
     mark = " (A/A)" if isinstance(state, State) and state.aa else ""
     return (
         f"{label(state.name, 26 - len(mark))}{mark}",
@@ -156,19 +159,33 @@ def _row(state: State | Unreadable) -> tuple[str, ...]:
 def at_a_glance(found: Glance) -> Listing:
     """Return every benchmark of a local store, the one that was active last first."""
     holder = found.locks.holder
-    return Listing(
-        tuple(
-            b
-            if isinstance(b, Unreadable)
-            else _state(b, found.words[b.run_id], held=holder(b.benchmark_id) is not None)
-            for b in found.recorded
-        )
+    return _listing(
+        b
+        if isinstance(b, Unreadable)
+        else _state(b, found.words[b.run_id], held=holder(b.benchmark_id) is not None)
+        for b in found.recorded
     )
 
 
 def listing(store: "Store") -> Listing:
     """Return the same of any store, through MLflow."""
-    return Listing(tuple(_listed(store, benchmark) for benchmark in store.recorded()))
+    return _listing(_listed(store, benchmark) for benchmark in store.recorded())
+
+
+def _listing(states: Iterable[State | Unreadable]) -> Listing:
+    """Return a list in which all but the latest of the same plan (--fresh) are superseded.
+
+    Parameters
+    ----------
+    states : the one that was active last first
+    """
+    listed, seen = list[State | Unreadable](), set[str]()
+    for state in states:
+        if state.benchmark_id in seen and isinstance(state, State):
+            state = replace(state, superseded=True, held=False)
+        seen.add(state.benchmark_id)
+        listed.append(state)
+    return Listing(tuple(listed))
 
 
 def _listed(store: "Store", found: Benchmark | Unreadable) -> State | Unreadable:

@@ -14,7 +14,8 @@ from bench.artifacts import Damaged
 from bench.commands.common import experiment_name
 from bench.plan import Plan, TrialKey, parse_seeds
 from bench.records import Benchmark, Unreadable, goes_on, seeds_text
-from bench.status import Listing, State
+from bench.status import Listing, State, listing
+from bench.tracking import Store
 
 
 def state(words: dict[tuple[str, int], str], **changes: Any) -> State:
@@ -175,3 +176,18 @@ def test_a_module_is_known_by_the_name_that_it_gives_itself(
     with pytest.raises(Refusal, match=r"there is no file gone\.py") as caught:
         experiment_name("gone.py")
     assert (caught.value.code, caught.value.exit_status) == ("experiment", 2)
+
+
+def test_what_was_begun_anew_is_told_apart(
+    tmp_path: Path, write_tiny: Callable[..., Path], copy_store: Callable[[Path], str], bench: Any
+):
+    source, uri = write_tiny(tmp_path), copy_store(tmp_path / "store")
+    for more in ((), ("--fresh",), ("--set", "epochs=2")):
+        words = ("--seeds", 2, "--store", uri, "--workers", 1, "-q", "--no-report")
+        assert bench("run", source, *words, *more).status == 0
+    for found in (bench("status", "--store", uri), listing(Store(uri)).text(unicode=True)):
+        rows = getattr(found, "out", found).splitlines()[1:]
+        assert ["superseded" in row for row in rows] == [False, False, True]
+        assert rows[1].split()[-1] == rows[2].split()[-1] != rows[0].split()[-1]
+    said = bench("status", "--store", uri, "--json").json
+    assert [b["superseded"] for b in said["benchmarks"]] == [False, False, True]
