@@ -1,6 +1,7 @@
 """`bench verify`: recompute every number of a report from the data embedded in it."""
 
 import json
+import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ def verify(
         Path, Argument(metavar="REPORT", help="A report.html or results.json of bench.")
     ],
     rerun: Annotated[
-        int | None,
+        str | None,
         Option(
             metavar="SEED",
             rich_help_panel=DEVICES,
@@ -53,20 +54,15 @@ def verify(
     """
     from bench.verifying import Unverified, check, retrain
 
-    if rerun is not None and not 0 <= rerun < 2**32:
-        raise Usage(
-            f"--rerun {rerun} is no seed.",
-            facts=["A seed is a whole number from 0 to 4294967295, one of the report's own."],
-            fix="--rerun 0",
-        )
+    seed = None if rerun is None else _seed(rerun)
     found = check(report)
     f, again = found.findings, []
-    if rerun is not None:
+    if seed is not None:
         from bench.execution.server import Server
 
         with Server(experiment or _built_in(f)) as server:
             places = server.slots(devices)
-            again = retrain(f, rerun, server, folder=data_folder(data), places=places)
+            again = retrain(f, seed, server, folder=data_folder(data), places=places)
     differ = [run for run in again if not run.same]
     if as_json and not differ:
         facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
@@ -79,13 +75,27 @@ def verify(
         if found.note:
             show(f"  note     {found.note}")
         for run in again:
-            show(f"  seed {rerun}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
+            show(f"  seed {seed}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
     if differ:
         raise Unverified(
-            f"seed {rerun} did not train to the values of the report.",
+            f"seed {seed} did not train to the values of the report.",
             facts=[f"{r.arm}: {r.trouble or repr(r.again)}, stated {r.stated!r}." for r in differ]
             + ["Another device or other versions may change the last bits; bits repeat on one."],
         )
+
+
+def _seed(typed: str) -> int:
+    if re.fullmatch(r"\d{1,10}", typed, re.ASCII) and int(typed) < 2**32:
+        return int(typed)
+    first = re.match(r"\d{1,9}(?!\d)", typed, re.ASCII)  # of 3:weak, as --redo takes it
+    raise Usage(
+        f"--rerun {typed} is no seed.",
+        facts=[
+            "A seed is a whole number from 0 to 4294967295, one of the report's own.",
+            "Every arm of it is trained again.",
+        ],
+        fix=f"--rerun {first[0] if first else 0}",
+    )
 
 
 def _built_in(f: "Findings") -> str:

@@ -133,6 +133,8 @@ def test_a_report_of_a_file_asks_for_it_with_a_command_that_works(
     assert said.status == 0 and "all equal" in said.out
 
 
-def test_a_seed_that_is_none_is_named(report: Path, bench: Bench):
+def test_an_arm_is_no_seed_to_train_again(report: Path, bench: Bench):
     said = bench("verify", report / "report.html", "--rerun", "3:weak")
-    assert said.status == 2 and "--rerun" in said.err and "Traceback" not in said.err
+    assert said.status == 2 and "--rerun 3:weak is no seed." in said.err
+    assert "Every arm of it is trained again." in said.err
+    assert re.search(r"fix: bench verify \S+ --rerun 3\n", said.err)
