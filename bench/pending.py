@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from bench import artifacts
 from bench.execution import run_folder
-from bench.execution.base import Epochs, Result, Success, test_set_of
+from bench.execution.base import Epochs, Result, ScoredOn, Success
 from bench.names import file_name, storable
 from bench.plan import TrialKey, digest
 from bench.private import make_folder
@@ -136,8 +136,8 @@ def _tags(result: Result, digests: Mapping[str, str], commit: str) -> dict[str, 
         "bench.environment": json.dumps(environment, sort_keys=True),
         DIGESTS: json.dumps(digests, sort_keys=True),
     }
-    if test_set := test_set_of(result):
-        tags[TEST_SET] = test_set
+    if test_set := ScoredOn.of(result):
+        tags[TEST_SET] = test_set.tag
     if result.hardware:
         tags["bench.hardware"] = json.dumps(dict(result.hardware), sort_keys=True)
     if not isinstance(result, Success):

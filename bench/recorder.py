@@ -18,7 +18,7 @@ from analysis.metrics import METRICS
 from bench import pending
 from bench.address import StoreAway, StoreRefuses, StoreTrouble, first_line
 from bench.database import free_bytes
-from bench.execution.base import Result, Scored
+from bench.execution.base import Result, Scored, ScoredOn
 from bench.pending import Entry, RunStatus
 from bench.plan import TrialKey
 from bench.terminal import tell
@@ -101,12 +101,12 @@ class Recorder:
                 known[key] = Scored(run.value, examples)
         return known
 
-    def known_test_set(self) -> tuple[str, str]:
-        """Return the test set of a recorded run, and whose it is; empty where none has one."""
+    def known_test_set(self) -> tuple[ScoredOn, TrialKey] | None:
+        """Return the test set of a recorded run, and the run; None where none has one."""
         for key, child in self.finished.items():
-            if found := child.run.data.tags.get(pending.TEST_SET):
-                return found, key.title
-        return "", ""
+            if found := ScoredOn.from_tag(child.run.data.tags.get(pending.TEST_SET, "")):
+                return found, key
+        return None
 
     @property
     def stopped(self) -> bool:

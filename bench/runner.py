@@ -19,7 +19,7 @@ from analysis.metrics import METRICS
 from bench.address import redacted
 from bench.contract import BadOutcome, Outcome
 from bench.discover import Discovered
-from bench.execution.base import Executor, Failure, Job, Result, Scored, Success, test_set_of
+from bench.execution.base import Executor, Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution.repeats import Repeats
 from bench.execution.signals import ended_by_signals
 from bench.names import printable
@@ -413,15 +413,16 @@ class _Story:
 
     def _on_the_same_test_set(self, result: Result) -> Result:
         """Return a training as a failure where it was scored on other examples than the first."""
-        found, whose = test_set_of(result), result.key.title
-        if not self.test_set[0]:
-            self.test_set = found, whose
-        if not found or found == self.test_set[0] or not isinstance(result, Success):
+        found = ScoredOn.of(result)
+        if found is None or not isinstance(result, Success):
             return result
-        sizes = [text.partition("-")[0] for text in (found, self.test_set[0])]
-        what = f"it has {sizes[0]} test examples, {self.test_set[1]} had {sizes[1]}."
-        if sizes[0] == sizes[1]:
-            what = f"its test labels, or their order, are not those of {self.test_set[1]}."
+        self.test_set = self.test_set or (found, result.key)
+        first, key = self.test_set
+        if found == first:
+            return result
+        what = f"it has {count(found.size, 'test example')}, {key.title} had {first.size:,}."
+        if found.size == first.size:
+            what = f"its test labels, or their order, are not those of {key.title}."
         same = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "outcome"}
         advice = "Every training is scored on the same examples, in the same order."
         return Failure(**same, code="outcome", what=what, facts=(advice,), error="OtherTestSet")

@@ -1,6 +1,7 @@
 """What one training process is asked for, what comes back, and what every executor offers."""
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -120,12 +121,31 @@ class Failure:
 Result = Success | Failure
 
 
-def test_set_of(result: Result) -> str:
-    """Return a digest of the test set of a training: its labels in their order; "" without one."""
-    test = result.outcome.test if isinstance(result, Success) else None
-    if test is None:
-        return ""
-    return f"{len(test)}-{hashlib.sha256(test.labels.tobytes()).hexdigest()[:16]}"
+@dataclass(frozen=True)
+class ScoredOn:
+    """The test set that a training was scored on."""
+
+    size: int
+    labels: str  # a digest of them, in their order
+
+    @classmethod
+    def of(cls, result: Result) -> Self | None:
+        """Return the test set of a training; None without one."""
+        test = result.outcome.test if isinstance(result, Success) else None
+        if test is None:
+            return None
+        return cls(len(test), hashlib.sha256(test.labels.tobytes()).hexdigest()[:16])
+
+    @classmethod
+    def from_tag(cls, tag: str) -> Self | None:
+        """Return what a run is tagged with; None where that is no such tag."""
+        found = re.fullmatch(r"(\d{1,15})-([0-9a-f]{16})", tag, re.ASCII)
+        return None if found is None else cls(int(found[1]), found[2])
+
+    @property
+    def tag(self) -> str:
+        """What a run is tagged with."""
+        return f"{self.size}-{self.labels}"
 
 
 class Closing:

@@ -17,7 +17,7 @@ import pytest
 from bench import runner
 from bench.contract import BadOutcome, Outcome, Predictions
 from bench.discover import Discovered
-from bench.execution.base import Failure, Job, Message, Result, Scored, Success
+from bench.execution.base import Failure, Job, Message, Result, Scored, ScoredOn, Success
 from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.plan import Plan, TrialKey
 from bench.runner import Look, Options, Pair, Ran, value_of
@@ -73,8 +73,8 @@ class Recorder:
     def known_runs(self) -> dict[TrialKey, Scored]:
         return {key: Scored(value) for key, value in self.finished.items()}
 
-    def known_test_set(self) -> tuple[str, str]:
-        return "", ""
+    def known_test_set(self) -> None:
+        return None
 
     def stop(self, pairs: int) -> None:
         self.stopped_at = pairs
@@ -815,11 +815,19 @@ def scored_on(key: TrialKey, labels: Sequence[int]) -> Success:
     return success(key, outcome=Outcome(test=Predictions(log_p, np.array(labels))))
 
 
+def test_the_test_set_of_a_run_comes_back_from_its_tag():
+    found = ScoredOn.of(scored_on(TrialKey("weak", 0), [0, 1, 0]))
+    assert found is not None and found.size == 3 and ScoredOn.from_tag(found.tag) == found
+    for odd in ("", "3", "3-", "x-0123456789abcdef", f"{found.tag}0", "³-0123456789abcdef"):
+        assert ScoredOn.from_tag(odd) is None
+
+
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
         ([0, 1, 1], r"its test labels, or their order, are not those of seed 00, \w+\."),
         ([0, 1], r"it has 2 test examples, seed 00, \w+ had 3\."),
+        ([0], r"it has 1 test example, seed 00, \w+ had 3\."),
     ],
 )
 def test_a_training_scored_on_other_examples_fails_at_once(
