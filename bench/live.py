@@ -16,7 +16,7 @@ from bench.execution.base import Failure, Result
 from bench.names import printable
 from bench.plan import Plan, TrialKey
 from bench.progress import Progress, Training, one_line
-from bench.terminal import wrapped
+from bench.terminal import label, wrapped
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 INDENT = 11  # of what follows "  pairs    "
@@ -193,7 +193,7 @@ def _seeds(pack: Sequence[TrialKey]) -> str:
 def _arms(pack: Sequence[TrialKey]) -> str:
     arms = {key.arm for key in pack}
     name = min(arms) if len(arms) == 1 else f"{len(arms)} arms"
-    return name if len(name) <= LONGEST_ARM else f"{name[: LONGEST_ARM - 1]}…"
+    return label(name, LONGEST_ARM)
 
 
 def _mean(t: Training, *names: str) -> float | None:

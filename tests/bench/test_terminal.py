@@ -1,5 +1,6 @@
 """Terminal: what a person reads fits, can be copied, and does nothing but be read."""
 
+import ast
 import io
 import os
 import re
@@ -138,3 +139,18 @@ def test_a_refusal_is_wrapped_at_the_width_of_the_terminal(monkeypatch: pytest.M
     lines = os.read(mine, 10_000).decode().splitlines()
     os.close(mine)
     assert len(lines) > 2 and max(map(len, lines)) <= 40
+
+
+def test_everything_but_json_is_written_here():
+    root = Path(__file__).parents[2] / "bench"
+    own = ("terminal.py", "cli.py", "progress.py", "parser.py", "nvml.py")
+    bare = [
+        f"{path.name}, line {node.lineno}"
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if path.name not in own
+        and isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "print"
+        and "json.dumps" not in ast.unparse(node)
+    ]
+    assert not bare
