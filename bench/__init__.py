@@ -6,10 +6,10 @@ What an experiment of your own imports; the README shows one in 20 lines.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.contract import Experiment as Experiment
-    from bench.contract import Outcome as Outcome
-    from bench.contract import Predictions as Predictions
-    from bench.contract import Trial as Trial
+    from bench.experiment import Experiment as Experiment
+    from bench.experiment import Outcome as Outcome
+    from bench.experiment import Predictions as Predictions
+    from bench.experiment import Trial as Trial
 
 __version__ = "0.1.0"
 __all__ = ["Experiment", "Outcome", "Predictions", "Trial"]
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     # The contract needs numpy, and `bench --help` does not: it is imported on first use.
     if name not in __all__:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
-    from bench import contract
+    from bench import experiment
 
-    return getattr(contract, name)
+    return getattr(experiment, name)

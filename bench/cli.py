@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.errors import DiskFull, Refusal, is_disk_full
+from bench.analysis.errors import DiskFull, Refusal, is_disk_full
 from bench.commands.common import Usage
 from bench.commands.compare import compare
 from bench.commands.doctor import doctor
@@ -47,8 +47,8 @@ def main() -> None:
 
 def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     """Show the traceback of a bug, without the passwords that it may quote."""
-    from bench.address import redacted
-    from bench.names import printable
+    from bench.store.address import redacted
+    from bench.store.names import printable
 
     text = "".join(traceback.format_exception(kind, error, where))
     if "--json" in sys.argv:
@@ -101,8 +101,8 @@ def _signals(words: Sequence[str]) -> contextlib.AbstractContextManager[object]:
 
 
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
-    from bench.address import redacted
-    from bench.names import printable
+    from bench.store.address import redacted
+    from bench.store.names import printable
     from bench.terminal import cut, tell
 
     if verbose:
@@ -123,8 +123,8 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
 def _interrupted(words: Sequence[str], status: int) -> int:
     if words[:1] == ["ui"]:
         return 0
-    from bench.address import redacted
-    from bench.resuming import going_on
+    from bench.store.address import redacted
+    from bench.store.resume_command import going_on
     from bench.terminal import tell
 
     code = "interrupted" if status == 130 else "terminated"

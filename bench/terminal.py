@@ -6,7 +6,7 @@ import sys
 import textwrap
 from typing import TextIO
 
-from bench.names import printable
+from bench.store.names import printable
 
 WIDTH = 80
 NAME = 40  # characters of a name in a table or a sentence

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from bench import Experiment, Outcome, Trial
-from bench.contract import Diverged, Settings
-from experiments import data, transfer, weights
-from experiments.label_smoothing import ARMS
-from experiments.stacked import alone, side_by_side
+from bench.experiment import Diverged, Settings
+from bench.experiments.data import datasets
+from bench.experiments.training import pretrained_weights, transfer
+from bench.experiments.training.label_smoothing import ARMS
+from bench.experiments.training.stacked import alone, side_by_side
 
 SETTINGS: Settings = {
     "model": "resnet18",
@@ -30,7 +31,7 @@ SETTINGS: Settings = {
 
 def train_pack(trials: Sequence[Trial]) -> list[Outcome | Diverged]:
     """Fine-tune all arms of some seeds, each on the images that its seed draws."""
-    return side_by_side(partial(transfer.fine_tune, data.load(trials[0].data_dir)), trials)
+    return side_by_side(partial(transfer.fine_tune, datasets.load(trials[0].data_dir)), trials)
 
 
 def train(trial: Trial) -> Outcome:
@@ -40,7 +41,9 @@ def train(trial: Trial) -> Outcome:
 
 def ready(data_dir: Path | None) -> str | None:
     """Say within seconds why this experiment could not run here; None where it could."""
-    return data.missing(data_dir) or weights.missing(SETTINGS["weights"], SETTINGS["model"])
+    return datasets.missing(data_dir) or pretrained_weights.missing(
+        SETTINGS["weights"], SETTINGS["model"]
+    )
 
 
 EXPERIMENT = Experiment(

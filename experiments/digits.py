@@ -9,11 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from bench import Experiment, Outcome, Trial
-from bench.contract import Diverged, Settings
-from experiments import data, label_smoothing
-from experiments.settings import check
-from experiments.small import RULES, train_small
-from experiments.stacked import alone
+from bench.experiment import Diverged, Settings
+from bench.experiments.data import datasets
+from bench.experiments.training import label_smoothing
+from bench.experiments.training.setting_rules import check
+from bench.experiments.training.small import RULES, train_small
+from bench.experiments.training.stacked import alone
 
 
 def network() -> nn.Module:
@@ -30,7 +31,7 @@ def network() -> nn.Module:
 
 def train_pack(trials: Sequence[Trial]) -> list[Outcome | Diverged]:
     """Train both arms of some seeds; of each class a seed draws 20 images, and 30 to validate."""
-    return train_small(trials, network, data.digits(), per_class=(20, 30), brightest=16)
+    return train_small(trials, network, datasets.digits(), per_class=(20, 30), brightest=16)
 
 
 def train(trial: Trial) -> Outcome:
@@ -41,7 +42,7 @@ def train(trial: Trial) -> Outcome:
 def prepare(settings: Settings, data_dir: Path | None) -> dict[str, object]:
     """Check the settings and say which data this is; called once an arm, before any training."""
     check(settings, RULES, defaults={**EXPERIMENT.settings, "epsilon": 0.1})
-    return data.digits().facts()
+    return datasets.digits().facts()
 
 
 EXPERIMENT = Experiment(

@@ -8,9 +8,9 @@ a lack of seeds.
 from pathlib import Path
 
 from bench import Experiment, Outcome, Trial
-from bench.contract import Settings
-from experiments import trees
-from experiments.settings import check, one_of
+from bench.experiment import Settings
+from bench.experiments import trees
+from bench.experiments.training.setting_rules import check, one_of
 
 SETTINGS = {**trees.SETTINGS, "kind": "random"}
 RULES = {**trees.RULES, "order": one_of(["as given", "shuffled"])}

@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from bench import Experiment, Outcome, Predictions, Trial
-from bench.contract import Settings
-from experiments.cache import content_digest
-from experiments.settings import check, one_of, whole
+from bench.experiment import Settings
+from bench.experiments.data.download_cache import content_digest
+from bench.experiments.training.setting_rules import check, one_of, whole
 
 FORESTS = {"random": RandomForestClassifier, "extra": ExtraTreesClassifier}
 SETTINGS = {"trees": 100, "per_class": 50}  # images a class, drawn by each seed

@@ -212,7 +212,7 @@ def bench(
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an empty MLflow database: making one takes seconds, copying it nothing."""
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     Store(f"sqlite:///{path}")

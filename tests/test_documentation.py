@@ -131,7 +131,7 @@ def test_what_a_page_shows_can_be_typed(page: str, words: list[str]):
 
 
 def test_the_reference_names_the_built_in_experiments_and_exit_codes(bench: Any):
-    from bench.discover import built_in
+    from bench.design.loading import built_in
 
     assert ", ".join(f"`{name}`" for name in built_in()) in REFERENCE
     codes = re.findall(

@@ -15,37 +15,37 @@ ROOT = Path(__file__).parents[1]
 
 # The left tower trains. Its ground is the contract; nothing but the command line knows it all.
 TRAINS = {
-    "bench.contract": 0,
+    "bench.experiment": 0,
     "bench": 0,  # hands out the contract
     "experiments": 1,
-    "experiments.augment": 1,
-    "experiments.batches": 1,
-    "experiments.cache": 1,
-    "experiments.cifar10": 1,
-    "experiments.data": 1,
-    "experiments.digits": 1,
-    "experiments.epochs": 1,
-    "experiments.features": 1,
-    "experiments.label_smoothing": 1,
-    "experiments.precision": 1,
-    "experiments.readers": 1,
-    "experiments.reproducible": 1,
-    "experiments.resnet": 1,
-    "experiments.selection": 1,
-    "experiments.settings": 1,
-    "experiments.shuffled": 1,
-    "experiments.small": 1,
-    "experiments.stacked": 1,
-    "experiments.transfer": 1,
-    "experiments.trees": 1,
-    "experiments.weights": 1,
-    "bench.address": 2,
-    "bench.artifacts": 2,
-    "bench.cluster": 2,
-    "bench.database": 2,
+    "bench.experiments.data.augment": 1,
+    "bench.experiments.data.cifar_pickles": 1,
+    "bench.experiments.data.download_cache": 1,
+    "bench.experiments.cifar10": 1,
+    "bench.experiments.data.datasets": 1,
+    "bench.experiments.digits": 1,
+    "bench.experiments.training.epochs": 1,
+    "bench.experiments.training.frozen_features": 1,
+    "bench.experiments.training.label_smoothing": 1,
+    "bench.experiments.training.precision": 1,
+    "bench.experiments.data.readers": 1,
+    "bench.experiments.training.reproducible": 1,
+    "bench.experiments.training.resnet": 1,
+    "bench.experiments.training.selection": 1,
+    "bench.experiments.training.setting_rules": 1,
+    "bench.experiments.shuffled": 1,
+    "bench.experiments.training.small": 1,
+    "bench.experiments.training.stacked": 1,
+    "bench.experiments.training.transfer": 1,
+    "bench.experiments.trees": 1,
+    "bench.experiments.training.pretrained_weights": 1,
+    "bench.store.address": 2,
+    "bench.store.artifacts": 2,
+    "bench.execution.dask_cluster": 2,
+    "bench.store.sqlite": 2,
     "bench.design": 2,
     "bench.design.source_digest": 2,
-    "bench.discover": 2,
+    "bench.design.loading": 2,
     "bench.execution": 2,
     "bench.execution.answers": 2,
     "bench.execution.base": 2,
@@ -66,35 +66,35 @@ TRAINS = {
     "bench.execution.signals": 2,
     "bench.execution.slot_lines": 2,
     "bench.execution.worker": 2,
-    "bench.glance": 2,
-    "bench.live": 2,
-    "bench.locks": 2,
-    "bench.names": 2,
-    "bench.pending": 2,
+    "bench.store.mlflow_sql": 2,
+    "bench.display.live": 2,
+    "bench.store.locks": 2,
+    "bench.store.names": 2,
+    "bench.store.spool": 2,
     "bench.plan": 2,
-    "bench.private": 2,
-    "bench.progress": 2,
-    "bench.provenance": 2,
-    "bench.recorder": 2,
+    "bench.store.private": 2,
+    "bench.display.progress": 2,
+    "bench.execution.provenance": 2,
+    "bench.store.writer": 2,
     "bench.redaction": 2,
-    "bench.resuming": 2,
-    "bench.records": 2,
-    "bench.status": 2,
+    "bench.store.resume_command": 2,
+    "bench.store.records": 2,
+    "bench.display.status": 2,
     "bench.terminal": 2,
-    "bench.tracking": 2,
-    "bench.ui": 2,
-    "bench.runner": 3,
-    "bench.comparing": 4,
-    "bench.doctor": 4,
-    "bench.drafting": 4,
-    "bench.files": 4,
-    "bench.planning": 4,
-    "bench.reporting": 4,
-    "bench.rehearsal": 4,
-    "bench.session": 4,
-    "bench.showing": 4,
-    "bench.stopping": 4,
-    "bench.verifying": 4,
+    "bench.store.mlflow_store": 2,
+    "bench.store.mlflow_ui": 2,
+    "bench.execution.runner": 3,
+    "bench.reports.compare": 4,
+    "bench.execution.doctor": 4,
+    "bench.commands.drafting": 4,
+    "bench.reports.files": 4,
+    "bench.design.sample_size": 4,
+    "bench.reports.build": 4,
+    "bench.execution.dry_run": 4,
+    "bench.commands.session": 4,
+    "bench.commands.showing": 4,
+    "bench.execution.stopping": 4,
+    "bench.reports.verify": 4,
     "bench.cli": 5,
     "bench.commands": 5,
     "bench.commands.common": 5,
@@ -115,46 +115,54 @@ TRAINS = {
 # The right tower computes, from anybody's scores.
 COMPUTES = {
     "analysis": 0,
-    "analysis.distributions": 0,
-    "analysis.errors": 0,
-    "analysis.format": 0,
-    "analysis.metrics": 0,
-    "analysis.result": 0,
-    "analysis.table": 0,
-    "analysis.calibration": 1,
-    "analysis.claim": 1,
-    "analysis.comparisons": 1,
-    "analysis.components": 1,
-    "analysis.effect": 1,
-    "analysis.findings": 1,
-    "analysis.multiplicity": 1,
-    "analysis.power": 1,
-    "analysis.scores": 1,
-    "analysis.sequential": 1,
-    "analysis.verdict": 1,
-    "analysis.checks": 2,
-    "analysis.classes": 2,
-    "analysis.curves": 2,
-    "analysis.figures": 2,
-    "analysis.outcomes": 2,
-    "analysis.primary": 2,
-    "analysis.protocol": 2,
-    "analysis.robustness": 2,
-    "analysis.sources": 2,
-    "analysis.treatment": 2,
-    "analysis.recompute": 3,
-    "analysis.study": 3,
-    "analysis.report": 4,
+    "bench.analysis.inference.distributions": 0,
+    "bench.analysis.errors": 0,
+    "bench.analysis.data.format": 0,
+    "bench.analysis.data.metrics": 0,
+    "bench.analysis.inference.comparison": 0,
+    "bench.analysis.data.tables": 0,
+    "bench.analysis.calibration.errors": 1,
+    "bench.analysis.study.claim": 1,
+    "bench.analysis.inference": 1,
+    "bench.analysis.inference.variance_components": 1,
+    "bench.analysis.inference.effect_size": 1,
+    "bench.analysis.study.findings": 1,
+    "bench.analysis.inference.multiplicity": 1,
+    "bench.analysis.inference.power": 1,
+    "bench.importers.tables": 1,
+    "bench.analysis.inference.sequential": 1,
+    "bench.analysis.study.verdict": 1,
+    "bench.analysis.study.checks": 2,
+    "bench.analysis.study.per_class": 2,
+    "bench.analysis.study.curves": 2,
+    "bench.analysis.report.figures": 2,
+    "bench.analysis.study.secondary": 2,
+    "bench.analysis.study.verdict_interval": 2,
+    "bench.analysis.study.claim_protocol": 2,
+    "bench.analysis.study.robustness": 2,
+    "bench.analysis.inference.variance_sources": 2,
+    "bench.analysis.study.compare_arm": 2,
+    "bench.analysis.study.recompute": 3,
+    "bench.analysis.study.study": 3,
+    "bench.analysis.report": 4,
 }
 
 # What points up or across all the same, and why that is all right.
 BRIDGES = {
-    ("bench.progress", "bench.runner"): "it shows the runner's Look; the runner knows no display",
+    (
+        "bench.display.progress",
+        "bench.execution.runner",
+    ): "it shows the runner's Look; the runner knows no display",
 }
 
 # From the left tower into the right: tracking returns its tables, trainings score themselves,
 # and the files on the two top floors call it. Refusals and metrics are everybody's.
-GROUND = ("analysis.errors", "analysis.metrics", "analysis.table", "analysis.format")
+GROUND = (
+    "bench.analysis.errors",
+    "bench.analysis.data.metrics",
+    "bench.analysis.data.tables",
+    "bench.analysis.data.format",
+)
 CALLERS = tuple(name for name, floor in TRAINS.items() if floor >= 4)
 
 FORBIDDEN_BELOW_ANALYSIS = ("bench", "experiments", "torch", "mlflow", "joblib", "time", "random")
@@ -261,7 +269,13 @@ def test_every_bridge_is_still_in_use():
 
 
 def test_experiments_know_only_the_contract_and_the_metrics():
-    allowed = ("bench", "bench.contract", "analysis.errors", "analysis.metrics", "experiments")
+    allowed = (
+        "bench",
+        "bench.experiment",
+        "bench.analysis.errors",
+        "bench.analysis.data.metrics",
+        "experiments",
+    )
     wrong = [
         str(i)
         for i in HOUSE
@@ -313,9 +327,9 @@ def test_the_left_tower_meets_the_right_only_on_the_ground_and_on_top():
 @pytest.mark.parametrize(
     ("package", "owners"),
     [
-        ("mlflow", {"bench.tracking"}),
+        ("mlflow", {"bench.store.mlflow_store"}),
         ("joblib", {"bench.execution.processes"}),
-        ("distributed", {"bench.cluster"}),
+        ("distributed", {"bench.execution.dask_cluster"}),
         ("pynvml", {"bench.execution.nvml"}),
         ("typer", {"bench.commands.parser"}),
     ],
@@ -329,7 +343,7 @@ def test_torch_is_imported_by_experiments_and_elsewhere_only_when_it_is_needed()
         i for i in HOUSE if is_under(i.module, "torch") and not is_under(i.importer, "experiments")
     ]
     children = {"bench.execution.fork_server", "bench.execution.nvml"}  # never this process
-    assert {i.importer for i in elsewhere} == {"bench.contract", *children}
+    assert {i.importer for i in elsewhere} == {"bench.experiment", *children}
     assert all(i.lazy for i in elsewhere), [str(i) for i in elsewhere if not i.lazy]
 
 
@@ -338,7 +352,7 @@ def test_only_the_processes_of_trainings_import_an_experiment():
         name
         for name, path in modules().items()
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module == "bench.discover"
+        if isinstance(node, ast.ImportFrom) and node.module == "bench.design.loading"
         if {"discover", "load"} & {alias.name for alias in node.names}
     }
     assert importers == {"bench.execution.fork_server", "bench.execution.worker"}
@@ -354,19 +368,19 @@ def test_only_the_processes_of_trainings_import_an_experiment():
 
 def test_the_command_line_imports_nothing_heavy_before_it_knows_the_command():
     heavy = ("numpy", "scipy", "pandas", "torch", "mlflow", "joblib", "matplotlib", "statsmodels")
-    first = {"bench", "bench.cli", "bench.session", "bench.showing"}
+    first = {"bench", "bench.cli", "bench.commands.session", "bench.commands.showing"}
     first |= {name for name in TRAINS if is_under(name, "bench.commands")}
     eager = {i.module: str(i) for i in HOUSE if i.importer in first and not i.lazy}
     assert not [text for module, text in eager.items() if module.partition(".")[0] in heavy]
     inside = {m for m in eager if m.partition(".")[0] in ("bench", "analysis", "experiments")}
-    assert inside - first == {"analysis.errors", "bench.terminal"}
+    assert inside - first == {"bench.analysis.errors", "bench.terminal"}
 
 
 def test_the_reader_of_imports_sees_what_it_should():
     text = (
         "import torch.nn\nfrom bench import plan\n"
         "if TYPE_CHECKING:\n    import mlflow\n"
-        "def f():\n    from analysis.study import study\n"
+        "def f():\n    from bench.analysis.study.study import study\n"
         "    importlib.import_module('torch')\n"
     )
     seen = [(i.module, i.lazy) for i in imports_of("x", text)]
@@ -374,6 +388,6 @@ def test_the_reader_of_imports_sees_what_it_should():
         ("torch.nn", False),
         ("bench.plan", False),
         ("mlflow", True),
-        ("analysis.study", True),
+        ("bench.analysis.study.study", True),
         ("torch", True),
     ]

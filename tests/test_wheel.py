@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.findings import SCHEMA
+from bench.analysis.study.findings import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")

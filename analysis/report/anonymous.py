@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from analysis.findings import Findings, Level, State
-from analysis.metrics import METRICS
-from analysis.report.display import mapped
-from analysis.report.words import ANALYSES, METHOD
-from analysis.table import Scope, Stop
-from analysis.verdict import Word
+from bench.analysis.data.metrics import METRICS
+from bench.analysis.data.tables import Scope, Stop
+from bench.analysis.report.names import mapped
+from bench.analysis.report.sentences import ANALYSES, METHOD
+from bench.analysis.study.findings import Findings, Level, State
+from bench.analysis.study.verdict import Word
 
 Kind = Literal["user", "host", "path", "address", "run", "commit"]
 

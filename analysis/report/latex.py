@@ -5,11 +5,18 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.findings import Findings
-from analysis.format import NONE
-from analysis.report import words
-from analysis.report.display import fitted
-from analysis.report.tables import Cell, Row, Table, analyses, primary_outcome, secondary_outcomes
+from bench.analysis.data.format import NONE
+from bench.analysis.report import sentences
+from bench.analysis.report.names import fitted
+from bench.analysis.report.tables import (
+    Cell,
+    Row,
+    Table,
+    analyses,
+    primary_outcome,
+    secondary_outcomes,
+)
+from bench.analysis.study.findings import Findings
 
 # A table shrinks only where it would be wider than the text.
 _FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
@@ -92,7 +99,7 @@ def results(f: Findings, *, version: str) -> str:
     """
     f = fitted(f)
     blocks = [f"% bench {version}, plan {f.design.hash[:7] or 'not recorded'}."]
-    body = [*tables(f), *(_paragraph(words.paragraph(f, c)) for c in f.comparisons)]
+    body = [*tables(f), *(_paragraph(sentences.paragraph(f, c)) for c in f.comparisons)]
     blocks[0] += "\n% Needs \\usepackage{booktabs,graphicx,siunitx}."
     if not all(text.isascii() for text in body):
         blocks[0] += "\n% Names hold letters that pdfLaTeX may lack; XeLaTeX and LuaLaTeX do not."

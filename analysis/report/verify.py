@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.findings import DamagedReport, Findings
-from analysis.recompute import Mismatch, recompute
-from analysis.report import page
+from bench.analysis.report import html as page
+from bench.analysis.study.findings import DamagedReport, Findings
+from bench.analysis.study.recompute import Mismatch, recompute
 
 DATA = re.compile(r'<script type="application/json" id="bench-data">(.*?)</script>', re.DOTALL)
 WRITER = re.compile(r'<meta name="generator" content="([^"]*)">')

@@ -4,11 +4,11 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.errors import Refusal
+from bench.analysis.errors import Refusal
 from bench.commands.parser import Exit
 
 if TYPE_CHECKING:
-    from analysis.findings import Findings
+    from bench.analysis.study.findings import Findings
 
 WORDS = ("better", "worse", "equivalent", "inconclusive", "none")
 
@@ -45,7 +45,7 @@ def experiment_name(name: str | None) -> str | None:
     """Return the recorded name: of a file or module, the name that it gives itself."""
     if name is None or "." not in name:
         return name
-    from bench.discover import UnknownExperiment
+    from bench.design.loading import UnknownExperiment
     from bench.execution.server import Server
 
     try:

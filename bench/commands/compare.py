@@ -18,7 +18,7 @@ from bench.commands.options import (
     Verbose,
 )
 from bench.commands.parser import Argument, Option
-from bench.showing import shown, unicode_out
+from bench.commands.showing import shown, unicode_out
 from bench.terminal import show
 
 UNITS = ("auto", "fraction", "percent", "plain")
@@ -107,9 +107,9 @@ def compare(
       bench compare mlflow:my-exp --arm params.model --metric metrics.acc
                     --pair params.seed --baseline base
     """
-    from bench.comparing import compared
-    from bench.files import REPORT, contents, require_writable, write_files
-    from bench.plan import require_margin
+    from bench.design.plan import require_margin
+    from bench.reports.compare import compared
+    from bench.reports.files import REPORT, contents, require_writable, write_files
 
     words = fail_words(fail_on)
     if unit not in UNITS:
@@ -137,7 +137,7 @@ def compare(
     if as_json:
         print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
     else:
-        from analysis.report.terminal import summary
+        from bench.analysis.report.terminal import summary
 
         page = None if out is None else shown(out / "report.html")
         show(summary(findings, report=page, unicode=unicode_out()))

@@ -15,7 +15,7 @@ from bench.commands.options import (
     StoreUri,
     Verbose,
 )
-from bench.showing import unicode_out
+from bench.commands.showing import unicode_out
 from bench.terminal import show
 
 
@@ -37,8 +37,8 @@ def doctor(
 
     With NAME two seeds are trained twice in both arms; nothing is recorded.
     """
-    from bench import doctor as looks
-    from bench.drafting import Typed, draft
+    from bench.commands.drafting import Typed, draft
+    from bench.execution import doctor as looks
     from bench.execution.devices import slots
     from bench.execution.server import Server
 

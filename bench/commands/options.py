@@ -13,7 +13,7 @@ PREREGISTER = "Freeze"
 
 def built_in_names(incomplete: str) -> list[str]:
     """Return the built-in experiments that begin so; where none does, the shell offers files."""
-    from bench.discover import built_in
+    from bench.design.loading import built_in
 
     return [name for name in built_in() if name.startswith(incomplete)]
 

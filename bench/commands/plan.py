@@ -111,7 +111,7 @@ def plan(
       bench plan --detect 0.3 --pilot digits     from what was seen
       bench plan digits --seeds 30 --freeze      preregister; then bench run
     """
-    from bench.planning import advise
+    from bench.design.sample_size import advise
 
     frozen = {
         "margin": margin,
@@ -134,8 +134,8 @@ def plan(
     unit, factor = _unit_and_factor(metric)
     seen = None
     if pilot is not None:
-        from bench.reporting import pilot_from
-        from bench.tracking import Store
+        from bench.reports.build import pilot_from
+        from bench.store.mlflow_store import Store
 
         seen, unit, factor = pilot_from(Store(store), pilot)
     wanted = margin if detect is None else detect * factor
@@ -184,7 +184,7 @@ def _belong(options: Sequence[str]) -> str:
 
 def _count(seeds: str) -> int:
     """Return how many seeds a number or a list means."""
-    from bench.plan import parse_seeds
+    from bench.design.plan import parse_seeds
 
     return int(seeds[:12]) if seeds.strip().isdecimal() else len(parse_seeds(seeds))
 
@@ -192,11 +192,11 @@ def _count(seeds: str) -> int:
 def _freeze(
     name: str | None, typed: dict[str, Any], folder: Path | None, uri: str | None, *, as_json: bool
 ) -> None:
-    from bench import provenance
-    from bench.drafting import Typed, described, draft, freeze
+    from bench.commands.drafting import Typed, described, draft, freeze
+    from bench.display.status import as_recorded
+    from bench.execution import provenance
     from bench.execution.server import Server
-    from bench.status import as_recorded
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     if name is None:
         raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
@@ -226,7 +226,7 @@ def _planned_metric(name: str | None) -> tuple[str, float | None]:
 
 def _unit_and_factor(metric: str) -> tuple[Any, float]:
     """Return a metric's unit, and what turns a typed number into metric units."""
-    from bench.planning import unit_of
+    from bench.design.sample_size import unit_of
 
     unit = unit_of(metric)
     return unit, 0.01 if unit == "fraction" else 1.0

@@ -15,7 +15,7 @@ from bench.commands.options import (
     Verbose,
 )
 from bench.commands.parser import Option
-from bench.showing import opened, publish
+from bench.commands.showing import opened, publish
 from bench.terminal import tell
 
 
@@ -61,9 +61,9 @@ def report(
       bench report --format md,tex,png      tables and figures for a paper
       bench report --json                   results.json on stdout
     """
-    from bench.files import parse_formats
-    from bench.reporting import comparison
-    from bench.tracking import Store
+    from bench.reports.build import comparison
+    from bench.reports.files import parse_formats
+    from bench.store.mlflow_store import Store
 
     words, wanted = fail_words(fail_on), parse_formats(formats)
     if open_it and "html" not in wanted:

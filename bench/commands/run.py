@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from analysis.errors import Refusal
+from bench.analysis.errors import Refusal
 from bench.commands.common import Usage, data_folder, fail_if, fail_words
 from bench.commands.options import (
     DESIGN,
@@ -28,14 +28,14 @@ from bench.commands.options import (
     one_of,
 )
 from bench.commands.parser import Option
-from bench.session import Session, first_line
+from bench.commands.session import Session, first_line
 from bench.terminal import label
 
 if TYPE_CHECKING:
-    from analysis.findings import Findings
+    from bench.analysis.study.findings import Findings
+    from bench.design.plan import Plan, TrialKey
     from bench.execution.base import Failure
-    from bench.plan import Plan, TrialKey
-    from bench.runner import Ran
+    from bench.execution.runner import Ran
 
 
 def run(
@@ -215,7 +215,7 @@ def run(
 
     The same command again goes on where it stopped, and trains nothing twice.
     """
-    from bench.drafting import Typed, draft, seeds_of, varied
+    from bench.commands.drafting import Typed, draft, seeds_of, varied
 
     if offline:
         os.environ["BENCH_OFFLINE"] = "1"
@@ -339,7 +339,7 @@ def _choose(name: str | None, folder: Path | None) -> tuple[str, str | None]:
 
 
 def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
-    from bench.plan import TrialKey
+    from bench.design.plan import TrialKey
 
     keys = set()
     for text in texts:
@@ -357,7 +357,7 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
 
 def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> str:
     """Return the command that goes on: what was typed, with the repeats that are still to come."""
-    from bench.resuming import going_on
+    from bench.store.resume_command import going_on
 
     words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
     to_come = redo & {*ran.unstarted, *(failure.key for failure in ran.failures)}
@@ -379,7 +379,7 @@ def _end(
     all_begun: bool,
 ) -> None:
     """Choose the exit status and say what is missing."""
-    from analysis.format import count
+    from bench.analysis.data.format import count
     from bench.execution.repeats import EDITED
 
     failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]

@@ -4,7 +4,7 @@ import json
 
 from bench.commands.common import experiment_name
 from bench.commands.options import AsJson, Name, NoColor, Quiet, StoreUri, Verbose
-from bench.showing import unicode_out
+from bench.commands.showing import unicode_out
 from bench.terminal import show
 
 
@@ -22,15 +22,15 @@ def status(
       bench status                every recorded experiment
       bench status digits         its pairs, seed by seed
     """
-    from bench.glance import glance
-    from bench.status import Listing, State, at_a_glance, listing, one
+    from bench.display.status import Listing, State, at_a_glance, listing, one
+    from bench.store.mlflow_sql import glance
 
     found: Listing | State
     seen = glance(store) if name is None else None
     if seen is not None:
         found = at_a_glance(seen)
     else:
-        from bench.tracking import Store
+        from bench.store.mlflow_store import Store
 
         place = Store(store)
         found = listing(place) if name is None else one(place, experiment_name(name) or name)

@@ -6,7 +6,7 @@ import select
 import sys
 from typing import Any, cast
 
-from analysis.errors import Refusal
+from bench.analysis.errors import Refusal
 
 
 class OutputLost(Refusal):

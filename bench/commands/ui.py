@@ -9,8 +9,8 @@ from bench.commands.parser import Option
 from bench.terminal import show, tell
 
 if TYPE_CHECKING:
-    from bench.records import Benchmark
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
+    from bench.store.records import Benchmark
 
 
 def ui(
@@ -36,8 +36,8 @@ def ui(
     import threading
 
     from bench.execution.signals import ended_by_signals
-    from bench.tracking import Store
-    from bench.ui import free_port, here_alone, served, server_of
+    from bench.store.mlflow_store import Store
+    from bench.store.mlflow_ui import free_port, here_alone, served, server_of
 
     if not 0 <= port <= 65535:
         raise Usage(f"--port {port} is not a port (0 to 65535).", fix="bench ui --port 5000")
@@ -61,8 +61,8 @@ def ui(
 
 def _latest(store: "Store") -> "Benchmark | None":
     """Return the benchmark to link to; damaged ones are named: the UI is where they are mended."""
-    from bench.records import Benchmark
-    from bench.ui import views
+    from bench.store.mlflow_ui import views
+    from bench.store.records import Benchmark
 
     recorded = store.recorded() or [store.benchmark()]  # which refuses an empty store
     latest = None
@@ -78,7 +78,7 @@ def _latest(store: "Store") -> "Benchmark | None":
 
 def _print(latest: "Benchmark | None", address: str, *, as_json: bool) -> None:
     """Say what to open first."""
-    from bench.ui import links
+    from bench.store.mlflow_ui import links
 
     named = {"store": address} if latest is None else links(latest, address)
     name = None if latest is None else latest.name

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from bench.commands.common import Usage, data_folder
 from bench.commands.options import DEVICES, AsJson, DataFolder, Devices, NoColor, Quiet, Verbose
 from bench.commands.parser import Argument, Option
-from bench.showing import shown
+from bench.commands.showing import shown
 from bench.terminal import show
 
 if TYPE_CHECKING:
-    from analysis.findings import Findings
+    from bench.analysis.study.findings import Findings
 
 
 def verify(
@@ -52,7 +52,7 @@ def verify(
 
     A changed digit, anywhere, ends it with exit code 5. results.json is read too.
     """
-    from bench.verifying import Unverified, check, retrain
+    from bench.reports.verify import Unverified, check, retrain
 
     seed = None if rerun is None else _seed(rerun)
     found = check(report)
@@ -103,7 +103,7 @@ def _built_in(f: "Findings") -> str:
 
     A report says the command that made it, but not whether the file here is the one it trained.
     """
-    from bench.discover import built_in
+    from bench.design.loading import built_in
 
     name = f.design.experiment
     if name in built_in():

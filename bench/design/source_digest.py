@@ -14,7 +14,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import bench
-from bench.contract import BadExperiment
+from bench.experiment import BadExperiment
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.metrics import Predictions
-from bench.contract import Outcome
+from bench.analysis.data.metrics import Predictions
+from bench.design.plan import TrialKey
 from bench.execution.base import Failure, Result, Success
-from bench.names import file_name
-from bench.plan import TrialKey
+from bench.experiment import Outcome
+from bench.store.names import file_name
 
 ANSWER = "answer.json"
 SPLITS = ("test", "test_last", "validation")

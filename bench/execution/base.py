@@ -10,8 +10,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract import Outcome
-from bench.plan import TrialKey
+from bench.design.plan import TrialKey
+from bench.experiment import Outcome
 
 Epochs = list[dict[str, float]]
 Message = dict[str, Any]  # a start or an epoch of a training; JSON values

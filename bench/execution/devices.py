@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from analysis.errors import Refusal
+from bench.analysis.errors import Refusal
 
 NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # what GPU drivers make on Linux
 GIB = 2**30

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bench
-from analysis.errors import Refusal
-from bench.contract import Diverged
+from bench.analysis.errors import Refusal
+from bench.experiment import Diverged
 
 GPU_MEMORY = re.compile(
     r"""CUDA\ error:\ out\ of\ memory | CUDA\ out\ of\ memory | HIP\ out\ of\ memory

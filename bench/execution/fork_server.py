@@ -27,10 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import Refusal
-from bench.contract import BadExperiment, Experiment
+from bench.analysis.errors import Refusal
 from bench.design import source_digest
-from bench.discover import Discovered, discover, load
+from bench.design.loading import Discovered, discover, load
 from bench.execution.failures import own_line, text_of
 from bench.execution.guard import (
     SET_PDEATHSIG,
@@ -45,6 +44,7 @@ from bench.execution.guard import (
 from bench.execution.lines import Lines, encode
 from bench.execution.refusals import answered, refusal_of
 from bench.execution.worker import flush, forked, typed_settings, use_threads
+from bench.experiment import BadExperiment, Experiment
 
 GUARDS_LEAVE_S = 2.0  # after the supervisor has gone
 MOST_LEASES = 64

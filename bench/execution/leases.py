@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from analysis.errors import Refusal
+from bench.analysis.errors import Refusal
 from bench.execution.devices import Slot
 
 try:

@@ -3,10 +3,10 @@
 import traceback
 from typing import Any
 
-from analysis.errors import Refusal
-from bench.contract import BadExperiment
-from bench.discover import UnknownExperiment
+from bench.analysis.errors import Refusal
+from bench.design.loading import UnknownExperiment
 from bench.execution.failures import text_of
+from bench.experiment import BadExperiment
 
 
 def refusal_of(error: BaseException) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from analysis.errors import Refusal
-from bench.discover import Description, Discovered
+from bench.analysis.errors import Refusal
+from bench.design.loading import Description, Discovered
 from bench.execution import devices
 from bench.execution.base import Closing
 from bench.execution.devices import BadDevices, Slot

@@ -24,16 +24,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from analysis.errors import Refusal
-from bench.contract import BadOutcome, Diverged, Experiment, Outcome, Trial
+from bench.analysis.errors import Refusal
 from bench.design import source_digest
-from bench.discover import Discovered, discover, file_of, late_files, load, own_paths
+from bench.design.loading import Discovered, discover, file_of, late_files, load, own_paths
+from bench.design.plan import TrialKey
 from bench.execution import answers, failures
 from bench.execution.base import Epochs, Failure, Job, Result, Success
 from bench.execution.file_watch import FileWatch
 from bench.execution.lines import Lines, encode
 from bench.execution.repeats import EDITED
-from bench.plan import TrialKey
+from bench.experiment import BadOutcome, Diverged, Experiment, Outcome, Trial
 
 LONGEST_LINE = 2**16  # an epoch with more to say is not shown while it trains, only recorded
 

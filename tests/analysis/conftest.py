@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.findings import Findings
-from analysis.metrics import Predictions
-from analysis.report import page
-from analysis.study import study
-from analysis.table import Design, Tables
+from bench.analysis.data.metrics import Predictions
+from bench.analysis.data.tables import Design, Tables
+from bench.analysis.report import html as page
+from bench.analysis.study.findings import Findings
+from bench.analysis.study.study import study
 
 Run = tuple[str, int]
 

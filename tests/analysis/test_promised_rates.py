@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from analysis.calibration import ece_difference
-from analysis.comparisons import (
+from bench.analysis.calibration.errors import ece_difference
+from bench.analysis.data.metrics import ece
+from bench.analysis.data.tables import Design
+from bench.analysis.inference import (
     bootstrap_t,
     effective_df,
     paired_t,
@@ -21,12 +23,10 @@ from analysis.comparisons import (
     welch,
     wilcoxon,
 )
-from analysis.components import components
-from analysis.metrics import ece
-from analysis.primary import Paired, primary, verdict_interval
-from analysis.sequential import anytime
-from analysis.table import Design
-from analysis.verdict import decide
+from bench.analysis.inference.sequential import anytime
+from bench.analysis.inference.variance_components import components
+from bench.analysis.study.verdict import decide
+from bench.analysis.study.verdict_interval import Paired, primary, verdict_interval
 
 BEYOND_CHANCE = 1e-4  # how improbable a count must be before a promise counts as broken
 

@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 from scipy.special import entr
 
-from analysis.calibration import ece_debiased, equal_mass_bins, signed_gap, squared_error
-from analysis.comparisons import paired_t, sign_flip, tost, two_way, wilcoxon
-from analysis.effect import bias_correction, clopper_pearson, effect_size, wilson
-from analysis.metrics import Predictions, brier, confidence, correct, ece, nll
-from analysis.multiplicity import benjamini_hochberg, holm
-from analysis.power import power, seeds_for
-from analysis.sequential import anytime, boundaries
+from bench.analysis.calibration.errors import (
+    ece_debiased,
+    equal_mass_bins,
+    signed_gap,
+    squared_error,
+)
+from bench.analysis.data.metrics import Predictions, brier, confidence, correct, ece, nll
+from bench.analysis.inference import paired_t, sign_flip, tost, two_way, wilcoxon
+from bench.analysis.inference.effect_size import (
+    bias_correction,
+    clopper_pearson,
+    effect_size,
+    wilson,
+)
+from bench.analysis.inference.multiplicity import benjamini_hochberg, holm
+from bench.analysis.inference.power import power, seeds_for
+from bench.analysis.inference.sequential import anytime, boundaries
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "statistics.json"
 

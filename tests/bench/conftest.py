@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.discover import Discovered, discover
+from bench.design.loading import Discovered, discover
+from bench.design.plan import Plan, arms_with, make_plan
 from bench.execution.server import Server
-from bench.plan import Plan, arms_with, make_plan
 
 
 @pytest.fixture

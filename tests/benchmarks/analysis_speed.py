@@ -70,8 +70,8 @@ def synthetic_study(n_seeds: int):
     import numpy as np
     import pandas as pd
 
-    from analysis.metrics import Predictions
-    from analysis.table import Design, Tables
+    from bench.analysis.data.metrics import Predictions
+    from bench.analysis.data.tables import Design, Tables
 
     rng = np.random.default_rng(0)
     sizes = {"test": 10_000, "validation": 1_000}
@@ -133,7 +133,7 @@ def synthetic_study(n_seeds: int):
 def measure_study(n_seeds: int) -> Measured:
     import numpy as np
 
-    from analysis.study import study
+    from bench.analysis.study.study import study
 
     tables, design = synthetic_study(n_seeds)
     before = resident_mb()

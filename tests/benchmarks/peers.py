@@ -40,8 +40,8 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from analysis.comparisons import paired_t, sign_flip, welch
-from analysis.verdict import decide
+from bench.analysis.inference import paired_t, sign_flip, welch
+from bench.analysis.study.verdict import decide
 
 Floats = np.ndarray
 SEED = 21

@@ -28,10 +28,10 @@ from torchvision.transforms import v2
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench import Outcome, Predictions, Trial
-from experiments.cifar10 import EXPERIMENT
-from experiments.data import stratified
-from experiments.reproducible import initialised_by, word
-from experiments.weights import read
+from bench.experiments.cifar10 import EXPERIMENT
+from bench.experiments.data.datasets import stratified
+from bench.experiments.training.pretrained_weights import read
+from bench.experiments.training.reproducible import initialised_by, word
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Loader = DataLoader[Any]

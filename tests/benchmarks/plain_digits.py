@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Sampler, Subset, TensorDataset
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench import Outcome, Predictions, Trial
-from experiments import data
-from experiments.digits import EXPERIMENT, network
-from experiments.small import initialised
+from bench.experiments.data import datasets
+from bench.experiments.digits import EXPERIMENT, network
+from bench.experiments.training.small import initialised
 
 PER_CLASS = (20, 30)  # to train and to validate, drawn by each seed
 
@@ -45,8 +45,8 @@ class Shuffled(Sampler[int]):
 
 def loaders(trial: Trial) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
     """Return the batches to train on, to validate on and to test on."""
-    images = data.digits()
-    rows, held_out = data.stratified(images.train_labels, PER_CLASS, trial.rng("subset"))
+    images = datasets.digits()
+    rows, held_out = datasets.stratified(images.train_labels, PER_CLASS, trial.rng("subset"))
     train = TensorDataset(images.train / 16, images.train_labels)
     test = TensorDataset(images.test / 16, images.test_labels)
     shuffled = Shuffled(rows, trial.rng("order"))

@@ -28,8 +28,11 @@ import numpy as np
 import scipy
 from scipy import special, stats
 
-from analysis.calibration import ece_difference
-from analysis.comparisons import (
+from bench.analysis.calibration.errors import ece_difference
+from bench.analysis.data.metrics import ece
+from bench.analysis.data.tables import Design
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference import (
     bootstrap_t,
     effective_df,
     paired_t,
@@ -38,14 +41,11 @@ from analysis.comparisons import (
     welch,
     wilcoxon,
 )
-from analysis.components import components
-from analysis.errors import UnusableRuns
-from analysis.metrics import ece
-from analysis.primary import Paired, primary, verdict_interval
-from analysis.result import Comparison
-from analysis.sequential import anytime, boundaries, planned_looks
-from analysis.table import Design
-from analysis.verdict import Word, decide
+from bench.analysis.inference.comparison import Comparison
+from bench.analysis.inference.sequential import anytime, boundaries, planned_looks
+from bench.analysis.inference.variance_components import components
+from bench.analysis.study.verdict import Word, decide
+from bench.analysis.study.verdict_interval import Paired, primary, verdict_interval
 
 Floats = np.ndarray
 Key = tuple[str, str, str]  # table, row, column

@@ -23,15 +23,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.design.plan import arms_with, make_plan
+from bench.display.progress import Progress
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
+from bench.execution.runner import Options, run
 from bench.execution.server import Server
-from bench.plan import arms_with, make_plan
-from bench.progress import Progress
-from bench.reporting import report
-from bench.runner import Options, run
-from bench.stopping import looker
-from bench.tracking import Store
+from bench.execution.stopping import looker
+from bench.reports.build import report
+from bench.store.mlflow_store import Store
 
 PAGE = Path(__file__).with_suffix(".md")
 # Seeds x arms; the first of those with the most trials is looked into.

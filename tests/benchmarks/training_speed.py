@@ -151,7 +151,7 @@ def listed(seconds: Sequence[float], digits: int = 1) -> str:
 
 @functools.cache
 def digits_runs(repeats: int) -> list[list[Timed]]:
-    from experiments.digits import EXPERIMENT
+    from bench.experiments.digits import EXPERIMENT
 
     pack = EXPERIMENT.pack_seeds * len(EXPERIMENT.arms)
     return in_turn(
@@ -266,8 +266,8 @@ def equivalence(slow: Timed, fast: Timed) -> str:
     """Compare accuracies seed by seed, with bench's own test of equivalence."""
     import numpy as np
 
-    from analysis.comparisons.paired_t import paired_t
-    from analysis.comparisons.tost import tost
+    from bench.analysis.inference.paired_t import paired_t
+    from bench.analysis.inference.tost import tost
 
     said = []
     for arm, values in slow.accuracy.items():
@@ -389,9 +389,9 @@ def flop(weights: str, size: int) -> dict[str, int]:
     import torch
     from torch import nn
 
-    from experiments.cifar10 import SETTINGS
-    from experiments.features import Trunk
-    from experiments.resnet import SmallMap, network, with_products
+    from bench.experiments.cifar10 import SETTINGS
+    from bench.experiments.training.frozen_features import Trunk
+    from bench.experiments.training.resnet import SmallMap, network, with_products
 
     def counted(net: nn.Module, run: Callable[[], object]) -> int:
         total = 0
@@ -435,11 +435,11 @@ def child_gemm() -> None:
 
 def child_sleep(path: str, workers: str) -> None:
     """Print how long 32 trainings take in slots that are warm."""
+    from bench.design.plan import arms_with, make_plan
     from bench.execution.devices import cpu_slots
     from bench.execution.processes import Processes
+    from bench.execution.runner import Options, jobs
     from bench.execution.server import Server
-    from bench.plan import arms_with, make_plan
-    from bench.runner import Options, jobs
 
     with Server(path) as server:
         found, slots = server.found, cpu_slots(int(workers))
@@ -460,7 +460,7 @@ def child_drift(images: str, weights: str) -> None:
     import torch
 
     from bench import Trial
-    from experiments import cifar10, digits
+    from bench.experiments import cifar10, digits
 
     torch.set_num_threads(1)
     sys.path.insert(0, str(HERE))
@@ -527,12 +527,12 @@ def child_bits(images: str, weights: str, repeats: str) -> None:
     import torch
 
     from bench import Trial
-    from experiments import data
-    from experiments.cifar10 import EXPERIMENT
-    from experiments.transfer import fine_tune
+    from bench.experiments.cifar10 import EXPERIMENT
+    from bench.experiments.data import datasets
+    from bench.experiments.training.transfer import fine_tune
 
     torch.set_num_threads(1)
-    loaded = data.load(Path(images))
+    loaded = datasets.load(Path(images))
     own = {"weights": weights, "image_size": 32, "epochs": 3}
     settings = {arm: {**EXPERIMENT.arm_settings(arm), **own} for arm in EXPERIMENT.arms}
     trials = [Trial(0, arm, settings[arm], data_dir=Path(images)) for arm in settings]

@@ -29,10 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from training_speed import Given, flop, unpacked
 
 from bench import Trial
-from experiments import data, features, transfer
-from experiments.cifar10 import EXPERIMENT
-from experiments.precision import computing_in
-from experiments.transfer import fine_tune, pack_seeds
+from bench.experiments.cifar10 import EXPERIMENT
+from bench.experiments.data import datasets
+from bench.experiments.training import frozen_features, transfer
+from bench.experiments.training.precision import computing_in
+from bench.experiments.training.transfer import fine_tune, pack_seeds
 
 HERE = Path(__file__).parent
 SEEDS, ARMS, EPOCHS = 20, len(EXPERIMENT.arms), EXPERIMENT.settings["epochs"]
@@ -93,9 +94,9 @@ def side_by_side(
     train: Callable[..., Any] = fine_tune,
 ) -> float:
     """Return the seconds that trainings take, in the packs that `bench run` would make."""
-    images = data.load(machine.folder)
+    images = datasets.load(machine.folder)
     size = pack or pack_seeds({**EXPERIMENT.settings, **settings}, str(machine.device))
-    features._kept.clear()
+    frozen_features._kept.clear()
     machine.wait()
     started = time.perf_counter()
     for first in range(0, seeds, size):
@@ -166,8 +167,8 @@ def bits(machine: Machine) -> str:
         settings = machine.settings(size, "fp32", epochs=1, batch_size=1000)
         runs = []
         for _ in range(2):
-            features._kept.clear()
-            runs.append(fine_tune(data.load(machine.folder), machine.trials([0], settings)))
+            frozen_features._kept.clear()
+            runs.append(fine_tune(datasets.load(machine.folder), machine.trials([0], settings)))
         same = all(
             a.test.log_probabilities.tobytes() == b.test.log_probabilities.tobytes()
             for a, b in zip(*runs, strict=True)
@@ -244,7 +245,9 @@ def variants(machine: Machine) -> str:
         found = {"as it is": timed()}
         with patched(transfer, "stacking_pays", lambda device, size, s=stacked: not s):
             found["one by one" if stacked else "stacked"] = timed()
-        with patched(features, "fastest_layout", lambda shape, device: torch.contiguous_format):
+        with patched(
+            frozen_features, "fastest_layout", lambda shape, device: torch.contiguous_format
+        ):
             found["contiguous trunk"] = timed()
         other = transfer.head_layout(machine.device, precision) == torch.contiguous_format
         layout = torch.channels_last if other else torch.contiguous_format
@@ -336,7 +339,7 @@ def main() -> None:
     with unpacked(Given(typed.images.resolve(), typed.weights.resolve())) as given:
         assert given.images is not None and given.weights is not None
         machine = Machine(device, given.images, given.weights, typed.quick)
-        data.load(machine.folder)  # decoded here, once
+        datasets.load(machine.folder)  # decoded here, once
         for step in steps(typed.quick):
             started = time.perf_counter()
             if started - began > 60 * typed.minutes or (step.cuda_only and device.type != "cuda"):

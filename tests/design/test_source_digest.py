@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract import BadExperiment
 from bench.design import source_digest
 from bench.design.source_digest import changed, digests, input_files, own_files, same_code, versions
 from bench.execution.server import Server
+from bench.experiment import BadExperiment
 
 SOURCE = """
 from bench import Experiment, Outcome
@@ -149,7 +149,7 @@ def test_versions_are_those_of_packages_whose_names_are_used():
     import numpy
 
     assert versions(["bench.design.source_digest"]) == {}
-    assert versions(["analysis.metrics"])["numpy"] == numpy.__version__
+    assert versions(["bench.analysis.data.metrics"])["numpy"] == numpy.__version__
 
 
 def test_only_comments_changed_goes_on_with_the_old_runs(
@@ -167,10 +167,10 @@ def test_only_comments_changed_goes_on_with_the_old_runs(
 
 
 def test_modules_that_a_training_loads_itself_are_recorded_with_it(tmp_path: Path):
+    from bench.design.plan import arms_with, make_plan
     from bench.execution.devices import cpu_slots
     from bench.execution.processes import Processes
-    from bench.plan import arms_with, make_plan
-    from bench.runner import Options, jobs
+    from bench.execution.runner import Options, jobs
 
     (tmp_path / "lazy.py").write_text("X = 1\n")
     path = tmp_path / "exp.py"

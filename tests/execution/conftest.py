@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from bench.design.plan import TrialKey
 from bench.execution import places as places_module
 from bench.execution.base import Failure, Job, Result, Success
 from bench.execution.devices import Slot, cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.server import Server
-from bench.plan import TrialKey
 
 TAG = "BENCH_TEST_TAG"  # by which all that a server started is found in /proc
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.contract import Outcome, Predictions
+from bench.design.plan import TrialKey
 from bench.execution import answers
 from bench.execution.base import Failure, Job, Result, Success
-from bench.plan import TrialKey
+from bench.experiment import Outcome, Predictions
 
 KEY = TrialKey("an arm: é/\\", 3)
 

@@ -50,7 +50,7 @@ from bench.execution.base import Job
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.server import Server
-from bench.plan import TrialKey
+from bench.design.plan import TrialKey
 
 with Server(sys.argv[1]) as server:
     found = server.found

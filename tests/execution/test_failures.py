@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.contract import BadOutcome, Diverged
-from bench.discover import load
+from bench.design.loading import load
 from bench.execution.failures import kind, last_words, own_line, text_of
+from bench.experiment import BadOutcome, Diverged
 
 
 def raised(error: BaseException, *, cause: BaseException | None = None) -> BaseException:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from bench.design.plan import TrialKey
 from bench.execution.base import Failure
 from bench.execution.repeats import EDITED, Repeats
-from bench.plan import TrialKey
 
 
 def failure(arm: str = "on", seed: int = 0, **more: Any) -> Failure:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench import artifacts
+from bench.design.plan import TrialKey
 from bench.execution import run_folder
 from bench.execution.base import Failure
 from bench.execution.run_folder import clear, contents, keep, packed_up
-from bench.plan import TrialKey
+from bench.store import artifacts
 
 
 def result(folder: Path | None, **more: Any) -> Failure:

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from analysis.errors import Refusal
-from bench.contract import BadExperiment
-from bench.discover import discover
+from bench.analysis.errors import Refusal
+from bench.design.loading import discover
 from bench.execution.devices import BadDevices, Device, Slot, cpu_slots
 from bench.execution.lines import encode
 from bench.execution.processes import Processes
 from bench.execution.refusals import answered, refusal_of
 from bench.execution.server import LOG_TAIL_BYTES, Server, ServerTrouble, environment, tail
 from bench.execution.slot_lines import Fresh, Guarded
+from bench.experiment import BadExperiment
 
 Run = Callable[..., Any]
 Until = Callable[..., bool]

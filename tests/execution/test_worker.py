@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.discover import load
+from bench.design.loading import load
 from bench.execution.base import Success
 from bench.execution.server import LOG_TAIL_BYTES, Server
 from bench.execution.worker import typed_settings
@@ -51,7 +51,7 @@ def test_a_trial_brings_its_outcome_epochs_and_circumstances(
 def test_a_process_gives_the_same_numbers_as_training_in_this_one(
     fork: bool, train: Run, tmp_path: Path, write_tiny: Callable[..., Path]
 ):
-    from bench.contract import Trial
+    from bench.experiment import Trial
 
     path = write_tiny(tmp_path)
     experiment = load(str(path))
@@ -170,7 +170,7 @@ def test_a_pack_has_the_time_of_all_its_trainings(train: Run, scored: Run):
 def test_a_training_that_diverges_leaves_the_others_of_its_pack_alone(train: Run, scored: Run):
     path = scored(
         """
-from bench.contract import Diverged
+from bench.experiment import Diverged
 trial.log(0, {"train/loss": 0.9})
 try:
     trial.log(1, {"train/loss": float("nan") if (trial.arm, trial.seed) == ("on", 0) else 0.5})
@@ -279,7 +279,7 @@ def test_an_exception_without_a_text_is_a_failure_of_the_training_not_a_crash(ru
 
 
 def test_a_stream_that_varies_and_is_never_drawn_from_fails(train: Run, server: Server):
-    from bench.plan import TrialKey
+    from bench.design.plan import TrialKey
 
     draw = {"seed": 0, "varied": "order", "drawn": 7}
     draws = {TrialKey(arm, 0): draw for arm in ("off", "on")}

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import data, features, weights
+from bench.experiments.data import datasets
+from bench.experiments.training import frozen_features, pretrained_weights
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -37,9 +38,9 @@ def forget() -> Callable[[], None]:
 
 
 def _forget() -> None:
-    data.load.cache_clear()
-    weights.read.cache_clear()
-    features._kept.clear()
+    datasets.load.cache_clear()
+    pretrained_weights.read.cache_clear()
+    frozen_features._kept.clear()
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@ import pickle
 import pytest
 import torch
 
-from analysis.metrics import correct
 from bench import Trial
-from bench.contract import Diverged
-from experiments import cifar10, weights
-from experiments.cifar10 import EXPERIMENT
-from experiments.data import BadDataset
-from experiments.settings import BadSetting
-from experiments.weights import BadWeights
+from bench.analysis.data.metrics import correct
+from bench.experiment import Diverged
+from bench.experiments import cifar10
+from bench.experiments.cifar10 import EXPERIMENT
+from bench.experiments.data.datasets import BadDataset
+from bench.experiments.training import pretrained_weights
+from bench.experiments.training.pretrained_weights import BadWeights
+from bench.experiments.training.setting_rules import BadSetting
 
 TINY = {
     **EXPERIMENT.settings, "weights": "none", "image_size": 32, "train_per_class": 8,
@@ -87,7 +88,7 @@ def test_prepare_refuses_weights_that_are_not_there(image_folder):
 def test_ready_says_what_is_missing_first_the_data_then_the_weights(image_folder, monkeypatch):
     assert "CIFAR-10 is not in" in cifar10.ready(None)
     assert "resnet18-f37072fd.pth are not in" in cifar10.ready(image_folder)
-    path = weights._path("imagenet", "resnet18")
+    path = pretrained_weights._path("imagenet", "resnet18")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
     assert cifar10.ready(image_folder) is None

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.metrics import correct
 from bench import Trial
-from bench.contract import Diverged
-from experiments import digits, epochs, label_smoothing, small
-from experiments.digits import EXPERIMENT
-from experiments.settings import BadSetting
+from bench.analysis.data.metrics import correct
+from bench.experiment import Diverged
+from bench.experiments import digits
+from bench.experiments.digits import EXPERIMENT
+from bench.experiments.training import epochs, label_smoothing, small
+from bench.experiments.training.setting_rules import BadSetting
 
 LOGGED = {
     "train/loss", "train/accuracy", "val/loss", "val/nll", "val/accuracy", "val/ece", "lr",

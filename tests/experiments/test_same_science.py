@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from bench import Trial
-from experiments import cifar10, data, digits, small
-from experiments.augment import Subset
-from experiments.features import normalised
+from bench.experiments import cifar10, digits
+from bench.experiments.data import datasets
+from bench.experiments.data.augment import Subset
+from bench.experiments.training import small
+from bench.experiments.training.frozen_features import normalised
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = {
@@ -77,7 +79,7 @@ def test_digits_agrees_with_the_plain_loop_after_one_step_and_after_an_epoch(arm
 @pytest.mark.parametrize("size", [16, 24, 8])
 def test_cifar10_has_the_batches_of_the_plain_loop(image_folder, size):
     trial = cifar_trial(image_folder, "smoothed", image_size=size)
-    subset = Subset(trial, data.load(image_folder))
+    subset = Subset(trial, datasets.load(image_folder))
     training, validation, test = plain("cifar10").loaders(
         cifar_trial(image_folder, "smoothed", image_size=size), workers=0
     )
@@ -88,7 +90,7 @@ def test_cifar10_has_the_batches_of_the_plain_loop(image_folder, size):
             mine, classes = subset.batch(step)
             assert torch.equal(classes, labels)
             assert torch.allclose(normalised(mine, size), pixels, atol=2e-6)
-    images = data.load(image_folder)
+    images = datasets.load(image_folder)
     for loader, wanted in ((validation, images.train[subset.held_out]), (test, images.test)):
         shown = torch.cat([pixels for pixels, _ in loader])
         assert torch.allclose(normalised(wanted, size), shown, atol=2e-6)

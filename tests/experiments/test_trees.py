@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.metrics import correct
 from bench import Trial
-from experiments import cifar10, data, digits, shuffled, trees
-from experiments.settings import BadSetting
+from bench.analysis.data.metrics import correct
+from bench.experiments import cifar10, digits, shuffled, trees
+from bench.experiments.data import datasets
+from bench.experiments.training.setting_rules import BadSetting
 
 
 def run(module, seed=0, arm=None, **settings):
@@ -42,7 +43,7 @@ def test_both_arms_draw_alike_and_predict_differently(module):
 
 
 def test_the_halves_are_those_of_digits():
-    images, half = data.digits(), trees.halves()
+    images, half = datasets.digits(), trees.halves()
     for split in ("train", "test"):
         assert np.array_equal(half[split], images.__dict__[split].flatten(1).numpy())
         assert np.array_equal(half[f"{split}_labels"], images.__dict__[f"{split}_labels"].numpy())
@@ -110,7 +111,7 @@ def test_prepare_refuses_a_setting_that_cannot_be_trained_with(module, name, val
 def test_prepare_says_which_data_this_is():
     facts = [m.EXPERIMENT.prepare(m.EXPERIMENT.settings, None) for m in (trees, shuffled)]
     assert facts[0] == facts[1]
-    assert facts[0]["name"] == data.digits().name and len(facts[0]["digest"]) == 64
+    assert facts[0]["name"] == datasets.digits().name and len(facts[0]["digest"]) == 64
 
 
 def test_neither_imports_torch():

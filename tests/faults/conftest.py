@@ -345,7 +345,7 @@ class Bench:
 
     def finished(self) -> Counter[str]:
         """Count the finished runs of every trial that count."""
-        from bench.tracking import Store
+        from bench.store.mlflow_store import Store
 
         store = Store(self.uri)
         found = store.children(store.benchmark(self.name))

@@ -44,7 +44,7 @@ def damaged(
 
 def runs(bench: Any) -> dict[str, Any]:
     """Return the one run of every trial, as MLflow knows it."""
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     store = Store(bench.uri)
     found = store.children(store.benchmark("tiny"))
@@ -56,7 +56,7 @@ def predictions(bench: Any, trial: str) -> Path:
 
 
 def client(bench: Any) -> Any:
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     return Store(bench.uri).client
 
@@ -158,7 +158,7 @@ def refused_and_named(trials: list[str], damaged: Any, bench: Callable[..., Any]
 def test_a_benchmark_that_was_deleted_in_mlflow_is_not_begun_again_without_a_word(
     damaged: Any, undisturbed: Any, fault: Any
 ):
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     name = "benchmark deleted in MLflow"
     with fault(name):
@@ -281,7 +281,7 @@ def test_results_that_a_killed_command_left_half_written_are_not_used(
     damaged: Any, undisturbed: Any, fault: Any
 ):
     """What the disk had not taken whole before a loss of power is trained again."""
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     name = "result half written before a power cut"
     with fault(name):

@@ -49,7 +49,7 @@ def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
 def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
-    from bench.ui import served
+    from bench.store.mlflow_ui import served
 
     bench, name = on(), "several plans, report, status and UI"
     with fault(name), served(bench.uri, 0) as address:

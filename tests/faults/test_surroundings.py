@@ -55,8 +55,8 @@ def test_a_store_with_a_path_that_reads_like_an_address_is_that_file(
 def test_a_clock_that_was_set_back_before_fresh_and_redo_changes_no_order(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
-    from bench.plan import TrialKey
-    from bench.tracking import Store
+    from bench.design.plan import TrialKey
+    from bench.store.mlflow_store import Store
 
     bench, key, day = on(), TrialKey("strong", 1), 86_400
     assert bench.run("--no-report").status == 0
@@ -249,10 +249,10 @@ def test_a_database_of_another_mlflow_is_named_with_what_mends_it_and_left_alone
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change an entry as one that the disk has whole."""
-    from bench import pending
-    from bench.plan import digest
+    from bench.design.plan import digest
+    from bench.store import spool
 
-    path = folder / pending.ENTRY
+    path = folder / spool.ENTRY
     plain = json.loads(path.read_text("utf-8"))["entry"]
     change(plain)
     path.write_text(json.dumps({"sha256": digest(plain), "entry": plain}), "utf-8")
@@ -405,7 +405,7 @@ def test_a_module_that_trainings_load_themselves_and_that_is_edited_in_mid_run_i
 
 def values(bench: Any) -> dict[str, float]:
     """Return what the module of an experiment was when each run trained."""
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     store = Store(bench.uri)
     finished = store.finished(store.benchmark("tiny"))

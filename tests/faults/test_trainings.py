@@ -51,7 +51,7 @@ def test_a_training_that_goes_wrong_fails_with_its_reason_and_the_others_go_on(
     on: Callable[..., Any],
     fault: Any,
 ):
-    from bench.tracking import Store
+    from bench.store.mlflow_store import Store
 
     source = write_tiny(tmp_path, TROUBLE)
     bench, lines = on(other=source), source.read_text().splitlines()

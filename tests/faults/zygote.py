@@ -21,14 +21,14 @@ from typing import Any
 MODULES = (
     "bench.cli",
     "bench.execution.processes",
-    "bench.progress",
-    "bench.provenance",
-    "bench.reporting",
-    "bench.runner",
-    "bench.tracking",
-    "analysis.report.page",
-    "analysis.report.terminal",
-    "analysis.study",
+    "bench.display.progress",
+    "bench.execution.provenance",
+    "bench.reports.build",
+    "bench.execution.runner",
+    "bench.store.mlflow_store",
+    "bench.analysis.report.html",
+    "bench.analysis.report.terminal",
+    "bench.analysis.study.study",
     "mlflow.store.tracking.sqlalchemy_store",
 )
 
@@ -41,9 +41,9 @@ def impatient(seconds: float) -> None:
     """Let MLflow and bench wait so long for another writer; by themselves they wait 20 s."""
     from sqlalchemy import Engine, event
 
-    from bench import database
+    from bench.store import sqlite
 
-    database.BUSY_S = seconds
+    sqlite.BUSY_S = seconds
 
     def shortened(*about: Any) -> tuple[str, Any]:
         statement, parameters = about[2:4]

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.main import get_command
 
-from analysis.errors import Refusal
 from bench import cli
+from bench.analysis.errors import Refusal
+from bench.commands.session import Session
 from bench.execution.server import Server
-from bench.session import Session
 
 COMMANDS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
 OPTIONS = sorted(
@@ -73,7 +73,7 @@ def planned(
     monkeypatch.setattr(
         "bench.commands.run._choose", lambda name, folder: (name or str(mine), None)
     )
-    monkeypatch.setattr("bench.ui.served", refuses)
+    monkeypatch.setattr("bench.store.mlflow_ui.served", refuses)
     monkeypatch.setattr("bench.execution.processes.Processes.__init__", refuses)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", copy_store(tmp_path / "empty"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

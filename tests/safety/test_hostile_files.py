@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bench import artifacts, cli, pending
+from bench import cli
+from bench.store import artifacts, spool
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,10 +116,10 @@ def reseal(uri: str, path: Path) -> None:
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
         rows = connection.execute("select key, value from tags where run_uuid = ?", (run_id,))
         tags = dict(rows.fetchall())
-        digests = json.loads(tags[pending.DIGESTS])
-        tags[pending.DIGESTS] = json.dumps({**digests, path.name: artifacts.sha256(path)})
-        tags[pending.SEAL] = pending.seal(tags["bench.trial"], tags)
-        for key in (pending.DIGESTS, pending.SEAL):
+        digests = json.loads(tags[spool.DIGESTS])
+        tags[spool.DIGESTS] = json.dumps({**digests, path.name: artifacts.sha256(path)})
+        tags[spool.SEAL] = spool.seal(tags["bench.trial"], tags)
+        for key in (spool.DIGESTS, spool.SEAL):
             connection.execute(
                 "update tags set value = ? where run_uuid = ? and key = ?",
                 (tags[key], run_id, key),

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import scores
-from analysis.scores import BadScores
+from bench.importers import tables
+from bench.importers.tables import BadScores
 
 ROWS = [{"seed": i, "a": 0.5 + i % 3 / 10, "b": 0.6 + i % 4 / 10} for i in range(8)]
 WORDS = ("--baseline", "a", "--treatment", "b")
@@ -106,7 +106,7 @@ def test_flipped_parquet_bytes_never_change_a_number_where_pages_have_checksums(
         flipped[place] ^= 0x10
         path.write_bytes(flipped)
         try:
-            found = scores.read(path)
+            found = tables.read(path)
         except BadScores:
             refused += 1
             continue

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import pending
-from bench.plan import digest
-from bench.ui import served
+from bench.design.plan import digest
+from bench.store import spool
+from bench.store.mlflow_ui import served
 
 BENCH = Path(sys.executable).with_name("bench")
 MODULES = ("mlflow", "queue", "torch", "uvicorn", "gunicorn", "fastapi", "flask", "numpy", "json",
@@ -78,12 +78,12 @@ def entry(place: Path, name: str) -> Path:
     plain = {
         "parent": "p", "trial": "t", "key": {"arm": "a", "seed": 1}, "attempt": 1,
         "status": "FINISHED", "scores": {}, "epochs": [], "ended_at": 0.0,
-        "tags": {pending.DIGESTS: "{}"},
+        "tags": {spool.DIGESTS: "{}"},
     }  # fmt: skip
     folder = place / name
-    (folder / pending.FILES).mkdir(parents=True)
-    text = pending.json.dumps({"sha256": digest(plain), "entry": plain})
-    (folder / pending.ENTRY).write_text(text)
+    (folder / spool.FILES).mkdir(parents=True)
+    text = spool.json.dumps({"sha256": digest(plain), "entry": plain})
+    (folder / spool.ENTRY).write_text(text)
     return folder
 
 
@@ -93,27 +93,27 @@ def link_itself(folder: Path, elsewhere: Path) -> None:
 
 
 def link_its_record(folder: Path, elsewhere: Path) -> None:
-    os.rename(folder / pending.ENTRY, elsewhere)
-    (folder / pending.ENTRY).symlink_to(elsewhere)
+    os.rename(folder / spool.ENTRY, elsewhere)
+    (folder / spool.ENTRY).symlink_to(elsewhere)
 
 
 def link_its_files(folder: Path, elsewhere: Path) -> None:
-    os.rename(folder / pending.FILES, elsewhere)
-    (folder / pending.FILES).symlink_to(elsewhere)
+    os.rename(folder / spool.FILES, elsewhere)
+    (folder / spool.FILES).symlink_to(elsewhere)
 
 
 def link_a_file(folder: Path, elsewhere: Path) -> None:
     elsewhere.write_text("s3cret")
-    (folder / pending.FILES / "log.txt").symlink_to(elsewhere)
+    (folder / spool.FILES / "log.txt").symlink_to(elsewhere)
 
 
 def put_a_pipe(folder: Path, elsewhere: Path) -> None:
-    (folder / pending.ENTRY).unlink()
-    os.mkfifo(folder / pending.ENTRY)
+    (folder / spool.ENTRY).unlink()
+    os.mkfifo(folder / spool.ENTRY)
 
 
 def link_to_nowhere(folder: Path, elsewhere: Path) -> None:
-    (folder / pending.FILES / "x").symlink_to(elsewhere)
+    (folder / spool.FILES / "x").symlink_to(elsewhere)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need leave elsewhere")
@@ -128,20 +128,20 @@ def test_a_pending_result_with_a_link_in_it_is_set_aside_and_named_and_the_other
     entry(place, "1-good")
     plant(entry(place, "2-linked"), elsewhere)
     before = sorted(path.name for path in tmp_path.rglob("*") if "store" not in path.parts)
-    assert [found.name for found in pending.waiting(place)] == ["1-good"]
+    assert [found.name for found in spool.waiting(place)] == ["1-good"]
     said = capsys.readouterr().err
     assert "2-linked" in said and "link" in said and "store/aside/b1" in said
     assert os.path.lexists(tmp_path / "store" / "aside" / "b1" / "2-linked")
     assert sorted(p.name for p in tmp_path.rglob("*") if "store" not in p.parts) == before
-    assert [found.name for found in pending.waiting(place)] == ["1-good"]
+    assert [found.name for found in spool.waiting(place)] == ["1-good"]
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need leave elsewhere")
 def test_a_hard_link_is_ours_and_used(tmp_path: Path):
     folder = entry(tmp_path / "pending" / "b1", "1-good")
-    os.link(folder / pending.ENTRY, tmp_path / "second name")
-    assert [found.name for found in pending.waiting(folder.parent)] == ["1-good"]
+    os.link(folder / spool.ENTRY, tmp_path / "second name")
+    assert [found.name for found in spool.waiting(folder.parent)] == ["1-good"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need leave elsewhere")
@@ -150,5 +150,5 @@ def test_a_folder_of_pending_results_that_is_a_link_is_refused(tmp_path: Path):
     (tmp_path / "pending").mkdir()
     (tmp_path / "pending" / "b1").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="a link, which is not followed"):
-        list(pending.waiting(tmp_path / "pending" / "b1"))
+        list(spool.waiting(tmp_path / "pending" / "b1"))
     assert (tmp_path / "elsewhere" / "1-good").is_dir()

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from bench.address import StoreTrouble, address
-from bench.database import mlflow_uri
-from bench.files import replace_bytes
-from bench.plan import Plan
-from bench.private import make_folder
-from bench.tracking import Store
+from bench.design.plan import Plan
+from bench.reports.files import replace_bytes
+from bench.store.address import StoreTrouble, address
+from bench.store.mlflow_store import Store
+from bench.store.private import make_folder
+from bench.store.sqlite import mlflow_uri
 
 BENCH = Path(sys.executable).with_name("bench")
 NAMES = ("a%41b", "q?mode=ro", "it's", "ha#sh", "sp ace", "Größe", "a%2Fb", "100%", "~", 'quo"te',
@@ -155,7 +155,7 @@ def test_no_file_of_a_store_is_open_to_whom_its_folder_keeps_out(
     def made_fast(uri: str) -> None:
         shutil.copyfile(empty_database, uri.removeprefix("sqlite:///"))
 
-    monkeypatch.setattr("bench.tracking._make_tables", made_fast)
+    monkeypatch.setattr("bench.store.mlflow_store._make_tables", made_fast)
     before = os.umask(0o022)
     try:
         folder = tmp_path / "store"

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bench import artifacts, cli, pending
-from bench.locks import Locks
-from bench.plan import digest
+from bench import cli
+from bench.design.plan import digest
+from bench.store import artifacts, spool
+from bench.store.locks import Locks
 
 SOME = settings(
     max_examples=60,
@@ -147,8 +148,8 @@ def test_a_pending_result_of_any_shape_is_used_whole_or_removed(
         "parent": "p", "trial": "t", "key": {"arm": "a", "seed": 1}, "attempt": 1,
         "status": "FINISHED", "tags": {}, "scores": {}, "epochs": [], "ended_at": 0.0,
     }  # fmt: skip
-    entry["tags"] = {pending.DIGESTS: "{}"}
-    entry["tags"][pending.SEAL] = pending.seal("t", entry["tags"])
+    entry["tags"] = {spool.DIGESTS: "{}"}
+    entry["tags"][spool.SEAL] = spool.seal("t", entry["tags"])
     places = paths_in(entry)
     changed = with_change(entry, places[where % len(places)], new)
     kept = {"sha256": digest(entry), "entry": entry}
@@ -157,7 +158,7 @@ def test_a_pending_result_of_any_shape_is_used_whole_or_removed(
         (place / f"{i}").mkdir()
         (place / f"{i}" / "entry.json").write_text(content, errors="replace")
     with tried("pending results"):
-        found = list(pending.waiting(place))
+        found = list(spool.waiting(place))
     assert {path.name for path in place.iterdir()} == {e.name for e in found}
     assert {e.name for e in found} in ({"0"}, {"0", "2"})  # the last may be changed into itself
     assert all(e.key.seed == 1 and e.status == "FINISHED" for e in found)

@@ -1,0 +1,1 @@
+"""Is the model right as often as it says?"""

@@ -1,0 +1,190 @@
+"""Metrics: predictions to accuracy, NLL, Brier and ECE, the same functions for every arm."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.analysis.errors import BadPredictions, NotNumbers
+
+Floats = NDArray[np.float64]
+
+# A probability that underflows in float32 costs this many nats, not infinitely many.
+LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
+ECE_BINS = 15
+HALF_PRECISION = 0.02  # that the sum of probabilities may be off in float16 and bfloat16
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a trained model says about a fixed set of examples.
+
+    Parameters
+    ----------
+    log_probabilities : shape (N, K), natural logarithms; each row's probabilities sum to 1; an
+        array or a tensor of any framework, device and precision
+        half precision (float16, bfloat16), where rounding alone moves the sum by up to 2 %, is
+        normalised again
+    labels : shape (N,), the true classes, 0 to K - 1
+
+    Raises
+    ------
+    BadPredictions : wrong shapes, NaN, rows that do not sum to 1, labels outside 0 to K - 1
+    """
+
+    log_probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        log_p = _array(self.log_probabilities, "log_probabilities").astype(np.float32)
+        if log_p.ndim == 2 and "float16" in str(getattr(self.log_probabilities, "dtype", "")):
+            log_p = _normalised(log_p)
+        raw = _array(self.labels, "labels")
+        if log_p.ndim != 2 or log_p.shape[0] == 0 or log_p.shape[1] < 2:
+            raise BadPredictions(
+                f"log_probabilities have shape {log_p.shape}; they need (N, K): "
+                "N examples, K classes, at least one example and two classes"
+            )
+        if raw.shape != (log_p.shape[0],):
+            raise BadPredictions(
+                f"labels have shape {raw.shape}, but there are {log_p.shape[0]} rows of "
+                "log_probabilities; give one label a row"
+            )
+        if not np.issubdtype(raw.dtype, np.integer):
+            raise BadPredictions(f"labels are {raw.dtype}; they must be whole class numbers")
+        labels = raw.astype(np.int64)
+        if labels.min() < 0 or labels.max() >= log_p.shape[1]:
+            raise BadPredictions(
+                f"labels run from {labels.min()} to {labels.max()}, but there are "
+                f"{log_p.shape[1]} classes: 0 to {log_p.shape[1] - 1}"
+            )
+        _require_distributions(log_p)
+        log_p, labels = log_p.copy(), labels.copy()
+        log_p.setflags(write=False)
+        labels.setflags(write=False)
+        object.__setattr__(self, "log_probabilities", log_p)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def _array(value: object, name: str) -> NDArray[np.generic]:
+    """Return a tensor or an array as numpy's: detached, on the CPU, in a precision numpy has."""
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if callable(getattr(value, step, None)) else value
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        wider = getattr(value, "float", None)
+        value = wider() if callable(wider) else np.asarray(value).astype(np.float32)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise BadPredictions(f"{name} are no array: {error}") from None
+
+
+def _normalised(log_p: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows whose sum is off by rounding alone with a sum of 1; others as they are."""
+    total = np.exp(log_p.astype(np.float64)).sum(axis=1, keepdims=True)
+    if not (np.abs(total - 1) <= HALF_PRECISION).all():
+        return log_p
+    exact: NDArray[np.float32] = (log_p - np.log(total)).astype(np.float32)
+    return exact
+
+
+def _require_distributions(log_p: NDArray[np.float32]) -> None:
+    if np.isnan(log_p).any() or (log_p == np.inf).any():
+        bad = int((np.isnan(log_p) | (log_p == np.inf)).any(axis=1).sum())
+        raise NotNumbers(
+            f"{bad} of {len(log_p)} rows of log_probabilities hold NaN or infinity; "
+            "the model diverged, or the logits overflowed before log_softmax"
+        )
+    total = np.exp(log_p.astype(np.float64)).sum(axis=1)
+    off = np.abs(total - 1)
+    if off.max() > 1e-3:
+        row = int(off.argmax())
+        raise BadPredictions(
+            f"the probabilities of row {row} sum to {total[row]:.4g}, not 1; {_mistaken(log_p)}"
+        )
+
+
+def _mistaken(given: NDArray[np.float32]) -> str:
+    """Say what was passed in place of log-probabilities."""
+    if given.min() >= 0 and np.abs(given.astype(np.float64).sum(axis=1) - 1).max() <= 1e-3:
+        return "these are probabilities: pass their logarithm, np.log(p.clip(1e-12))"
+    return "these look like logits: pass log-probabilities, for example logits.log_softmax(dim=1)"
+
+
+def correct(predictions: Predictions) -> Floats:
+    """Return 1.0 where the most probable class is the true one, else 0.0; shape (N,)."""
+    right: Floats = (predictions.log_probabilities.argmax(axis=1) == predictions.labels) * 1.0
+    return right
+
+
+def nll(predictions: Predictions) -> Floats:
+    """Return each example's negative log-likelihood in nats; shape (N,)."""
+    rows = np.arange(len(predictions))
+    chosen = predictions.log_probabilities[rows, predictions.labels].astype(np.float64)
+    return -np.maximum(chosen, LOG_FLOOR)
+
+
+def brier(predictions: Predictions) -> Floats:
+    """Return each example's squared error summed over classes (0 to 2); shape (N,).
+
+    References
+    ----------
+    Brier (1950), Monthly Weather Review 78(1), the original sum over classes.
+    """
+    p = np.exp(predictions.log_probabilities.astype(np.float64))
+    rows = np.arange(len(predictions))
+    # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_y + 1, without building the one-hot matrix
+    score: Floats = np.einsum("ij,ij->i", p, p) - 2 * p[rows, predictions.labels] + 1
+    return score
+
+
+def confidence(predictions: Predictions) -> Floats:
+    """Return the probability of the most probable class; shape (N,)."""
+    sure: Floats = np.exp(predictions.log_probabilities.max(axis=1).astype(np.float64))
+    return sure
+
+
+def equal_width_bin(confidences: ArrayLike, *, bins: int = ECE_BINS) -> NDArray[np.intp]:
+    """Return the bin of each confidence, bins (lo, hi] of equal width; 0 falls in the first."""
+    edges = np.arange(1, bins) / bins
+    return np.searchsorted(edges, np.asarray(confidences, dtype=np.float64), side="left")
+
+
+def ece(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> float:
+    """Return the expected calibration error over equal-width bins (lo, hi].
+
+    Parameters
+    ----------
+    confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
+
+    References
+    ----------
+    Guo et al. (2017), On calibration of modern neural networks, ICML, eq. 3.
+    """
+    c = np.asarray(confidences, dtype=np.float64)
+    bin_of = equal_width_bin(c, bins=bins)
+    gap = np.bincount(bin_of, weights=c - np.asarray(correct, dtype=np.float64), minlength=bins)
+    return float(np.abs(gap).sum() / c.size)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is computed from predictions and how it is read."""
+
+    name: str
+    label: str
+    unit: Literal["fraction", "nats", "score"]
+    higher_is_better: bool
+    per_example: Callable[[Predictions], Floats] | None
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", "accuracy", "fraction", True, correct),
+    "nll": Metric("nll", "negative log-likelihood", "nats", False, nll),
+    "brier": Metric("brier", "Brier score", "score", False, brier),
+}

@@ -1,0 +1,197 @@
+"""Tables: the tidy data that every analysis reads, their checks, and pairing by seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.analysis.data.metrics import METRICS, Metric, Predictions
+from bench.analysis.errors import Refusal
+
+Split = Literal["test", "test_last", "validation"]
+Scope = Literal["seeds_and_examples", "seeds"]
+Stop = Literal["fixed", "group", "anytime"]
+
+LARGEST = 1e60  # of a score: fourth powers of larger ones are no numbers any more
+TRIAL_COLUMNS = ("arm", "seed", "status", "reason", "device", "duration_s", "environment")
+
+
+class BadTables(Refusal):
+    """Tables whose rows contradict each other."""
+
+    code = "pairs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What was decided before the results: the analysis part of a plan, and its history."""
+
+    experiment: str
+    question: str
+    baseline: str
+    treatments: tuple[str, ...]
+    metric: str
+    higher_is_better: bool
+    seeds: tuple[int, ...]  # planned, in plan order
+    batches: tuple[tuple[int, ...], ...] = ()  # the same seeds, in the portions of their planning
+    margin: float | None = None  # metric units
+    claim: float | None = None  # metric units
+    alpha: float = 0.05
+    scope: Scope = "seeds_and_examples"
+    stop: Stop = "fixed"
+    max_seeds: int | None = None
+    unit: Literal["fraction", "nats", "score"] = "score"  # of a metric that is not one of ours
+    arm_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    aa: bool = False  # both arms are the baseline: nothing should be found
+    hash: str = ""
+    benchmark_id: str = ""
+    frozen_at: str | None = None  # ISO 8601, UTC
+    frozen_before_first_run: bool = False
+    analysis_changed_after_results: bool = False
+    stop_changed_after_results: bool = False  # what decided the number of pairs is no one rule
+    replaced: str | None = None  # when a plan was frozen that this one replaced before any result
+    pending: int = 0  # planned runs that are still to be trained: this is an interim look
+    stopped_at: int | None = None  # pairs at which a sequential plan's rule ended the training
+    looks: tuple[int, ...] = ()  # pairs finished whenever seeds were added to the plan
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Baseline first, then the treatments in plan order."""
+        return (self.baseline, *self.treatments)
+
+    @property
+    def seeds_added_after_look(self) -> bool:
+        """Whether the list of seeds grew after results could be seen."""
+        return any(pairs > 0 for pairs in self.looks)
+
+    @property
+    def free_to_look(self) -> bool:
+        """Whether results could have decided the number of pairs, whatever the rule says now."""
+        return self.seeds_added_after_look or self.stop_changed_after_results
+
+    @property
+    def guards(self) -> tuple[float, ...]:
+        """Values that a printed limit may only show when it equals them: zero, the margins."""
+        return (0.0,) if self.margin is None else (0.0, self.margin, -self.margin)
+
+    @property
+    def measure(self) -> Metric:
+        """How the metric is computed and read; a score of the user's own is a plain number."""
+        known = METRICS.get(self.metric)
+        if known is not None:
+            return known
+        return Metric(self.metric, self.metric, self.unit, self.higher_is_better, None)
+
+
+def beyond_computing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell of each value whether it is so large, or so near zero, that its powers are no numbers.
+
+    Parameters
+    ----------
+    values : any shape
+    """
+    size = np.abs(values)
+    return (size > LARGEST) | ((size > 0) & (size < 1 / LARGEST))
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Everything recorded in one benchmark.
+
+    Attributes
+    ----------
+    trials : one row a run: arm, seed, status ("finished", "failed", "running"), reason, device,
+        duration_s, environment
+    epochs : one row a run and epoch: arm, seed, epoch, then one column a logged metric
+    scores : one row a run and score: arm, seed, score, value
+    predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"
+    """
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    scores: pd.DataFrame
+    predictions: Mapping[tuple[str, int, Split], Predictions]
+
+    def __post_init__(self) -> None:
+        missing = [c for c in TRIAL_COLUMNS if c not in self.trials.columns]
+        if missing:
+            raise BadTables(f"the table of trials has no column {missing[0]!r}.")
+        twice = self.trials.duplicated(["arm", "seed"])
+        if twice.any():
+            row = self.trials[twice].iloc[0]
+            raise BadTables(f"seed {row.seed}, {row.arm}, occurs twice in the table of trials.")
+        odd = beyond_computing(self.scores.value.to_numpy(np.float64))
+        if odd.any():
+            row = self.scores[odd].iloc[0]
+            raise BadTables(
+                f"score {row.score!r} of seed {row.seed}, {row.arm}, is {row.value:g}.",
+                facts=[f"Between {1 / LARGEST:g} and {LARGEST:g} squares can be computed."],
+                fix="give the score in another unit, or leave out what has no value",
+            )
+
+    def finished(self, arm: str) -> list[int]:
+        """Return the seeds of an arm's finished runs, ascending."""
+        rows = self.trials[(self.trials.arm == arm) & (self.trials.status == "finished")]
+        return sorted(int(seed) for seed in rows.seed)
+
+    def paired_seeds(self, design: Design, treatment: str) -> list[int]:
+        """Return the seeds that finished in both arms, in plan order, extra seeds last."""
+        both = set(self.finished(design.baseline)) & set(self.finished(treatment))
+        planned = [seed for seed in design.seeds if seed in both]
+        return planned + sorted(both - set(planned))
+
+    def values(self, design: Design, arm: str, seeds: list[int]) -> NDArray[np.float64]:
+        """Return the metric of one arm for these seeds; shape (len(seeds),)."""
+        measure = design.measure
+        if measure.per_example is not None and self.has_predictions(design, arm, seeds):
+            means: NDArray[np.float64] = self.per_example(measure, arm, seeds).mean(axis=1)
+            return means
+        rows = self.scores[(self.scores.arm == arm) & (self.scores.score == design.metric)]
+        found = dict(zip(rows.seed, rows.value, strict=True))
+        lacking = [seed for seed in seeds if seed not in found]
+        if lacking:
+            known = sorted(set(self.scores.score))
+            raise BadTables(
+                f"seed {lacking[0]}, {arm}, has no score {design.metric!r}.",
+                facts=[f"Known scores: {', '.join(known)}." if known else "It has no scores."],
+                fix="name a metric that every run returns, or accuracy, nll or brier",
+            )
+        return np.array([found[seed] for seed in seeds], dtype=np.float64)
+
+    def has_predictions(self, design: Design, arm: str, seeds: list[int]) -> bool:
+        """Tell whether every one of these runs stored its test predictions."""
+        return bool(seeds) and all((arm, seed, "test") in self.predictions for seed in seeds)
+
+    def per_example(self, measure: Metric, arm: str, seeds: list[int]) -> NDArray[np.float64]:
+        """Return the metric of every test example; shape (len(seeds), N)."""
+        if measure.per_example is None:
+            raise BadTables(f"{measure.name!r} is not computed from predictions.")
+        return np.stack([measure.per_example(self.predictions[arm, s, "test"]) for s in seeds])
+
+    def require_one_test_set(self) -> None:
+        """Refuse runs whose test labels differ: seeds × examples would not be a table."""
+        first: tuple[tuple[str, int, Split], Predictions] | None = None
+        for key, item in self.predictions.items():
+            if key[2] != "test":
+                continue
+            if first is None:
+                first = key, item
+            elif not np.array_equal(item.labels, first[1].labels):
+                raise BadTables(
+                    f"seed {key[1]}, {key[0]}, was scored on other test examples than "
+                    f"seed {first[0][1]}, {first[0][0]}.",
+                    facts=["The test set must be the same examples in the same order in all runs."],
+                    fix="draw the test set without the trial's seed",
+                )
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as plain dictionaries, a missing value as None."""
+    rows: list[dict[str, Any]] = [
+        {str(k): None if v is None or v is pd.NA or v != v else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    return rows

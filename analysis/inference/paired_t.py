@@ -1,0 +1,42 @@
+"""Paired t: is the mean difference over shared seeds distinguishable from zero?"""
+
+from numpy.typing import ArrayLike
+
+from bench.analysis.inference.comparison import Comparison, require_level, seed_differences
+from bench.analysis.inference.distributions import standard_error, t_isf, t_sf
+
+
+def paired_t(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> Comparison:
+    """Compare two variants trained on the same seeds.
+
+    The interval is for new seeds on this test set; `two_way` adds new test examples.
+
+    Parameters
+    ----------
+    baseline, treatment : shape (n,), one metric value a seed, same seed order
+    level : coverage of the interval, between 0 and 1
+
+    Raises
+    ------
+    UnusableRuns : fewer than two pairs, a non-finite value, or no spread
+
+    References
+    ----------
+    Student (1908), Biometrika 6(1). Equals R's t.test(treatment, baseline, paired = TRUE).
+    """
+    alpha = require_level(level)
+    diff = seed_differences(baseline, treatment)
+    df = diff.size - 1
+    mean, error = float(diff.mean()), standard_error(diff)  # error of the mean, not of one run
+    reach = t_isf(alpha / 2, df) * error
+    return Comparison(
+        name="paired_t",
+        n=diff.size,
+        difference=mean,
+        low=mean - reach,
+        high=mean + reach,
+        level=level,
+        p_value=2 * t_sf(abs(mean) / error, df),
+        standard_error=error,
+        df=float(df),
+    )

@@ -1,0 +1,319 @@
+"""Two-way: does the difference hold for new seeds and new test examples together?"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference.comparison import Comparison, no_spread, require_level
+from bench.analysis.inference.distributions import t_isf, t_sf
+
+_EXACT = 2.0**53  # whole numbers below this are sums without rounding
+
+
+class MeanSquares(NamedTuple):
+    """What a crossed analysis of variance needs of a table of seeds × examples."""
+
+    difference: float  # mean of the table
+    seeds: float
+    examples: float
+    residual: float
+    n_seeds: int
+    n_examples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoWay(Comparison):
+    """A comparison whose interval covers both the seeds and the test examples drawn.
+
+    `standard_error` is the square root of V, `df` is Satterthwaite's. Mean squares and variances
+    are in squared metric units; the variances are those of one seed, one example and one
+    (seed, example) cell, with negative estimates put to 0.
+    """
+
+    standard_error: float
+    df: float
+    n_examples: int
+    ms_seeds: float
+    ms_examples: float
+    ms_residual: float
+    variance_seeds: float
+    variance_examples: float
+    variance_residual: float
+
+    @property
+    def variance_floor(self) -> float:
+        """Variance of the difference that no number of seeds averages out (B)."""
+        return self.variance_examples / self.n_examples
+
+    @property
+    def variance_per_seed(self) -> float:
+        """Variance that n seeds divide by n (A), so that V = A / n + B."""
+        return self.n * max(self.standard_error**2 - self.variance_floor, 0.0)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the limits at another coverage, from the same error and df."""
+        reach = t_isf(require_level(level) / 2, self.df) * self.standard_error
+        return self.difference - reach, self.difference + reach
+
+
+def two_way(differences: ArrayLike, *, level: float = 0.95) -> TwoWay:
+    """Compare two variants by the differences of every seed on every test example.
+
+    Seeds and examples are crossed random effects: every seed is scored on the same examples, and
+    both are a sample of those that could have been drawn.
+
+    Parameters
+    ----------
+    differences : shape (S, N), per-example metric of the treatment minus that of the baseline,
+        seed by seed; any metric that is a mean over examples (accuracy, nll, brier). Differences
+        that are whole numbers (accuracy) are summed exactly
+    level : coverage of the interval, between 0 and 1
+
+    Raises
+    ------
+    UnusableRuns : not a table, fewer than two seeds or two examples, a non-finite value, or no
+        spread
+
+    References
+    ----------
+    Searle, Casella & McCulloch (1992), Variance Components, ch. 4; Satterthwaite (1946),
+    Biometrics Bulletin 2(6); Owen (2007), Annals of Applied Statistics 1(2).
+    """
+    return two_way_from_mean_squares(*mean_squares(differences), level)
+
+
+def mean_squares(differences: ArrayLike) -> MeanSquares:
+    """Return the mean squares of a table; what two_way refuses about its shape, this does too."""
+    d = _table(differences)
+    n_seeds, n_examples = d.shape
+    total, seeds, examples, residual = _sums_of_squares(d)
+    return MeanSquares(
+        total / d.size,
+        seeds / (n_seeds - 1),
+        examples / (n_examples - 1),
+        residual / ((n_seeds - 1) * (n_examples - 1)),
+        n_seeds,
+        n_examples,
+    )
+
+
+def effective_df(differences: ArrayLike) -> tuple[float, float]:
+    """Return the degrees of freedom of the mean squares of examples and of the residual.
+
+    Those that the squares of the table itself show: of normal effects N - 1 and (S - 1)(N - 1),
+    and never more; fewer where few examples make most of the spread, as with right and wrong
+    answers, of which most do not depend on the arm.
+
+    Parameters
+    ----------
+    differences : as in `two_way`
+
+    Raises
+    ------
+    UnusableRuns : what `two_way` refuses about the table's shape and values
+
+    References
+    ----------
+    Shoemaker (2003), The American Statistician 57(2), for degrees of freedom by kurtosis.
+    """
+    d = _table(differences)
+    n, width = d.shape
+    seeds, example = d.mean(axis=1), d.mean(axis=0) - d.mean()
+    within = np.zeros(width)
+    for row, seed in zip(d, seeds, strict=True):
+        within += (row - seed - example) ** 2
+    return _matching_df(example**2, width - 1), _matching_df(within, (n - 1) * (width - 1))
+
+
+def _matching_df(squares: NDArray[np.float64], most: int) -> float:
+    """Return the df of the chi-square that varies as the mean of these independent squares."""
+    largest = float(squares.max())
+    if largest == 0:
+        return float(most)
+    parts = squares / largest  # so that metrics in very small units do not underflow
+    spread = float(parts.var())
+    enough = 2 * parts.size * float(parts.mean()) ** 2
+    return enough / spread if enough < most * spread else float(most)
+
+
+def two_way_without_each(
+    differences: ArrayLike, *, level: float = 0.95
+) -> tuple[TwoWay | None, ...]:
+    """Return what `two_way` returns without each seed in turn, in one pass over the table.
+
+    Without seed s the residual sum of squares falls by S / (S - 1) times that of its own row, and
+    the effect of example i by residual[s, i] / (S - 1): nothing has to be computed anew.
+
+    Parameters
+    ----------
+    differences, level : as in `two_way`
+
+    Returns
+    -------
+    one answer a seed; None where the seeds that are left have no answer
+
+    Raises
+    ------
+    UnusableRuns : what `two_way` refuses about the table's shape and values
+    """
+    d = _table(differences)
+    n, width = d.shape
+    seeds, example = d.mean(axis=1), d.mean(axis=0) - d.mean()
+    own, between = np.empty(n), np.empty(n)
+    for s in range(n):
+        residual = d[s] - seeds[s] - example
+        own[s] = residual @ residual
+        left = example - residual / (n - 1)
+        between[s] = (n - 1) * (left @ left)
+    within = own.sum() - own * n / (n - 1)
+    # What is left of sums that are zero but for rounding must not pass for a spread.
+    nothing = d.size * (1e-12 * float(np.abs(d).max())) ** 2
+    within[within < nothing], between[between < nothing] = 0.0, 0.0
+    answers: list[TwoWay | None] = []
+    for s in range(n):
+        rest = np.delete(seeds, s)
+        if n < 3:
+            answers.append(None)
+            continue
+        try:
+            answers.append(
+                two_way_from_mean_squares(
+                    float(rest.mean()),
+                    0.0 if no_spread(rest, scale=float(np.abs(d).max())) else _spread(rest, width),
+                    float(between[s]) / (width - 1),
+                    float(within[s]) / ((n - 2) * (width - 1)),
+                    n - 1,
+                    width,
+                    level,
+                )
+            )
+        except UnusableRuns:
+            answers.append(None)
+    return tuple(answers)
+
+
+def _spread(rows: NDArray[np.float64], width: int) -> float:
+    return width * float(rows.var(ddof=1))
+
+
+def two_way_from_mean_squares(
+    difference: float,
+    ms_seeds: float,
+    ms_examples: float,
+    ms_residual: float,
+    n_seeds: int,
+    n_examples: int,
+    level: float = 0.95,
+) -> TwoWay:
+    """Return what `two_way` returns, from the numbers it is made of.
+
+    Parameters
+    ----------
+    difference : mean of the table, in metric units
+    ms_seeds, ms_examples, ms_residual : mean squares of the crossed analysis of variance
+    n_seeds, n_examples : rows and columns of the table, two or more of each
+    level : coverage of the interval, between 0 and 1
+
+    Raises
+    ------
+    UnusableRuns : fewer than two seeds or examples, or all mean squares zero (no spread)
+    """
+    alpha = require_level(level)
+    _require_two_of_each(n_seeds, n_examples)
+    if max(ms_seeds, ms_examples) <= 0:  # V is 0, whatever cancels out inside the table
+        raise UnusableRuns(
+            f"all {n_seeds} seed pairs differ by {difference:g} on each of {n_examples} test "
+            "examples, so there is no spread to test; "
+            "check that the seed and the variant's settings reach train()"
+        )
+    # The sum can fall below a one-way variance by chance alone; the larger one is kept.
+    spread = max(ms_seeds + ms_examples - ms_residual, ms_seeds, ms_examples)
+    error = math.sqrt(spread / (n_seeds * n_examples))
+    df = _satterthwaite(spread, ms_seeds, ms_examples, ms_residual, n_seeds, n_examples)
+    reach = t_isf(alpha / 2, df) * error
+    return TwoWay(
+        name="two_way",
+        n=n_seeds,
+        difference=difference,
+        low=difference - reach,
+        high=difference + reach,
+        level=level,
+        p_value=2 * t_sf(abs(difference) / error, df),
+        standard_error=error,
+        df=df,
+        n_examples=n_examples,
+        ms_seeds=ms_seeds,
+        ms_examples=ms_examples,
+        ms_residual=ms_residual,
+        variance_seeds=max(ms_seeds - ms_residual, 0.0) / n_examples,
+        variance_examples=max(ms_examples - ms_residual, 0.0) / n_seeds,
+        variance_residual=ms_residual,
+    )
+
+
+def _satterthwaite(
+    spread: float, seeds: float, examples: float, residual: float, n_seeds: int, n_examples: int
+) -> float:
+    a, b = n_seeds - 1, n_examples - 1
+    # As shares of the spread, so that metrics in very small units do not underflow.
+    parts = (seeds / spread) ** 2 / a + (examples / spread) ** 2 / b
+    return max(1.0, 1 / (parts + (residual / spread) ** 2 / (a * b)))
+
+
+def _require_two_of_each(n_seeds: int, n_examples: int) -> None:
+    if n_seeds < 2:
+        raise UnusableRuns(
+            f"{n_seeds} seed pair is too few to see a spread; run at least 2, better 20"
+        )
+    if n_examples < 2:
+        raise UnusableRuns(
+            f"{n_examples} test example is too few to see how examples vary; "
+            'score at least 2, or ask for the scope "seeds"'
+        )
+
+
+def _table(differences: ArrayLike) -> NDArray[np.float64]:
+    d = np.asarray(differences, dtype=np.float64)
+    if d.ndim != 2:
+        raise UnusableRuns(
+            f"the differences have shape {d.shape}; a two-way analysis needs (S, N): "
+            "one row a seed, one column a test example"
+        )
+    _require_two_of_each(*d.shape)
+    if not np.isfinite(d).all():
+        bad = ~np.isfinite(d).all(axis=1)
+        raise UnusableRuns(
+            f"{int(bad.sum())} of {len(d)} seed pairs hold a value that is not finite, the first "
+            f"at position {int(bad.argmax())}; a failed run has no value: leave its pair out and "
+            "count it"
+        )
+    return d
+
+
+def _sums_of_squares(d: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return the total and the sums of squares of seeds, examples and residual."""
+    n_seeds, n_examples = d.shape
+    flat = d.ravel()
+    if no_spread(flat, scale=float(np.abs(flat).max())):
+        return float(flat.sum()), 0.0, 0.0, 0.0
+    rows, columns, square = d.sum(axis=1), d.sum(axis=0), float(flat @ flat)
+    if square * max(d.shape) < _EXACT and bool((flat == np.rint(flat)).all()):
+        total, seeds, examples = int(rows.sum()), int(rows @ rows), int(columns @ columns)
+        between_seeds = n_seeds * seeds - total**2
+        between_examples = n_examples * examples - total**2
+        within = d.size * int(square) - n_seeds * seeds - n_examples * examples + total**2
+        return total, between_seeds / d.size, between_examples / d.size, within / d.size
+    mean = float(d.mean())
+    seed, example = rows / n_examples - mean, columns / n_seeds - mean
+    # A row at a time: the whole residual table would double the memory.
+    within_rows = (row - (shift + mean) - example for row, shift in zip(d, seed, strict=True))
+    return (
+        float(rows.sum()),
+        n_examples * float(seed @ seed),
+        n_seeds * float(example @ example),
+        math.fsum(float(rest @ rest) for rest in within_rows),
+    )

@@ -1,0 +1,109 @@
+"""Training: learning curves (F6) and the paired difference by epoch (F7)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from bench.analysis.data.format import difference, value
+from bench.analysis.report.figures.axis import short, text_width
+from bench.analysis.report.figures.style import ARMS, INK, Drawing, axes, band, finish, signed_ticks
+from bench.analysis.study.findings import Findings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def learning_curves(f: Findings) -> Drawing:
+    """Draw each arm's validation accuracy: median and middle 90 % of seeds."""
+    with axes() as ax:
+        ends = []
+        for i, curve in enumerate(f.curves):
+            colour, style = ARMS[i % len(ARMS)], "--" if i == 0 else "-"
+            x = np.array(curve.epochs) + 1
+            low, high = np.array(curve.low) * 100, np.array(curve.high) * 100
+            ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+            ax.plot(x, np.array(curve.median) * 100, color=colour, lw=1.6, ls=style)
+            ends.append((curve.median[-1] * 100, curve.arm, colour, x[-1]))
+        _label_ends(ax, ends)
+        _room_for_labels(ax, f)
+        _whole_epochs(ax, max(curve.epochs[-1] for curve in f.curves) + 1)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("validation accuracy (%)")
+        last = "; ".join(
+            f"{c.arm} {value(c.median[-1], 'fraction')} at epoch {c.epochs[-1] + 1}"
+            for c in f.curves
+        )
+        return finish(
+            ax,
+            name="f6",
+            title="Validation accuracy by epoch",
+            description=f"Median over seeds: {last}.",
+            caption="Line: median of the seeds. Band: middle 90%. Validation examples only.",
+        )
+
+
+def differences_by_epoch(f: Findings) -> Drawing:
+    """Draw the mean paired difference at each epoch with pointwise limits."""
+    shaded = f.design.metric == "accuracy" and f.design.margin is not None
+    with axes() as ax:
+        ends = []
+        if shaded:
+            band(ax, (f.design.margin or 0) * 100)
+        ax.axhline(0, color=INK, lw=0.9)
+        for i, gap in enumerate(f.gaps):
+            colour = ARMS[1 + i % (len(ARMS) - 1)]
+            x = np.array(gap.epochs) + 1
+            ax.fill_between(
+                x, np.array(gap.low) * 100, np.array(gap.high) * 100, color=colour, alpha=0.15, lw=0
+            )
+            ax.plot(x, np.array(gap.mean) * 100, color=colour, lw=1.6)
+            ends.append((gap.mean[-1] * 100, gap.treatment, colour, x[-1]))
+        if len(ends) > 1:
+            _label_ends(ax, ends)
+            _room_for_labels(ax, f)
+        signed_ticks(ax)
+        _whole_epochs(ax, max(gap.epochs[-1] for gap in f.gaps) + 1)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("difference in validation accuracy (pp)")
+        last = "; ".join(f"{g.treatment} {difference(g.mean[-1], 'fraction')}" for g in f.gaps)
+        return finish(
+            ax,
+            name="f7",
+            title="Paired difference in validation accuracy by epoch",
+            description=f"At the last epoch: {last}.",
+            caption=(
+                "Mean with pointwise 95% CI over seeds. Descriptive: not a test at each epoch."
+                + (" Shaded: inside the margin." if shaded else "")
+            ),
+        )
+
+
+def _label_ends(ax: "Axes", ends: list[tuple[float, str, str, float]]) -> None:
+    """Name the lines at their ends, moved apart where they would overlap."""
+    low, high = ax.get_ylim()
+    gap, last = (high - low) / 16, -np.inf
+    for y, name, colour, x in sorted(ends):
+        last = max(y, last + gap)
+        ax.annotate(
+            short(name, 16),
+            (x, last),
+            (5, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+        )
+
+
+def _whole_epochs(ax: "Axes", last: int) -> None:
+    """Put ticks at whole epochs, none beyond the last."""
+    low, high = ax.get_xlim()
+    ticks = MaxNLocator(nbins=8, integer=True).tick_values(1, last)
+    ax.set_xticks([tick for tick in ticks if 1 <= tick <= last and tick == int(tick)])
+    ax.set_xlim(low, high)
+
+
+def _room_for_labels(ax: "Axes", f: Findings) -> None:
+    low, high = ax.get_xlim()
+    longest = max(text_width(short(name, 16), 1) for name in f.design.arms)
+    ax.set_xlim(low, high + (high - low) * 0.032 * longest)

@@ -1,0 +1,214 @@
+"""Page: findings to one self-contained HTML file, without scripts and without requests."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from bench.analysis.data import format as form
+from bench.analysis.report import latex, markdown, sentences, tables
+from bench.analysis.report.figures import verdict_strip
+from bench.analysis.report.figures.style import VERDICT_COLOUR
+from bench.analysis.report.names import fitted, shortened
+from bench.analysis.report.pictures import draw
+from bench.analysis.study.findings import Check, Findings, RunRow
+
+HERE = Path(__file__).parent
+MOST_ROWS = 24  # of the running estimate
+MOST_TEXT = 4000  # characters of one line of the audit trail
+
+
+def render(f: Findings, *, version: str) -> str:
+    """Return the report as HTML; the same findings give the same bytes.
+
+    Parameters
+    ----------
+    f : what `study` found
+    version : of bench, for the page's generator tag
+    """
+    data, f = embedded(f), fitted(f)
+    unit = f.measure.unit
+    return _template().render(
+        f=f,
+        w=sentences,
+        writer=_writer(version),
+        css=_css(),
+        data=data,
+        digest=hashlib.sha256(data.encode()).hexdigest(),
+        level=form.level,
+        drawings=draw(f),
+        ece=partial(_ece, f),
+        kind=lambda c: VERDICT_COLOUR[c.verdict.word],
+        strip=partial(verdict_strip.strip, f),
+        varied=partial(tables.varied, f),
+        notes=[str(note) for note in f.provenance.get("notes") or ()],
+        severity=_severity,
+        tables=tables,
+        latex=latex.tables(f),
+        markdown=markdown.tables(f),
+        forest_axis=partial(verdict_strip.forest_axis, f),
+        forest_head=verdict_strip.forest_head,
+        overview_axis=partial(verdict_strip.overview_axis, f),
+        overview_row=lambda axis, c: verdict_strip.forest_row(
+            axis, f, c.primary.low, c.primary.difference, c.primary.high, main=True
+        ),
+        forest_row=lambda axis, row: verdict_strip.forest_row(axis, f, *row.span, main=row.main),
+        thinned=_thinned,
+        provenance=audit_trail(f),
+        run_note=_run_note,
+        number=lambda x: form.number(x, unit),
+        estimate=partial(sentences.estimate, f),
+        value=lambda x, u=unit: form.value(x, u),
+        diff=lambda x, u=unit: form.difference(x, u),
+        p_value=form.p_value,
+        duration=lambda s: "" if s is None else form.duration(s),
+    )
+
+
+def _writer(version: str) -> str:
+    """Return what wrote the page: the words are bench's, the drawings matplotlib's too."""
+    drawn = ", ".join(f"{name} {metadata.version(name)}" for name in ("matplotlib", "seaborn"))
+    return f"bench {version}, {drawn}"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,  # everything a user typed is text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def embedded(f: Findings) -> str:
+    """Return the findings as JSON that is safe inside a script element."""
+    text = json.dumps(f.as_dict(), allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _css() -> Any:
+    from markupsafe import Markup
+
+    return Markup((HERE / "style.css").read_text("utf-8"))
+
+
+def _ece(f: Findings, arm: str) -> str:
+    row = next(r for r in f.calibration if r.arm == arm and not r.scaled)
+    return form.value(row.ece, "fraction")
+
+
+def _severity(check: Check) -> tuple[str, str]:
+    if check.state == "passed":
+        return "ok", "✓ Passed"
+    if check.state == "not checked":
+        return "note", "· Not checked"
+    return {
+        "blocker": ("blocker", "■ Blocker"),
+        "caution": ("caution", "◆ Caution"),
+        "note": ("note", "◇ Note"),
+    }[check.level]
+
+
+def _thinned(path: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return at most some two dozen rows of a long path, the last one always."""
+    step = max(1, -(-len(path) // MOST_ROWS))
+    return [row for i, row in enumerate(path) if (len(path) - 1 - i) % step == 0]
+
+
+def _run_note(run: RunRow) -> str:
+    if run.status == "finished":
+        return f"{run.attempts} attempts" if run.attempts > 1 else ""
+    return f"{run.status}: {run.note}" if run.note else run.status
+
+
+def audit_trail(f: Findings) -> list[tuple[str, str, bool]]:
+    """Return what a reader needs to repeat or to doubt the result: name, text, whether code."""
+    d, p, c = f.design, f.provenance, f.comparisons[0]
+    done = sum(run.status == "finished" for run in f.runs)
+    failed = sum(run.status == "failed" for run in f.runs)
+    retried = sum(run.attempts > 1 for run in f.runs)
+    planned = len(d.seeds) * len(d.arms)
+    settings = {arm.name: dict(arm.settings) for arm in f.arms}
+    lines: list[tuple[str, object, bool]] = [
+        ("Command", p.get("command"), True),
+        ("Plan", _plan_line(f), False),
+        ("Primary analysis", sentences.primary_name(f, c), False),
+        ("Stopping rule", sentences.stopping(f), False),
+        (
+            "Runs",
+            f"{planned} planned, {done} finished, {failed} failed, {retried} tried again, "
+            "none excluded",
+            False,
+        ),
+        ("Time", _time(f), False),
+        ("Code", _commit(p), True),
+        ("Data", _data(p), False),
+        ("Software", _software(p), False),
+        ("Hardware", _hardware(p), False),
+        ("Settings", json.dumps(settings, default=str, ensure_ascii=False), True),
+        ("MLflow", p.get("mlflow"), True),
+        ("Recorded", p.get("recorded"), False),
+    ]
+    return [(name, shortened(str(text), MOST_TEXT), mono) for name, text, mono in lines if text]
+
+
+def _time(f: Findings) -> str | None:
+    """Return how long the trainings took in all, on what."""
+    spent = sum(run.duration_s or 0.0 for run in f.runs)
+    devices = sorted({run.device for run in f.runs if run.device})
+    if not spent or not devices:
+        return None
+    return f"{spent / 3600:.3g} device-hours of training on {sentences.listed(devices)}"
+
+
+def _plan_line(f: Findings) -> str | None:
+    d = f.design
+    if not d.hash:
+        return None
+    when = (d.frozen_at or "").replace("T", " ").replace("+00:00", " UTC")
+    how = "before the first run" if d.frozen_before_first_run else "after results could be seen"
+    return f"{d.hash[:7]}, frozen {when}, {how}; benchmark {d.benchmark_id[:7]}"
+
+
+def _commit(p: Any) -> str | None:
+    if not p.get("commit"):
+        return None
+    return f"git {str(p['commit'])[:10]}, {'uncommitted changes' if p.get('dirty') else 'clean'}"
+
+
+def _data(p: Any) -> str | None:
+    data = p.get("data") or {}
+    parts = [str(data.get("name") or "")]
+    if data.get("digest"):
+        parts.append(f"sha256 {str(data['digest'])[:12]}…")
+    skip = {"name", "digest", "note", "notes", "train_test_overlap"}
+    parts += [
+        f"{key.replace('_', ' ')} {value}"
+        for key, value in data.items()
+        if key not in skip and isinstance(value, (int, str)) and len(str(value)) < 40
+    ]
+    return ", ".join(part for part in parts if part) or None
+
+
+def _software(p: Any) -> str | None:
+    if not p.get("python"):
+        return None
+    versions = ", ".join(f"{name} {version}" for name, version in (p.get("packages") or {}).items())
+    return f"bench {p.get('bench')}, Python {p['python']}, {versions}"
+
+
+def _hardware(p: Any) -> str | None:
+    if not p.get("processor"):
+        return None
+    devices = ", ".join(p.get("devices") or ())
+    threads = p.get("threads")
+    line = f"{devices}; {p['processor']}, {form.count(p.get('cores') or 1, 'core')}"
+    return f"{line}, {form.count(threads, 'thread')} a worker" if threads else line

@@ -1,0 +1,1 @@
+"""Tables and a plan in, findings out."""

@@ -1,0 +1,417 @@
+"""Treatment: everything that is said of one treatment against the baseline, from their pairs.
+
+The pairs are all that is read here: those of the tables, or those that `recompute` finds in a
+report. Whatever a report prints of them can so be computed again without the predictions.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.data.metrics import METRICS
+from bench.analysis.data.tables import Design
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference import (
+    bootstrap_t,
+    leave_one_out,
+    paired_t,
+    posterior,
+    sign_flip,
+    tost,
+    welch,
+    wilcoxon,
+)
+from bench.analysis.inference.comparison import Comparison
+from bench.analysis.inference.distributions import t_isf
+from bench.analysis.inference.effect_size import effect_size, win_rate
+from bench.analysis.inference.power import detectable, seeds_needed
+from bench.analysis.inference.sequential import anytime, planned_looks
+from bench.analysis.inference.two_way import MeanSquares, TwoWay, two_way_from_mean_squares
+from bench.analysis.inference.variance_components import components, to_halve
+from bench.analysis.study.findings import (
+    Analysis,
+    AnytimeFinding,
+    BayesFinding,
+    BestEpochs,
+    ClaimFinding,
+    EffectFinding,
+    EquivalenceFinding,
+    PlannedLook,
+    PowerFinding,
+    Primary,
+    Secondary,
+    SecondarySums,
+    Squares,
+    Sufficient,
+    Treatment,
+    VarianceFinding,
+    VerdictFinding,
+)
+from bench.analysis.study.verdict import FEWEST_PAIRS, NO_SPREAD, Verdict, decide, headline
+from bench.analysis.study.verdict_interval import (
+    Paired,
+    fixed_analysis,
+    fixed_without,
+    levels,
+    primary,
+    variance_floor,
+    verdict_interval,
+)
+
+MOST_STEPS = 100  # of the running estimate
+
+
+def compare(
+    pairs: Paired,
+    design: Design,
+    name: str,
+    *,
+    claim: Callable[[Primary, Verdict], ClaimFinding | None],
+    secondary: tuple[Secondary, ...],
+    sums: tuple[BestEpochs | None, tuple[SecondarySums, ...]],
+    rng: np.random.Generator,
+) -> Treatment:
+    """Return all that the pairs say, before any check could block the verdict.
+
+    Parameters
+    ----------
+    pairs : both arms on the seeds that finished in both
+    name : of the treatment
+    claim : reads the claim against the primary analysis and its verdict
+    secondary, sums : the other outcomes, and what the claim and they can be computed from again
+    rng : for the resampling analyses
+    """
+    main = primary(pairs, design)
+    power = _power(pairs, design)
+    verdict = _decide(main, pairs.n, design, blocker=_flat(main, pairs))
+    running = _anytime(pairs, design)
+    return Treatment(
+        treatment=name,
+        n_pairs=pairs.n,
+        verdict=_worded(verdict, main, pairs.n, design, name, power),
+        primary=main,
+        analyses=_analyses(pairs, design, rng=rng),
+        equivalence=_equivalence(main, design),
+        effect=_effect(pairs, design),
+        bayes=_bayes(main, design),
+        power=power,
+        variance=_variance(pairs),
+        claim=claim(main, verdict),
+        secondary=secondary,
+        anytime=running,
+        sufficient=_sufficient(pairs, _steps(running), *sums),
+    )
+
+
+def blocked(c: Treatment, blocker: str | None, design: Design) -> Treatment:
+    """Return the treatment with the verdict that a failed check leaves it."""
+    if blocker is None:
+        return c
+    verdict = _decide(c.primary, c.n_pairs, design, blocker=blocker)
+    worded = _worded(verdict, c.primary, c.n_pairs, design, c.treatment, c.power)
+    return replace(c, verdict=worded)
+
+
+def metric_label(design: Design) -> str:
+    """Return what the metric is called in a sentence."""
+    known = METRICS.get(design.metric)
+    if known is None or not design.benchmark_id:  # of scores from elsewhere only the name is known
+        return design.metric
+    return f"test {known.label}"
+
+
+def _flat(main: Primary, pairs: Paired) -> str | None:
+    flat = main.reason is not None and main.standard_error is None and pairs.n >= FEWEST_PAIRS
+    return NO_SPREAD if flat else None
+
+
+def _decide(main: Primary, n: int, design: Design, *, blocker: str | None = None) -> Verdict:
+    return decide(
+        n=n,
+        low=main.low,
+        high=main.high,
+        low90=main.low90,
+        high90=main.high90,
+        margin=design.margin,
+        higher_is_better=design.higher_is_better,
+        blocker=blocker,
+    )
+
+
+def _worded(
+    verdict: Verdict, main: Primary, n: int, design: Design, name: str, power: PowerFinding
+) -> VerdictFinding:
+    sentence = headline(
+        verdict,
+        n=n,
+        difference=main.difference,
+        treatment=name,
+        baseline=design.baseline,
+        measure=design.measure,
+        label=metric_label(design),
+        margin=design.margin,
+    )
+    needed = power.seeds_for_margin if verdict.word == "inconclusive" else None
+    return VerdictFinding.of(verdict, sentence, needed, power.reason)
+
+
+def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tuple[Analysis, ...]:
+    """Repeat the comparison in the ways a reader might have chosen."""
+    level, _ = levels(design)
+    base, other = pairs.baseline, pairs.treatment
+    rows: list[tuple[str, Callable[[], Comparison]]] = []
+    if (pairs.n_examples or 0) >= 2:
+        rows.append(("two_way", partial(pairs.two_way, level=level)))
+    rows += [
+        ("paired_t", partial(paired_t, base, other, level=level)),
+        ("sign_flip", partial(sign_flip, base, other, level=level, rng=rng)),
+        ("bootstrap_t", partial(bootstrap_t, base, other, level=level, rng=rng)),
+        ("wilcoxon", partial(wilcoxon, base, other, level=level)),
+        ("welch", partial(welch, base, other, level=level)),
+        ("leave_one_out", lambda: leave_one_out(partial(_some, pairs, design, level), pairs.n)),
+        ("anytime", partial(_anytime_comparison, pairs, design, level)),
+    ]
+    return tuple(_attempt(name, compare, pairs, level) for name, compare in rows)
+
+
+def _some(pairs: Paired, design: Design, level: float, rows: NDArray[np.intp]) -> Comparison:
+    """Return the planned analysis of all pairs, or of all but one."""
+    if rows.size == pairs.n:
+        return fixed_analysis(pairs, design, level=level)
+    position = int(np.setdiff1d(np.arange(pairs.n), rows)[0])
+    return fixed_without(pairs, design, position, level=level)
+
+
+def _anytime_comparison(pairs: Paired, design: Design, level: float) -> Comparison:
+    floor = variance_floor(fixed_analysis(pairs, design, level=level))
+    return anytime(pairs.differences, level=level, variance_floor=floor)
+
+
+def _attempt(name: str, compare: Callable[[], Comparison], pairs: Paired, level: float) -> Analysis:
+    try:
+        c = compare()
+    except UnusableRuns as refusal:
+        mean = float(pairs.differences.mean()) if pairs.n else None
+        return Analysis(
+            name=name,
+            difference=mean,
+            low=None,
+            high=None,
+            level=level,
+            p_value=None,
+            reason=refusal.what,
+        )
+    return Analysis(
+        name=name,
+        difference=c.difference,
+        low=c.low,
+        high=c.high,
+        level=c.level,
+        p_value=c.p_value,
+        reason=c.reason,
+    )
+
+
+def _equivalence(main: Primary, design: Design) -> EquivalenceFinding | None:
+    """Test against the margin with the primary's own error; a sequential one has only limits."""
+    if design.margin is None:
+        return None
+    fixed = main.method in ("two_way", "paired_t")  # else p would ignore the looks
+    if not fixed or main.difference is None or main.standard_error is None or main.df is None:
+        return EquivalenceFinding(
+            p_value=None,
+            margin=design.margin,
+            reason=main.reason or f"the {main.method} interval has no p for equivalence",
+        )
+    found = tost(main.difference, main.standard_error, main.df, margin=design.margin)
+    return EquivalenceFinding(p_value=found.p_value, margin=design.margin)
+
+
+def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
+    if pairs.n < 2:
+        return None
+    wins = win_rate(pairs.baseline, pairs.treatment, higher_is_better=design.higher_is_better)
+    size, reason = None, None
+    diff, n = pairs.differences, pairs.n
+    mean = float(diff.mean())
+    reach = float(t_isf(0.025, n - 1) * diff.std(ddof=1) * np.sqrt(1 + 1 / n))
+    try:
+        size = effect_size(pairs.baseline, pairs.treatment)
+    except UnusableRuns as refusal:
+        reason = refusal.what
+    return EffectFinding(
+        d_z=None if size is None else size.d_z,
+        hedges_g=None if size is None else size.hedges_g,
+        low=None if size is None else size.low,
+        high=None if size is None else size.high,
+        win_rate=wins.rate,
+        win_low=wins.low,
+        win_high=wins.high,
+        new_pair_low=None if size is None else mean - reach,
+        new_pair_high=None if size is None else mean + reach,
+        wins=wins.wins,
+        ties=wins.ties,
+        reason=reason,
+    )
+
+
+def _bayes(main: Primary, design: Design) -> BayesFinding | None:
+    """Cut the posterior at the margin; without one there is nothing to cut at."""
+    if design.margin is None or main.difference is None:
+        return None
+    if main.standard_error is None or main.df is None:
+        return None
+    found = posterior(main.difference, main.standard_error, main.df, margin=design.margin)
+    worse, better = found.below, found.above
+    if not design.higher_is_better:
+        worse, better = better, worse
+    return BayesFinding(worse=worse, equivalent=found.inside, better=better)
+
+
+def _power(pairs: Paired, design: Design) -> PowerFinding:
+    level, _ = levels(design)
+    try:
+        fixed = fixed_analysis(pairs, design, level=level)
+    except UnusableRuns as refusal:
+        return PowerFinding(
+            detectable_at_80=None, seeds_for_margin=None, sd=None, reason=refusal.what
+        )
+    sd = float(pairs.differences.std(ddof=1))
+    error, df = fixed.standard_error or sd / np.sqrt(pairs.n), fixed.df or pairs.n - 1
+    # A two-way error has its own degrees of freedom: as if from df + 1 seeds.
+    n_equivalent = max(2, round(df) + 1)
+    gain = detectable(float(error) * np.sqrt(n_equivalent), n_equivalent, alpha=1 - level)
+    if design.margin is None:
+        reason = "no margin was declared"
+        return PowerFinding(detectable_at_80=gain, seeds_for_margin=None, sd=sd, reason=reason)
+    per_seed = fixed.variance_per_seed if isinstance(fixed, TwoWay) else sd**2
+    needed = seeds_needed(
+        design.margin,
+        variance_per_seed=per_seed,
+        variance_floor=variance_floor(fixed),
+        n=pairs.n,
+        alpha=1 - level,
+    )
+    return PowerFinding(
+        detectable_at_80=gain, seeds_for_margin=needed.n, sd=sd, reason=needed.reason
+    )
+
+
+def _variance(pairs: Paired) -> VarianceFinding | None:
+    try:
+        found = two_way_from_mean_squares(*pairs.mean_squares)
+    except UnusableRuns:
+        return None
+    halve = to_halve(found)
+    spread = pairs.baseline.std() > 0 and pairs.treatment.std() > 0
+    together = float(np.corrcoef(pairs.baseline, pairs.treatment)[0, 1]) if spread else None
+    return VarianceFinding(
+        seeds=found.variance_seeds,
+        examples=found.variance_examples,
+        residual=found.variance_residual,
+        correlation_between_arms=together,
+        n_examples=found.n_examples,
+        ms_seeds=found.ms_seeds,
+        ms_examples=found.ms_examples,
+        ms_residual=found.ms_residual,
+        width_with_twice_seeds=_narrowed(found, seeds=2),
+        width_with_twice_examples=_narrowed(found, examples=2),
+        seeds_to_halve=halve[0],
+        examples_to_halve=halve[1],
+        components=components(found, pairs.effective_df),
+    )
+
+
+def _narrowed(found: TwoWay, *, seeds: int = 1, examples: int = 1) -> float:
+    """Return the standard error with more seeds or examples, as a share of what it is now."""
+    n, width = found.n, found.n_examples
+    now, then = (
+        found.variance_seeds / (n * more)
+        + found.variance_examples / (width * wider)
+        + found.variance_residual / (n * more * width * wider)
+        for more, wider in ((1, 1), (seeds, examples))
+    )
+    return math.sqrt(then / now) if now > 0 else 1.0
+
+
+def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
+    level, _ = levels(design)
+    looks = design.looks
+    try:
+        now = _anytime_comparison(pairs, design, level)
+    except UnusableRuns:
+        return AnytimeFinding(
+            low=None, high=None, e_value=None, p_value=None, looks=looks, planned=(), path=()
+        )
+    path = []
+    step_size = max(1, pairs.n // MOST_STEPS)  # a thousand seeds need no thousand points
+    for n in sorted(range(pairs.n, 1, -step_size)):
+        try:
+            step = _anytime_comparison(pairs.first(n), design, level)
+        except UnusableRuns:
+            continue
+        path.append((n, step.difference, step.low, step.high))
+    evidence = anytime(pairs.differences, level=level).e_value
+    return AnytimeFinding(
+        low=now.low,
+        high=now.high,
+        e_value=evidence,
+        p_value=now.p_value,
+        looks=looks,
+        planned=_planned(pairs, design),
+        path=tuple(path),
+    )
+
+
+def _planned(pairs: Paired, design: Design) -> tuple[PlannedLook, ...]:
+    """Return the intervals of the planned looks reached so far; none but of a group plan."""
+    if design.stop != "group" or design.free_to_look:
+        return ()
+    level, _ = levels(design)
+    found = []
+    for n in sorted({look for look in planned_looks(len(design.seeds)) if look <= pairs.n}):
+        try:
+            at = verdict_interval(pairs.first(n), design, level=level)
+        except UnusableRuns:
+            continue
+        found.append(PlannedLook(n=n, mean=at.difference, low=at.low, high=at.high))
+    return tuple(found)
+
+
+def _steps(running: AnytimeFinding) -> list[int]:
+    return sorted({*(n for n, *_ in running.path), *(look.n for look in running.planned)})
+
+
+def _sufficient(
+    pairs: Paired,
+    steps: list[int],
+    best_epochs: BestEpochs | None,
+    secondary: tuple[SecondarySums, ...],
+) -> Sufficient:
+    """Return what `recompute` needs to find the same numbers without the predictions."""
+    crossed = (pairs.n_examples or 0) >= 2 and pairs.n >= 2
+    return Sufficient(
+        seeds=pairs.seeds,
+        baseline=tuple(map(float, pairs.baseline)),
+        treatment=tuple(map(float, pairs.treatment)),
+        n_examples=pairs.n_examples,
+        squares=_squares(pairs.mean_squares) if crossed else None,
+        squares_without=tuple(
+            None if c is None else (c.ms_seeds, c.ms_examples, c.ms_residual)
+            for c in (pairs.two_way_without if crossed else ())
+        ),
+        squares_first=tuple(
+            (n, *_squares(pairs.first(n).mean_squares)) for n in (steps if crossed else ())
+        ),
+        effective_df=pairs.effective_df if crossed else None,
+        best_epochs=best_epochs,
+        secondary=secondary,
+    )
+
+
+def _squares(found: MeanSquares) -> Squares:
+    return found.seeds, found.examples, found.residual

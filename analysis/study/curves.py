@@ -1,0 +1,85 @@
+"""Curves: how training went, epoch by epoch, over all seeds; descriptive only."""
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.data.tables import Design, Tables
+from bench.analysis.inference.distributions import t_isf
+from bench.analysis.study.findings import Curve, Gap
+
+VALIDATION = "val/accuracy"
+
+
+def curves(tables: Tables, design: Design) -> tuple[Curve, ...]:
+    """Return each arm's validation accuracy by epoch: median and middle 90 % of seeds.
+
+    An epoch counts the runs that reached it (early stopping ends some sooner); epochs that less
+    than half of the runs reached are left out.
+    """
+    found = []
+    for arm in design.arms:
+        wide = _wide(tables, arm)
+        if wide.empty:
+            continue
+        found.append(
+            Curve(
+                arm=arm,
+                epochs=tuple(int(e) for e in wide.index),
+                median=_floats(wide.median(axis=1)),
+                low=_floats(wide.quantile(0.05, axis=1)),
+                high=_floats(wide.quantile(0.95, axis=1)),
+            )
+        )
+    return tuple(found)
+
+
+def gaps(tables: Tables, design: Design) -> tuple[Gap, ...]:
+    """Return each treatment's paired difference by epoch with pointwise 95 % limits."""
+    base = _wide(tables, design.baseline)
+    found = []
+    for treatment in design.treatments:
+        diff = (_wide(tables, treatment) - base).dropna(axis=1, how="all").dropna(how="all")
+        diff = diff[diff.count(axis=1) >= max(3, diff.shape[1] / 2)]
+        if diff.empty:
+            continue
+        n = diff.count(axis=1).to_numpy(dtype=np.float64)
+        mean = diff.mean(axis=1).to_numpy(dtype=np.float64)
+        error = diff.std(axis=1).to_numpy(dtype=np.float64) / np.sqrt(n)
+        reach = np.array([t_isf(0.025, count - 1) for count in n]) * error
+        found.append(
+            Gap(
+                treatment=treatment,
+                epochs=tuple(int(e) for e in diff.index),
+                mean=tuple(map(float, mean)),
+                low=tuple(map(float, mean - reach)),
+                high=tuple(map(float, mean + reach)),
+            )
+        )
+    return tuple(found)
+
+
+def best_epochs(tables: Tables, arm: str) -> pd.DataFrame:
+    """Return per seed the best validation epoch (the earliest of ties), its value, the last."""
+    wide = _wide(tables, arm, common=False)
+    return pd.DataFrame(
+        {
+            "best_epoch": wide.idxmax(axis=0),
+            "best": wide.max(axis=0),
+            "last_epoch": wide.apply(lambda column: column.last_valid_index(), axis=0),
+        }
+    )
+
+
+def _wide(tables: Tables, arm: str, *, common: bool = True) -> pd.DataFrame:
+    """Return epochs × seeds of the validation accuracy."""
+    if VALIDATION not in tables.epochs.columns:
+        return pd.DataFrame()
+    rows = tables.epochs[(tables.epochs.arm == arm) & tables.epochs[VALIDATION].notna()]
+    wide = rows.pivot_table(index="epoch", columns="seed", values=VALIDATION, aggfunc="last")
+    if common and not wide.empty:
+        wide = wide[wide.count(axis=1) >= wide.shape[1] / 2]
+    return wide
+
+
+def _floats(column: "pd.Series[float]") -> tuple[float, ...]:
+    return tuple(float(x) for x in column)

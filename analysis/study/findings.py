@@ -1,0 +1,610 @@
+"""Findings: everything the report, the JSON and the terminal print, in one frozen object."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Literal
+
+from bench.analysis.data.tables import Design
+from bench.analysis.errors import Refusal
+from bench.analysis.study.verdict import Verdict
+
+SCHEMA = "bench.report/1"
+
+Level = Literal["blocker", "caution", "note"]
+State = Literal["passed", "failed", "not checked"]
+Part = Literal["seeds", "examples", "residual"]
+Squares = tuple[float, float, float]
+
+
+class DamagedReport(Refusal):
+    """A report whose data cannot be read."""
+
+    code = "report"
+    exit_status = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One arm over all its finished seeds; limits are a t interval over seeds."""
+
+    name: str
+    settings: Mapping[str, Any]
+    n_finished: int
+    n_failed: int
+    n_collapsed: int
+    collapse_low: float  # Clopper-Pearson limits of the collapse rate
+    collapse_high: float
+    mean: float | None
+    sd: float | None
+    min: float | None
+    max: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Primary:
+    """The planned analysis: the verdict follows this interval and no other."""
+
+    method: str  # two_way, paired_t, anytime or group
+    difference: float | None
+    low: float | None
+    high: float | None
+    low90: float | None
+    high90: float | None
+    level: float
+    level90: float
+    p_value: float | None
+    df: float | None
+    standard_error: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """One row of the table that asks whether the answer depends on the analysis."""
+
+    name: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    level: float
+    p_value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EquivalenceFinding:
+    """Two one-sided tests against the declared margin."""
+
+    p_value: float | None
+    margin: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectFinding:
+    """Standardised effect and win rate."""
+
+    d_z: float | None
+    hedges_g: float | None
+    low: float | None
+    high: float | None
+    win_rate: float
+    win_low: float
+    win_high: float
+    new_pair_low: float | None  # 95 % prediction limits of one more pair
+    new_pair_high: float | None
+    wins: int
+    ties: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BayesFinding:
+    """Posterior probabilities under the reference prior; better and worse by the direction."""
+
+    worse: float
+    equivalent: float
+    better: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerFinding:
+    """What this design can see; never "observed power"."""
+
+    detectable_at_80: float | None
+    seeds_for_margin: int | None
+    sd: float | None  # of the paired differences
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """The spread of one thing that is drawn anew, and what it adds to the error of the mean."""
+
+    source: Part
+    n: int  # drawn: seed pairs, test examples, their cells
+    sd: float  # of one of them
+    low: float  # 95 % limits of the SD
+    high: float
+    share: float  # of the variance of the mean difference, for new seeds and new test examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarianceFinding:
+    """Where the spread comes from."""
+
+    seeds: float
+    examples: float
+    residual: float
+    correlation_between_arms: float | None
+    n_examples: int
+    ms_seeds: float
+    ms_examples: float
+    ms_residual: float
+    width_with_twice_seeds: float  # of the interval, as a share of what it is
+    width_with_twice_examples: float
+    seeds_to_halve: int | None  # the width: seed pairs in all; None: no number of them alone
+    examples_to_halve: int | None
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimFinding:
+    """The claimed gain against the interval, and what one pair of runs is worth."""
+
+    value: float
+    reading: Literal["compatible", "larger", "smaller", "contradicted"] | None
+    chance_without_effect: float | None = None
+    chance_low: float | None = None
+    chance_high: float | None = None
+    chance_unpaired: float | None = None
+    chance_observed: float | None = None  # share of sign-flipped pairs that reach it
+    likelihood_ratio: float | None = None
+    best_epoch_optimism: float | None = None
+    optimism_low: float | None = None
+    optimism_high: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secondary:
+    """A secondary outcome: interval and p adjusted by the same method."""
+
+    metric: str
+    label: str
+    unit: Literal["fraction", "nats", "score"]
+    higher_is_better: bool | None  # None: a score whose direction nobody declared
+    baseline: float
+    treatment: float
+    difference: float
+    low: float | None
+    high: float | None
+    level: float
+    p_value: float | None
+    p_adjusted: float | None
+    p_holm: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedLook:
+    """One look of a group-sequential plan: its interval is as wide as the boundary asks."""
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnytimeFinding:
+    """The anytime-valid interval at the last pair, and its path in plan order."""
+
+    low: float | None
+    high: float | None
+    e_value: float | None
+    p_value: float | None
+    looks: tuple[int, ...]
+    planned: tuple[PlannedLook, ...]  # of a group-sequential plan, those reached so far
+    path: tuple[tuple[int, float, float | None, float | None], ...]  # n, mean, low, high
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestEpochs:
+    """Best validation accuracy of each run of the pairs, for the claim's own protocol."""
+
+    baseline: tuple[float, ...]
+    treatment: tuple[float, ...]
+    grid_step: float  # one validation example
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondarySums:
+    """What one secondary outcome is computed from."""
+
+    metric: str
+    baseline: tuple[float, ...]  # one value a seed
+    treatment: tuple[float, ...]
+    method: Literal["two_way", "paired_t"]
+    squares: Squares | None
+    n_columns: int | None  # test examples, or groups of them for a calibration error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sufficient:
+    """What `recompute` needs to find every number of a comparison again.
+
+    Squares are the mean squares of seeds, examples and residual of the crossed analysis.
+    `effective_df` are the degrees of freedom of the last two that their kurtosis leaves.
+    """
+
+    seeds: tuple[int, ...]
+    baseline: tuple[float, ...]
+    treatment: tuple[float, ...]
+    n_examples: int | None
+    squares: Squares | None  # of all pairs
+    squares_without: tuple[Squares | None, ...]  # without each seed in turn
+    squares_first: tuple[tuple[int, float, float, float], ...]  # of the first n pairs
+    effective_df: tuple[float, float] | None
+    best_epochs: BestEpochs | None
+    secondary: tuple[SecondarySums, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictFinding:
+    """The word, its headline and what would settle it."""
+
+    word: str
+    label: str
+    glyph: str
+    rule: int
+    size_open: bool
+    provisional: bool
+    blocker: str | None
+    headline: str
+    seeds_needed: int | None
+    seeds_needed_reason: str | None = None
+
+    @classmethod
+    def of(
+        cls, verdict: Verdict, headline: str, needed: int | None, reason: str | None
+    ) -> "VerdictFinding":
+        """Combine the rule's result with its wording."""
+        return cls(
+            word=verdict.word,
+            label=verdict.label,
+            glyph=verdict.glyph,
+            rule=verdict.rule,
+            size_open=verdict.size_open,
+            provisional=verdict.provisional,
+            blocker=verdict.blocker,
+            headline=headline,
+            seeds_needed=needed,
+            seeds_needed_reason=reason,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Treatment:
+    """One treatment against the baseline, paired by seed."""
+
+    treatment: str
+    n_pairs: int
+    verdict: VerdictFinding
+    primary: Primary
+    analyses: tuple[Analysis, ...]
+    equivalence: EquivalenceFinding | None
+    effect: EffectFinding | None
+    bayes: BayesFinding | None
+    power: PowerFinding
+    variance: VarianceFinding | None
+    claim: ClaimFinding | None
+    secondary: tuple[Secondary, ...]
+    anytime: AnytimeFinding
+    sufficient: Sufficient
+
+    def analysis(self, name: str) -> Analysis | None:
+        """Return one of the analyses by its name."""
+        return next((a for a in self.analyses if a.name == name), None)
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Treatment minus baseline, one a seed."""
+        s = self.sufficient
+        return tuple(t - b for b, t in zip(s.baseline, s.treatment, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Calibration of one arm, averaged over its seeds, raw or after temperature scaling."""
+
+    arm: str
+    scaled: bool
+    ece: float
+    ece_debiased: float
+    ce2: float
+    mce: float
+    nll: float
+    brier: float
+    gap: float  # mean confidence minus accuracy
+    noise_floor: float
+    reliability: float  # parts of the Brier score of the predicted class
+    resolution: float
+    uncertainty: float
+    temperature: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCalibration:
+    """Calibration of one run, raw or after temperature scaling."""
+
+    arm: str
+    seed: int
+    scaled: bool
+    ece: float
+    ece_debiased: float
+    ce2: float
+    mce: float
+    nll: float
+    brier: float
+    gap: float
+    noise_floor: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    temperature: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunBins:
+    """One run's reliability diagram as sums over 15 equal-width bins of confidence."""
+
+    arm: str
+    seed: int
+    count: tuple[int, ...]
+    correct: tuple[float, ...]
+    confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """The spread that one source of randomness brings, the others pinned."""
+
+    source: str  # a stream's name; "all": nothing pinned
+    arm: str
+    treatment: str | None  # of the paired difference; None: of the arm's own values
+    n: int
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """Accuracy within one class of the test set; exploratory."""
+
+    treatment: str
+    label: str
+    n_examples: int
+    baseline: float
+    treated: float
+    difference: float
+    p_value: float | None
+    p_adjusted: float | None  # Benjamini-Hochberg over the classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """A reliability diagram: per bin the mean over seeds and the middle 95 % of seeds."""
+
+    arm: str
+    confidence: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    share: tuple[float, ...]  # of test examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Validation accuracy over epochs: median and middle 90 % of seeds."""
+
+    arm: str
+    epochs: tuple[int, ...]
+    median: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Paired difference by epoch with a pointwise 95 % interval: descriptive."""
+
+    treatment: str
+    epochs: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One run of the table of all runs."""
+
+    seed: int
+    arm: str
+    value: float | None
+    status: str
+    device: str
+    duration_s: float | None
+    attempts: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that must be read before quoting."""
+
+    id: str
+    level: Level
+    state: State
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything; nothing that is printed comes from anywhere else."""
+
+    design: Design
+    metric_label: str
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Treatment, ...]
+    calibration: tuple[Calibration, ...]
+    reliability: tuple[Reliability, ...]
+    curves: tuple[Curve, ...]
+    gaps: tuple[Gap, ...]
+    runs: tuple[RunRow, ...]
+    checks: tuple[Check, ...]
+    n_test: int | None
+    run_calibration: tuple[RunCalibration, ...] = ()
+    run_bins: tuple[RunBins, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: str = SCHEMA
+
+    @property
+    def measure(self) -> Any:
+        """How the metric is read."""
+        return self.design.measure
+
+    def arm(self, name: str) -> Arm:
+        """Return one arm by its name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return results.json: raw numbers, None for what cannot be had."""
+        d = self.design
+        plan = {
+            "hash": d.hash,
+            "benchmark_id": d.benchmark_id,
+            "frozen_at": d.frozen_at,
+            "frozen_before_first_run": d.frozen_before_first_run,
+            "analysis_changed_after_results": d.analysis_changed_after_results,
+            "stop_changed_after_results": d.stop_changed_after_results,
+            "replaced": d.replaced,
+            "baseline": d.baseline,
+            "treatments": list(d.treatments),
+            "metric": d.metric,
+            "unit": self.measure.unit,
+            "higher_is_better": d.higher_is_better,
+            "scope": d.scope,
+            "alpha": d.alpha,
+            "margin": d.margin,
+            "claim": d.claim,
+            "seeds_planned": list(d.seeds),
+            "batches": plain(d.batches),
+            "stop": d.stop,
+            "max_seeds": d.max_seeds,
+            "aa": d.aa,
+            "pending": d.pending,
+            "stopped_at": d.stopped_at,
+            "looks": list(d.looks),
+        }
+        return {
+            "schema": self.schema,
+            "experiment": d.experiment,
+            "question": d.question,
+            "metric_label": self.metric_label,
+            "plan": plan,
+            "n_test": self.n_test,
+            **{
+                name: plain(getattr(self, name))
+                for name in (
+                    "arms",
+                    "comparisons",
+                    "calibration",
+                    "reliability",
+                    "curves",
+                    "gaps",
+                    "classes",
+                    "sources",
+                )
+            },
+            "run_calibration": _columns(self.run_calibration),
+            "run_bins": _columns(self.run_bins),
+            "pairs": plain(self.runs),
+            "checks": plain(self.checks),
+            "provenance": plain(dict(self.provenance)),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Findings":
+        """Return the findings that `as_dict` wrote.
+
+        Raises
+        ------
+        DamagedReport : another schema, a missing key, or a value of the wrong kind
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        if schema != SCHEMA:
+            raise DamagedReport(f"it holds no data of the schema {SCHEMA!r}.")
+        try:
+            return TypeAdapter(cls).validate_python(_flat(data))
+        except (ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
+            facts = [] if not isinstance(error, ValidationError) else _first_error(error.errors())
+            raise DamagedReport("its embedded data are not whole.", facts=facts) from None
+
+
+def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results.json with the names and the nesting of `Findings`."""
+    plan = dict(data["plan"])
+    names = {"seeds_planned": "seeds"}
+    design = {names.get(key, key): value for key, value in plan.items()}
+    design |= {"experiment": data["experiment"], "question": data["question"]}
+    design["arm_settings"] = {arm["name"]: arm["settings"] for arm in data["arms"]}
+    return {
+        **{key: data[key] for key in data if key not in ("plan", "experiment", "question")},
+        "design": design,
+        "runs": data["pairs"],
+        "run_calibration": _rows(data["run_calibration"]),
+        "run_bins": _rows(data["run_bins"]),
+    }
+
+
+def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return rows of one kind as columns: hundreds of runs need not repeat every name."""
+    parts = [plain(row) for row in rows]
+    return {name: [part[name] for part in parts] for name in parts[0]} if parts else {}
+
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _first_error(errors: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{'.'.join(str(part) for part in error['loc'])[:80]}: {error['msg']}"
+        for error in errors[:3]
+    ]
+
+
+def plain(value: Any) -> Any:
+    """Return JSON values; a number that is not finite becomes None, what JSON lacks its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # of a user's settings: numpy
+        return plain(value.tolist())
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

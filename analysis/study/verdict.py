@@ -1,0 +1,149 @@
+"""Verdict: the one rule that chooses the word, and the headline that says it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.analysis.data.format import magnitude, suffix
+from bench.analysis.data.metrics import Metric
+
+Word = Literal["better", "worse", "equivalent", "inconclusive", "none"]
+
+FEWEST_PAIRS = 6  # below, the smallest possible sign-flip p is above 0.03
+FULL_PAIRS = 10
+NO_SPREAD = "no spread, since every pair differs by the same amount"
+
+LABELS: dict[Word, str] = {
+    "better": "BETTER",
+    "worse": "WORSE",
+    "equivalent": "PRACTICALLY EQUIVALENT",
+    "inconclusive": "INCONCLUSIVE",
+    "none": "NO VERDICT",
+}
+GLYPHS: dict[Word, str] = {
+    "better": "▲",
+    "worse": "▼",
+    "equivalent": "≈",
+    "inconclusive": "?",
+    "none": "–",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer in one word, and the rule of REPORT.md §1 that gave it."""
+
+    word: Word
+    rule: int  # 0 to 7
+    size_open: bool  # better or worse, but perhaps by less than the margin
+    provisional: bool  # 6 to 9 pairs
+    blocker: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The word as the chip shows it."""
+        return LABELS[self.word] + (", SIZE OPEN" if self.size_open else "")
+
+    @property
+    def glyph(self) -> str:
+        """The sign that repeats the word without colour."""
+        return GLYPHS[self.word]
+
+
+def decide(
+    *,
+    n: int,
+    low: float | None,
+    high: float | None,
+    low90: float | None,
+    high90: float | None,
+    margin: float | None,
+    higher_is_better: bool,
+    blocker: str | None = None,
+) -> Verdict:
+    """Apply the rule; the first condition that holds wins.
+
+    Parameters
+    ----------
+    n : complete seed pairs
+    low, high : verdict interval of treatment minus baseline, metric units; None is unbounded
+    low90, high90 : the same at twice the error rate, for equivalence
+    margin : smallest difference that matters, or None: equivalence is then not tested
+    higher_is_better : the metric's direction; signs are flipped here and nowhere else
+    blocker : what forbids a verdict, in a few words
+
+    References
+    ----------
+    STATISTICS.md §4. Equivalence before difference: Schuirmann (1987), J. Pharmacokinet. 15(6).
+    """
+    if blocker is not None or n < FEWEST_PAIRS:
+        return Verdict(word="none", rule=0, size_open=False, provisional=False, blocker=blocker)
+    provisional = n < FULL_PAIRS
+    lo, hi = _oriented(low, high, higher_is_better)
+    lo90, hi90 = _oriented(low90, high90, higher_is_better)
+
+    def verdict(word: Word, rule: int, *, size_open: bool = False) -> Verdict:
+        return Verdict(word=word, rule=rule, size_open=size_open, provisional=provisional)
+
+    if margin is not None and lo90 > -margin and hi90 < margin:
+        return verdict("equivalent", 1 if lo <= 0 <= hi else 2)
+    if margin is not None and lo > margin:
+        return verdict("better", 3)
+    if lo > 0:
+        return verdict("better", 4, size_open=margin is not None)
+    if margin is not None and hi < -margin:
+        return verdict("worse", 5)
+    if hi < 0:
+        return verdict("worse", 6, size_open=margin is not None)
+    return verdict("inconclusive", 7)
+
+
+def _oriented(low: float | None, high: float | None, higher_is_better: bool) -> tuple[float, float]:
+    """Return the limits with the sign that makes positive better; unbounded is infinite."""
+    lo = -math.inf if low is None else low
+    hi = math.inf if high is None else high
+    return (lo, hi) if higher_is_better else (-hi, -lo)
+
+
+def headline(
+    verdict: Verdict,
+    *,
+    n: int,
+    difference: float | None,
+    treatment: str,
+    baseline: str,
+    measure: Metric,
+    label: str,
+    margin: float | None,
+) -> str:
+    """Return the verdict as one sentence.
+
+    Parameters
+    ----------
+    verdict : what `decide` returned
+    n : complete seed pairs
+    difference : mean of treatment minus baseline, metric units
+    treatment, baseline : the arms' names
+    measure, label : the metric and what it is called, for example "test accuracy"
+    margin : in metric units
+    """
+    name = treatment[:1].upper() + treatment[1:]
+    verb = "raises" if (difference or 0.0) > 0 else "lowers"  # the raw metric, whatever is better
+    limit = "" if margin is None else f"{magnitude(margin, measure.unit)}{suffix(measure.unit)}"
+    match verdict.rule:
+        case 0:
+            if verdict.blocker is None:
+                return f"{n} {'seed is' if n == 1 else 'seeds are'} too few for a verdict."
+            return f"No verdict: {verdict.blocker}."
+        case 1:
+            return f"{name} and {baseline} match: any difference in {label} is under {limit}."
+        case 2:
+            return f"{name} {verb} {label}, but by too little to matter."
+        case 3 | 5:
+            return f"{name} {verb} {label}, by more than the margin you set."
+        case 4 | 6:
+            if not verdict.size_open:
+                return f"{name} {verb} {label}."
+            return f"{name} {verb} {label}; whether by enough to matter is unsettled."
+        case _:
+            return f"These {n} seeds cannot tell {treatment} from {baseline}."

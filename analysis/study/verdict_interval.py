@@ -1,0 +1,240 @@
+"""Primary: the planned analysis of one treatment, as the plan's scope and stopping rule say."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.data.tables import Design, Stop
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference import TwoWay, effective_df, paired_t, two_way_without_each
+from bench.analysis.inference.comparison import Comparison, require_level, seed_differences
+from bench.analysis.inference.distributions import standard_error, t_isf
+from bench.analysis.inference.sequential import anytime, group, planned_looks
+from bench.analysis.inference.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
+from bench.analysis.study.findings import Primary
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Both arms on the same seeds, and on the same test examples where these are known.
+
+    `baseline` and `treatment` have shape (n,); `examples` has shape (n, N): treatment minus
+    baseline of every test example, or is None.
+    """
+
+    seeds: tuple[int, ...]
+    baseline: Floats
+    treatment: Floats
+    examples: Floats | None
+
+    @property
+    def n(self) -> int:
+        """Seed pairs."""
+        return len(self.seeds)
+
+    @property
+    def differences(self) -> Floats:
+        """Treatment minus baseline, one a seed."""
+        return self.treatment - self.baseline
+
+    @property
+    def n_examples(self) -> int | None:
+        """Test examples, or None where only each run's value is known."""
+        return None if self.examples is None else self.examples.shape[1]
+
+    @cached_property
+    def mean_squares(self) -> MeanSquares:
+        """What the two-way analysis needs of all pairs.
+
+        Raises
+        ------
+        UnusableRuns : no predictions, or what `two_way` refuses about their shape
+        """
+        if self.examples is None:
+            raise UnusableRuns("there are no predictions per test example")
+        return mean_squares(self.examples)
+
+    @cached_property
+    def effective_df(self) -> tuple[float, float]:
+        """Degrees of freedom of the last two mean squares, as their kurtosis leaves them.
+
+        Raises
+        ------
+        UnusableRuns : no predictions, or what `two_way` refuses about their shape
+        """
+        if self.examples is None:
+            raise UnusableRuns("there are no predictions per test example")
+        return effective_df(self.examples)
+
+    @cached_property
+    def two_way_without(self) -> tuple[TwoWay | None, ...]:
+        """The two-way analysis without each seed in turn."""
+        return () if self.examples is None else two_way_without_each(self.examples)
+
+    def two_way(self, *, level: float = 0.95) -> TwoWay:
+        """Return the two-way analysis of all pairs.
+
+        Raises
+        ------
+        UnusableRuns : seeds that change nothing, no predictions, or no spread
+        """
+        seed_differences(self.baseline, self.treatment)
+        return two_way_from_mean_squares(*self.mean_squares, level)
+
+    def first(self, n: int) -> "Paired":
+        """Return the first n pairs, the same object whenever it is asked for."""
+        if n not in self._firsts:
+            examples = None if self.examples is None else self.examples[:n]  # a view: no copy
+            self._firsts[n] = Paired(
+                self.seeds[:n], self.baseline[:n], self.treatment[:n], examples
+            )
+        return self._firsts[n]
+
+    @cached_property
+    def _firsts(self) -> dict[int, "Paired"]:
+        return {self.n: self}
+
+
+def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison:
+    """Return the analysis for a fixed number of seeds: two-way, or paired t for scope "seeds".
+
+    Raises
+    ------
+    UnusableRuns : too few pairs, or the differences have no spread over seeds
+    """
+    if seeds_only(pairs, design):
+        return paired_t(pairs.baseline, pairs.treatment, level=level)
+    return pairs.two_way(level=level)
+
+
+def seeds_only(pairs: Paired, design: Design) -> bool:
+    """Tell whether the analysis asks about new seeds alone, by plan or for lack of examples."""
+    return design.scope == "seeds" or pairs.n_examples is None or pairs.n_examples < 2
+
+
+def fixed_without(pairs: Paired, design: Design, position: int, *, level: float) -> Comparison:
+    """Return `fixed_analysis` without one pair.
+
+    Raises
+    ------
+    UnusableRuns : what the other pairs cannot answer
+    """
+    base, other = (np.delete(arm, position) for arm in (pairs.baseline, pairs.treatment))
+    seed_differences(base, other)
+    if seeds_only(pairs, design):
+        return paired_t(base, other, level=level)
+    found = pairs.two_way_without[position]
+    if found is None:
+        raise UnusableRuns("the seeds that are left have no spread to test; run more seeds")
+    return at_level(found, level)
+
+
+def at_level(fixed: Comparison, level: float) -> Comparison:
+    """Return a fixed analysis at another level, from the same error and degrees of freedom."""
+    if fixed.standard_error is None or fixed.df is None:
+        raise ValueError(f"the analysis {fixed.name} has no error to take another level from")
+    reach = t_isf(require_level(level) / 2, fixed.df) * fixed.standard_error
+    low, high = fixed.difference - reach, fixed.difference + reach
+    return replace(fixed, low=low, high=high, level=level)
+
+
+def variance_floor(fixed: Comparison) -> float:
+    """Return the variance that no number of seeds averages out: 0 when only seeds vary."""
+    return fixed.variance_floor if isinstance(fixed, TwoWay) else 0.0
+
+
+def verdict_interval(pairs: Paired, design: Design, *, level: float) -> Comparison:
+    """Return the interval that the verdict follows, at one level.
+
+    Raises
+    ------
+    UnusableRuns : what `fixed_analysis` refuses
+    """
+    fixed, rule = fixed_analysis(pairs, design, level=level), stopping_rule(pairs, design)
+    if rule == "anytime":
+        return anytime(pairs.differences, level=level, variance_floor=variance_floor(fixed))
+    if rule == "group":
+        looks = [look for look in planned_looks(len(design.seeds)) if look < pairs.n]
+        return group(fixed, [*looks, pairs.n], planned=len(design.seeds), level=level)
+    return fixed
+
+
+def stopping_rule(pairs: Paired, design: Design) -> Stop:
+    """Return the rule whose interval holds at this look.
+
+    A look at a number of pairs that the plan did not name (an interim report, or seeds added or
+    another rule chosen after results could be seen) is one of any number of looks: only the
+    anytime-valid interval holds.
+    """
+    if design.free_to_look:
+        return "anytime"
+    named = planned_looks(len(design.seeds)) if design.stop == "group" else ()
+    if design.pending and pairs.n not in named:
+        return "anytime"
+    return design.stop
+
+
+def levels(design: Design) -> tuple[float, float]:
+    """Return the levels of the verdict interval and of the one for equivalence.
+
+    Several treatments share the error rate (Bonferroni), so that all intervals hold together.
+    """
+    m = max(1, len(design.treatments))
+    return 1 - design.alpha / m, 1 - 2 * design.alpha / m
+
+
+def primary(pairs: Paired, design: Design) -> Primary:
+    """Return the planned analysis, or one without numbers that says why."""
+    level, level90 = levels(design)
+    mean = float(pairs.differences.mean()) if pairs.n else None
+    try:
+        wide = verdict_interval(pairs, design, level=level)
+        narrow = verdict_interval(pairs, design, level=level90)
+    except UnusableRuns as refusal:
+        return Primary(
+            method=_method(pairs, design),
+            difference=mean,
+            low=None,
+            high=None,
+            low90=None,
+            high90=None,
+            level=level,
+            level90=level90,
+            p_value=None,
+            df=None,
+            standard_error=None,
+            reason=refusal.what,
+        )
+    return Primary(
+        method=_method(pairs, design),
+        difference=wide.difference,
+        low=wide.low,
+        high=wide.high,
+        low90=narrow.low,
+        high90=narrow.high,
+        level=level,
+        level90=level90,
+        p_value=wide.p_value,
+        df=wide.df,
+        standard_error=wide.standard_error,
+        reason=wide.reason,
+    )
+
+
+def _method(pairs: Paired, design: Design) -> str:
+    rule = stopping_rule(pairs, design)
+    if rule != "fixed":
+        return rule
+    return "paired_t" if seeds_only(pairs, design) else "two_way"
+
+
+def mean_interval(values: Floats, *, level: float) -> tuple[float | None, float | None]:
+    """Return a t interval of one arm's mean over seeds; None below two seeds."""
+    if values.size < 2:
+        return None, None
+    reach = float(t_isf((1 - level) / 2, values.size - 1) * standard_error(values))
+    return float(values.mean()) - reach, float(values.mean()) + reach

@@ -1,0 +1,217 @@
+"""One `bench run`: the store, the workers, the plans in turn, the report."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.commands.showing import opened, publish
+from bench.terminal import show, tell, wrapped
+
+if TYPE_CHECKING:
+    from bench.analysis.study.findings import Findings
+    from bench.design.loading import Discovered
+    from bench.design.plan import Plan, TrialKey
+    from bench.execution.base import Executor
+    from bench.execution.dask_cluster import Cluster
+    from bench.execution.devices import Slot
+    from bench.execution.runner import Ran
+    from bench.execution.server import Server
+    from bench.store.mlflow_store import Store
+    from bench.store.records import Benchmark
+
+
+class Session:
+    """One `bench run`: the store, the workers and what is said meanwhile."""
+
+    server: "Server"
+
+    def __init__(
+        self, uri: str | None, *, quiet: bool, cluster: str | None = None, retries: int = 1
+    ) -> None:
+        self.uri, self.quiet, self.cluster, self.retries = uri, quiet, cluster, retries
+        self.store: Store | None = None
+        self.remote: Cluster | None = None
+
+    def say(self, text: str) -> None:
+        """Tell the terminal, unless it shall be quiet."""
+        if not self.quiet:
+            tell(text)
+
+    def opened(self, name: str, *, train: bool) -> contextlib.ExitStack:
+        """Start the process that imports the experiment, and reach the cluster.
+
+        Parameters
+        ----------
+        train : else it is only asked about the experiment
+        """
+        from bench.execution.server import Server
+
+        with contextlib.ExitStack() as stack:
+            self.server = stack.enter_context(Server(name))
+            if train and self.cluster is not None:
+                from bench.execution.dask_cluster import Cluster
+
+                self.remote = stack.enter_context(Cluster(self.cluster, retries=self.retries))
+            return stack.pop_all()
+
+    def places(self, mine: Sequence["Slot"]) -> Sequence["Slot"]:
+        """Return where it will train: on the cluster, or on this machine."""
+        return mine if self.remote is None else self.remote.places
+
+    def packed(self, plan: "Plan") -> "Plan":
+        """Return the plan with packs that fit the cluster's devices: only its workers can tell."""
+        if self.remote is None or self.server.found.experiment.pack_seeds is not None:
+            return plan
+        return replace(plan, pack_seeds=self.remote.pack_seeds(self.server.found, plan.arms))
+
+    def train(
+        self,
+        found: "Discovered",
+        plan: "Plan",
+        places: Sequence["Slot"],
+        *,
+        folder: Path | None,
+        timeout_s: float | None,
+        deadline: float,
+        redo: "frozenset[TrialKey]",
+        streams: Sequence[str],
+        fresh: bool,
+        blind: bool,
+        keep_going: bool,
+        notes: list[str],
+    ) -> "Ran":
+        """Train what a plan still needs, and show how it goes."""
+        from bench.display.progress import progress
+        from bench.display.status import as_recorded, begins_anew, late_modules_changed
+        from bench.execution import provenance, runner
+        from bench.execution.processes import Processes
+        from bench.execution.stopping import looker
+        from bench.store.mlflow_store import Store
+
+        self.store = opened(Store(self.uri), self.say)
+        plan = as_recorded(self.store, plan, found.source)
+        changed = late_modules_changed(self.store, plan, self.server.digests)
+        news = None if fresh else begins_anew(self.store, plan, changed)
+        if news is not None:
+            self.say(wrapped(news))
+            notes = [*notes, news]
+        options = runner.Options(
+            data_dir=folder,
+            timeout_s=timeout_s,
+            deadline=deadline,
+            redo=redo,
+            streams=streams,
+            fresh=fresh or bool(changed),
+            keep_going=keep_going,
+        )
+        command = ["bench", *sys.argv[1:]]
+        mine = places if self.cluster is None else ()
+        facts = provenance.collect(command, Path(found.file), mine)
+        executor: Executor
+        if self.cluster is not None:
+            from bench.execution.dask_cluster import Cluster
+
+            # a second plan reaches the cluster anew: whoever trains closes what it trained with
+            remote, self.remote = self.remote or Cluster(self.cluster, retries=self.retries), None
+            executor = remote
+            facts |= {"devices": list(remote.devices), "threads": places[0].threads}
+        else:
+            self.server.get_ready(places[0].threads)
+            executor = Processes(self.server, places, retries=self.retries)
+        ran = runner.run(
+            plan,
+            found,
+            store=self.store,
+            options=options,
+            provenance={**facts, "notes": notes},
+            watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
+            look=looker(plan),
+            executor=executor,
+        )
+        if streams and not ran.trained:  # what was recorded earlier tells it as well
+            recorded = self.store.tables(ran.benchmark).trials
+            for drawn in recorded.facts[recorded.status == "finished"]:
+                runner.require_drawn(streams, json.loads(drawn))
+        return ran
+
+    def rehearse(
+        self,
+        plans: "Sequence[Plan]",
+        places: Sequence["Slot"],
+        *,
+        folder: Path | None,
+        redo: "frozenset[TrialKey]",
+        fresh: bool,
+        as_json: bool,
+    ) -> None:
+        """Say what the plans cost, the first with its runs to repeat; nothing is recorded."""
+        from bench.display.status import as_recorded, late_modules_changed
+        from bench.execution.dry_run import rehearse
+        from bench.execution.runner import Options
+        from bench.store.address import may_hold_runs
+        from bench.store.mlflow_store import Store
+
+        store = Store(self.uri) if may_hold_runs(self.uri) else None
+        left, durations = [], list[float]()
+        for typed in plans:
+            plan = as_recorded(store, typed, self.server.found.source) if store else typed
+            benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
+            if store is not None and late_modules_changed(store, plan, self.server.digests):
+                benchmark = None  # it begins anew
+            settled: set[TrialKey] = set()
+            if store is not None and benchmark is not None:
+                done = store.finished(benchmark)
+                tags = (child.run.data.tags for child in done.values())
+                durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
+                settled = set() if fresh else {*done, *store.diverged(benchmark)}
+                known = set(plan.seeds) <= set(benchmark.plan.seeds)
+                if known and not fresh and benchmark.stopped_at is not None:  # by the plan's rule
+                    settled |= set(plan.trials())
+            left.append((plan, settled - (redo if typed is plans[0] else frozenset())))
+        options = Options(data_dir=folder)
+        cost = rehearse(left, self.server, places, options, durations=durations)
+        show(json.dumps(cost.as_dict()) if as_json else cost.text())
+
+    def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
+        """Write the report and print it; None where failures left nothing to compare."""
+        from bench.analysis.data.tables import BadTables
+
+        if self.store is None:
+            raise RuntimeError("a report was asked for before anything was recorded")
+        try:
+            silent = as_json and failures  # stdout is one object, and that is the error
+            return publish(self.store, benchmark, as_json=as_json, silent=silent)
+        except BadTables:
+            if failures:  # nothing to compare yet; the failures themselves are shown instead
+                return None
+            raise
+
+
+def first_line(plan: "Plan", note: str | None, workers: int) -> str:
+    """Say which gain these seeds can detect, before anything is trained."""
+    from bench.analysis.data.format import count, magnitude, suffix
+    from bench.analysis.inference.power import seeds_for
+    from bench.analysis.study.verdict import FEWEST_PAIRS
+    from bench.design.sample_size import ASSUMED_SD, gain_of, unit_of
+
+    n, unit = len(plan.seeds), unit_of(plan.metric)
+    gain = gain_of(n, unit)
+    first = f"{f'{note} ' if note else ''}{plan.experiment}: {gain.text()}"
+    target = plan.claim or plan.margin
+    needed = seeds_for(abs(target), ASSUMED_SD) if target and gain.value is not None else None
+    if target and needed:
+        first += f"; {magnitude(target, unit)}{suffix(unit)} takes {max(FEWEST_PAIRS, needed):,}"
+    first += "."
+    data = plan.data.get("name")
+    parts = [plan.experiment, *([str(data)] if data else [])]
+    parts += [
+        f"{count(n, 'seed')} × {len(plan.arms)} arms",
+        count(workers, "worker"),
+        f"plan {plan.hash[:7]}",
+    ]
+    second = "   ".join(part.replace(" ", "\xa0") for part in parts)  # a part stays in one piece
+    return wrapped(f"{first}\n{second}").replace("\xa0", " ")

@@ -1,0 +1,420 @@
+"""The contract: what an experiment gives to bench and what it gets."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bench.analysis.data.metrics import METRICS
+from bench.analysis.data.metrics import Predictions as Predictions
+from bench.analysis.errors import Refusal
+
+if TYPE_CHECKING:
+    import torch
+
+Settings = Mapping[str, Any]
+LARGEST_EPOCH = 2**31
+
+
+class BadExperiment(Refusal):
+    """An experiment whose definition cannot be run."""
+
+    code = "experiment"
+    exit_status = 2
+
+
+class BadOutcome(Refusal):
+    """A training that returned something other than what the contract asks for."""
+
+    code = "outcome"
+    exit_status = 3
+
+
+class Diverged(Refusal):
+    """A loss that is no longer a number."""
+
+    code = "nan"
+    exit_status = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One training: one arm, one seed.
+
+    Attributes
+    ----------
+    seed : the pair's seed, the same in every arm
+    arm : the arm's name
+    settings : the experiment's settings with the arm's own on top
+    device : "cpu", "cuda:0" or "mps": where to train; a training sees its own GPUs alone, from 0
+    data_dir : the folder of `--data`, or None
+    folder : this run's own, empty at first; its files are kept with the run in MLflow, 64 MiB in
+        all. Where you call your training yourself it is the current folder
+    varied, drawn : with `--vary`: the one stream that follows its own seed, and that seed
+    """
+
+    seed: int
+    arm: str
+    settings: Settings
+    device: str = "cpu"
+    data_dir: Path | None = None
+    folder: Path = Path()
+    varied: str = ""
+    drawn: int = 0
+    on_epoch: Callable[[int, dict[str, float]], None] = field(
+        default=lambda epoch, values: None, repr=False
+    )
+    _streams: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """Return this seed's generator for one source of randomness.
+
+        Each stream ("init", "subset", "order", "augment", "dropout", or a name of your own) is
+        independent of the others and the same in every arm, so that one more random number drawn
+        by the treatment does not shift the baseline's batches. A second call goes on where the
+        first stopped.
+        """
+        key = ("numpy", stream)
+        if key not in self._streams:
+            self._streams[key] = np.random.default_rng(self._entropy(stream))
+        generator: np.random.Generator = self._streams[key]
+        return generator
+
+    def torch_rng(self, stream: str) -> "torch.Generator":
+        """Return this seed's torch generator (on the CPU) for one source of randomness."""
+        key = ("torch", stream)
+        if key not in self._streams:
+            import torch
+
+            words = self._entropy(stream).generate_state(1, np.uint64)
+            self._streams[key] = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+        generator: torch.Generator = self._streams[key]
+        return generator
+
+    def _entropy(self, stream: str) -> np.random.SeedSequence:
+        """Give every (seed, stream) its own entropy, whatever other streams there are."""
+        word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big")
+        seed = self.drawn if self.varied == stream else self.seed
+        return np.random.SeedSequence(seed, spawn_key=(word,))
+
+    def streams(self) -> dict[str, str]:
+        """Return, for each stream used so far, a digest of where its generators stand.
+
+        Two arms of a seed whose digests agree have drawn the same numbers from that stream, or as
+        many of the same kind: the same batches, the same augmentations.
+        """
+        found: dict[str, str] = {}
+        for (kind, stream), generator in sorted(self._streams.items()):
+            state = (
+                json.dumps(generator.bit_generator.state, sort_keys=True, default=str).encode()
+                if kind == "numpy"
+                else generator.get_state().numpy().tobytes()
+            )
+            before = found.get(stream, "")
+            found[stream] = hashlib.sha256(before.encode() + state).hexdigest()[:16]
+        return found
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Record what one epoch measured; it is in the store within two seconds.
+
+        Parameters
+        ----------
+        epoch : 0, 1, 2, …
+        values : for example {"train/loss": 0.41, "val/accuracy": 0.93}
+
+        Raises
+        ------
+        Diverged : a loss is NaN or infinite, so that this training is over
+        BadOutcome : an epoch that is not 0, 1, 2, …, a value that is not one number, a name that
+            the store cannot hold, or "epoch" or "time", which it has already
+        """
+        number = _whole(epoch, "trial.log(epoch, …)")
+        if not 0 <= number < LARGEST_EPOCH:
+            raise BadOutcome(
+                f"epoch {number} was logged.", facts=["Epochs count 0, 1, 2, … below 2^31."]
+            )
+        plain = {_storable(str(name)): _number(value, name) for name, value in values.items()}
+        for name in ("epoch", "time"):
+            if name in plain:
+                raise BadOutcome(
+                    f'"{name}" of every epoch is bench\'s own to record.',
+                    fix=f'trial.log(epoch, {{"time/{name}": …}})',
+                )
+        self.on_epoch(number, plain)
+        for name, value in plain.items():
+            if name.rsplit("/", 1)[-1] == "loss" and not math.isfinite(value):
+                raise Diverged(f"{name} became {value} at epoch {epoch}.")
+
+
+def _whole(value: object, what: str) -> int:
+    """Return a whole number of any type, or refuse it."""
+    as_float = value.item() if hasattr(value, "item") else value
+    if isinstance(as_float, bool) or not isinstance(as_float, int | float) or as_float % 1 != 0:
+        raise BadOutcome(
+            f"{what} takes a whole number, not {str(value)[:60]!r}.", fix="int(epoch), from 0 on"
+        )
+    return int(as_float)
+
+
+def _number(value: object, name: str) -> float:
+    """Return a value of one number, of any framework, or refuse it."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise BadOutcome(
+            f"{name!r} is {type(value).__name__} {str(value)[:60]!r}, not one number.",
+            fix="log one number a name, for example loss.item()",
+        ) from None
+
+
+def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts as JSON values: numbers of numpy and torch become Python's."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _plain_facts(value)
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+            value = value.item()
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        raise BadOutcome(
+            f"the facts hold {type(value).__name__} {str(value)[:60]!r}, which cannot be recorded.",
+            facts=[
+                "A fact is a text, a number, True, False, None, or a list or dictionary of them."
+            ],
+            fix="str(…) of it, or leave it out",
+        )
+
+    for name in facts:
+        if not isinstance(name, str):
+            raise BadOutcome(
+                f"the facts have the key {name!r}, a {type(name).__name__}; keys are texts.",
+                fix=f'facts={{"{name}": …}}',
+            )
+    return {name: plain(value) for name, value in facts.items()}
+
+
+def _storable(name: str) -> str:
+    """Return a name, or refuse it here: in the store it would stop every other training too."""
+    if len(name) > 250 or not re.fullmatch(r"\w[\w .:-]*(/\w[\w .:-]*)*", name):
+        raise BadOutcome(
+            f"nothing can be logged under the name {name[:60]!r}.",
+            facts=["Names are letters, digits, spaces and _ - . : in parts joined by /."],
+            fix='for example "val/top-5" for "val/top@5"',
+        )
+    return name
+
+
+def _require_plain(settings: Settings) -> None:
+    """Refuse settings that cannot be recorded, nor compared from one day to the next."""
+    for name, value in settings.items():
+        try:
+            json.dumps(value)
+            if _storable(name):
+                continue
+        except (TypeError, ValueError, BadOutcome):
+            raise BadExperiment(
+                f"setting {name!r} is {type(value).__name__} {str(value)[:60]!r}: it cannot be "
+                "recorded.",
+                facts=[
+                    "A setting has a name of letters and digits, and a number, text, True,",
+                    "False, None, or a list or dictionary of them as its value.",
+                ],
+                fix="give a name in the settings and look the object up in train()",
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What one training returns.
+
+    Parameters
+    ----------
+    test : predictions on the fixed test set, at the selected epoch: what is scored
+    test_last : the same at the last epoch
+    validation : predictions on validation examples, at the selected epoch
+    scores : plain numbers, for experiments without class predictions
+    selected_epoch : the epoch of `test` and `validation`
+    facts : small plain values worth keeping with the run (counts, digests, notes)
+
+    Raises
+    ------
+    BadOutcome : neither predictions nor scores, a score that is not a finite number, facts that
+        JSON does not know
+    """
+
+    test: Predictions | None = None
+    test_last: Predictions | None = None
+    validation: Predictions | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    selected_epoch: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.test is None and not self.scores:
+            raise BadOutcome(
+                "the training returned neither test predictions nor scores.",
+                fix="return Outcome(test=Predictions(log_probabilities, labels)) "
+                'or Outcome(scores={"return": 312.0})',
+            )
+        plain = {}
+        for name, value in self.scores.items():
+            number = _number(value, f"score {name}")
+            if not math.isfinite(number):
+                raise BadOutcome(f"score {name!r} is {number}, not a finite number.")
+            plain[_storable(str(name))] = number
+        object.__setattr__(self, "scores", plain)
+        object.__setattr__(self, "facts", _plain_facts(self.facts))
+        if self.selected_epoch is not None:
+            chosen = _whole(self.selected_epoch, "Outcome(selected_epoch=…)")
+            object.__setattr__(self, "selected_epoch", chosen)
+
+
+FIELD_TYPES: Sequence[tuple[str, Any, str]] = (
+    ("name", str, "a text"),
+    ("question", str, "a text"),
+    ("metric", str, "a text"),
+    ("arms", Mapping, 'a dictionary of names to settings: {"baseline": {}, "mine": {"lr": 0.1}}'),
+    ("settings", Mapping, "a dictionary"),
+    ("margin", Real | None, "a number, in metric units, or None"),
+    ("claim", Real | None, "a number, in metric units, or None"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """A question, its arms and the training function that answers for one arm and seed.
+
+    Parameters
+    ----------
+    name : what `bench status` lists
+    question : one sentence with a question mark
+    arms : name to the settings in which that arm differs; the first is the baseline
+    train : one trial to one outcome; any framework
+    settings : what all arms share
+    metric : "accuracy", "nll" or "brier" of the test predictions, or a key of the scores
+    higher_is_better : the direction of `metric`
+    margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
+    claim : a claimed gain to check, in metric units
+    prepare : settings and data folder to facts about the data ("name", "digest", …); called once
+        an arm before any training, the place to download or to refuse; facts in which the arms
+        differ are recorded of each
+    train_pack : several trials to as many outcomes, where training them together is faster; in the
+        place of an outcome stands the `Diverged` that ended its training
+    pack_seeds : with `train_pack`: how many seeds, all arms of each, make a pack; a number, or what
+        returns it for the settings and a device ("cpu", "cuda:0"), or refuses them
+    inputs : files and folders, relative to the experiment's own folder, that its trainings read or
+        run: a change in one begins a new benchmark, as a change in a module of yours does
+    device : "cpu", "gpu" or "any": what it trains on; "any" takes the GPUs where there are some
+    devices : how many GPUs one training gets (DDP, FSDP, tensor parallel)
+    reuse_process : a promise that a training leaves nothing behind in its process, which then
+        trains one pack after another. For short trainings on a GPU, where starting CUDA costs more
+        than the training. The last pack of a run is trained once more in a process of its own, and
+        the report blocks where the bits differ
+
+    Raises
+    ------
+    BadExperiment : fewer than two arms, settings that are not plain values, a metric whose
+        direction is another one, …
+    """
+
+    name: str
+    question: str
+    arms: Mapping[str, Settings]
+    train: Callable[[Trial], Outcome]
+    settings: Settings = field(default_factory=dict)
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+    margin: float | None = None
+    claim: float | None = None
+    prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
+    train_pack: Callable[[Sequence[Trial]], Sequence[Outcome | Diverged]] | None = None
+    pack_seeds: int | Callable[[Settings, str], int] = 1
+    inputs: Sequence[str] = ()
+    device: Literal["cpu", "gpu", "any"] = "any"
+    devices: int = 1
+    reuse_process: bool = False
+
+    def __post_init__(self) -> None:
+        self._require_types()
+        if not self.name.strip():
+            raise BadExperiment("the experiment has no name.", fix='name="my-experiment"')
+        if len(self.arms) < 2:
+            raise BadExperiment(
+                f"experiment {self.name!r} has {len(self.arms)} arm; a comparison needs two.",
+                facts=["The first arm is the baseline."],
+                fix='arms={"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}',
+            )
+        for arm in self.arms:
+            _require_plain(self.arm_settings(arm))
+        if not callable(self.train):
+            raise BadExperiment(
+                f"train of experiment {self.name!r} is not a function.",
+                fix="train=train, where train(trial) returns an Outcome",
+            )
+        known = METRICS.get(self.metric)
+        if known is not None and known.higher_is_better != self.higher_is_better:
+            better = "higher" if known.higher_is_better else "lower"
+            raise BadExperiment(
+                f"{self.metric} is better when {better}, but experiment {self.name!r} "
+                f"says higher_is_better={self.higher_is_better}.",
+                fix=f"higher_is_better={known.higher_is_better}",
+            )
+        if self.margin is not None and not (math.isfinite(self.margin) and self.margin > 0):
+            raise BadExperiment(
+                f"margin is {self.margin}; it must be a number above 0, in metric units.",
+                fix="margin=0.003, which is 0.3 pp, or margin=None",
+            )
+        if self.claim is not None and not math.isfinite(self.claim):
+            raise BadExperiment(f"claim is {self.claim}; it must be a number, in metric units.")
+        whole = isinstance(self.pack_seeds, int) and self.pack_seeds >= 1
+        if not whole and not callable(self.pack_seeds):
+            raise BadExperiment(f"pack_seeds is {self.pack_seeds!r}; it must be 1 or more.")
+        if isinstance(self.inputs, str) or not all(isinstance(name, str) for name in self.inputs):
+            raise BadExperiment(
+                f"inputs are {self.inputs!r}; they must be a list of file names.",
+                fix='inputs=["tool.py"]',
+            )
+        if self.device not in ("cpu", "gpu", "any"):
+            raise BadExperiment(
+                f"device is {self.device!r}; it must be cpu, gpu or any.", fix='device="any"'
+            )
+        if type(self.devices) is not int or self.devices < 1:
+            raise BadExperiment(f"devices is {self.devices!r}; it must be 1 or more.")
+        if self.devices > 1 and self.device == "cpu":
+            raise BadExperiment(
+                f"devices is {self.devices}, but the experiment trains on the CPU.",
+                fix='device="gpu"',
+            )
+
+    def _require_types(self) -> None:
+        """Refuse values of another type: they would fail far from here, and say something else."""
+        for name, kind, what in FIELD_TYPES:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise BadExperiment(f"{name} is {repr(value)[:60]}; it must be {what}.")
+        for arm, settings in self.arms.items():
+            if not isinstance(arm, str) or not isinstance(settings, Mapping):
+                raise BadExperiment(
+                    f"arm {arm!r} has {repr(settings)[:60]}; arms is a dictionary of names to "
+                    "dictionaries of settings.",
+                    fix='arms={"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}',
+                )
+
+    @property
+    def baseline(self) -> str:
+        """The first arm's name."""
+        return next(iter(self.arms))
+
+    def arm_settings(self, arm: str) -> dict[str, Any]:
+        """Return the shared settings with one arm's own on top."""
+        return {**self.settings, **self.arms[arm]}

@@ -1,0 +1,1 @@
+"""Reports: findings written as files, and verified."""

@@ -1,0 +1,83 @@
+"""Comparing: scores from a file or from another project's MLflow runs become findings."""
+
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.store.address import redacted
+from bench.store.names import file_name
+
+if TYPE_CHECKING:
+    from bench.analysis.study.findings import Findings
+
+
+def compared(
+    source: str,
+    *,
+    baseline: str | None,
+    treatments: tuple[str, ...],
+    pair: str | None,
+    arm: str | None,
+    metrics: tuple[str, ...],
+    unit: Any,
+    lower_is_better: bool,
+    margin: float | None,
+    claim: float | None,
+    allow_missing: bool,
+    store: str | None,
+    command: Sequence[str],
+) -> "Findings":
+    """Analyse scores from elsewhere; neither torch nor, for files, MLflow is imported.
+
+    Raises
+    ------
+    BadScores, BadColumns, BadPairs : what cannot be compared
+    """
+    from bench.analysis.study.study import study
+    from bench.importers.tables import BadColumns, Layout, imported
+
+    if baseline is None:
+        what = "the arm's name" if arm else "its column"
+        raise BadColumns(
+            "which values are the baseline's is not said.",
+            facts=[f"--baseline names {what}."],
+            fix="--baseline NAME",
+        )
+    layout = Layout(baseline=baseline, treatments=treatments, pair=pair, arm=arm, metrics=metrics)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(source).expanduser()
+        if source.startswith("mlflow:"):
+            path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
+        found = imported(
+            path,
+            layout,
+            margin=margin,
+            claim=claim,
+            lower_is_better=lower_is_better,
+            unit=unit,
+            allow_missing=allow_missing,
+        )
+    facts = {
+        "command": shlex.join(["bench", *map(redacted, command)]),
+        "data": {"name": source if source.startswith("mlflow:") else path.name},
+        "scores_sha256": found.sha256,
+        "dropped_pairs": list(found.dropped),
+    }
+    name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
+    design = replace(found.design, experiment=name)
+    return study(found.tables, design, provenance=facts, rng=np.random.default_rng(0))
+
+
+def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
+    """Write another project's finished runs as a table: params.*, tags.* and metrics.*."""
+    from bench.store.mlflow_store import Store
+
+    frame = Store(store).foreign_runs(experiment)
+    path = folder / f"{file_name(experiment)}.parquet"
+    frame.to_parquet(path, index=False, write_page_checksum=True)
+    return path

@@ -1,0 +1,1 @@
+"""Where trainings are recorded: MLflow, the spool on this disk, locks, artifacts."""

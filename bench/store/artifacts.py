@@ -1,0 +1,195 @@
+"""Artifacts: the files of one run (epochs, predictions, outcome, log), written and verified."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from pyarrow import parquet
+
+from bench.analysis.data.metrics import METRICS, Predictions, confidence, correct, ece
+from bench.analysis.data.tables import Split
+from bench.analysis.errors import BadPredictions
+from bench.execution.base import Failure, Result, Success
+from bench.store.names import storable
+from bench.store.private import keep_private, make_folder
+
+PREDICTIONS, EPOCHS, OUTCOME = "predictions.npz", "epochs.parquet", "outcome.json"
+LOG, TRACEBACK = "log.txt", "traceback.txt"
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class Damaged(BadPredictions):
+    """A stored file that is missing or not the bytes that were recorded."""
+
+
+def write(folder: Path, result: Result) -> dict[str, str]:
+    """Write a result's files and return the SHA-256 of those that a report rests on."""
+    if result.epochs:
+        pd.DataFrame(result.epochs).to_parquet(folder / EPOCHS, index=False)
+    if isinstance(result, Success):
+        _write_outcome(folder, result)
+    digests = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    if result.log.strip():
+        (folder / LOG).write_text(storable(result.log), "utf-8")
+    if isinstance(result, Failure):
+        text = storable(result.traceback or result.what)
+        (folder / TRACEBACK).write_text(text, "utf-8")
+    return digests
+
+
+def put(folder: Path, root: Path) -> None:
+    """Give a run the files of a folder, by a second name where the disk knows such a thing."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            target = root / path.relative_to(folder)
+            make_folder(target.parent)
+            part = target.with_name(".part")  # as short as can be: a name may have its full length
+            part.unlink(missing_ok=True)
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copy2(path, part)
+            keep_private(part)
+            os.replace(part, target)
+            with suppress(OSError):  # two names of one file replace nothing
+                part.unlink(missing_ok=True)
+
+
+def _write_outcome(folder: Path, result: Success) -> None:
+    outcome = result.outcome
+    plain = {
+        "scores": dict(outcome.scores),
+        "selected_epoch": outcome.selected_epoch,
+        "facts": dict(outcome.facts),
+    }
+    (folder / OUTCOME).write_text(json.dumps(plain, indent=1, default=str), "utf-8")
+    arrays: dict[str, Any] = {}
+    for split in SPLITS:
+        item: Predictions | None = getattr(outcome, split)
+        if item is not None:
+            arrays[f"{split}_log_probabilities"] = item.log_probabilities
+            arrays[f"{split}_labels"] = item.labels
+    if arrays:
+        np.savez(folder / PREDICTIONS, allow_pickle=False, **arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a finished run left behind."""
+
+    outcome: Mapping[str, Any]  # scores, selected_epoch, facts
+    epochs: pd.DataFrame | None
+    predictions: Mapping[Split, Predictions]
+
+
+def load(digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str) -> Recorded:
+    """Read a finished run's files after checking their bytes; nothing in them is ever run.
+
+    Parameters
+    ----------
+    digests : what `write` returned when the run was recorded
+    locate : gives the local path of an artifact, or raises FileNotFoundError
+    who : words for the refusal
+
+    Raises
+    ------
+    Damaged : one is missing, its SHA-256 differs, or it cannot be read
+    """
+
+    def get(name: str, kind: str, read: Callable[[Path], Any], otherwise: Any) -> Any:
+        if name not in digests:
+            return otherwise
+        path = verified(name, digests[name], locate, what=f"the stored {kind} of {who}")
+        try:
+            return read(path)
+        except Exception as error:  # every format fails in its own way
+            first = (str(error) or type(error).__name__).splitlines()[0][:200]
+            raise Damaged(f"the stored {kind} of {who} cannot be read.", facts=[first]) from error
+
+    return Recorded(
+        outcome=get(OUTCOME, "outcome", read_outcome, {}),
+        epochs=get(EPOCHS, "epochs", read_epochs, None),
+        predictions=get(PREDICTIONS, "predictions", read_predictions, {}),
+    )
+
+
+def verified(
+    name: str, expected: str, locate: Callable[[str], Path], *, what: str, fix: str | None = None
+) -> Path:
+    """Return a recorded file after checking its bytes.
+
+    Raises
+    ------
+    Damaged : it is missing, or its SHA-256 differs
+    """
+    try:
+        path = locate(name)
+        found = sha256(path)
+    except FileNotFoundError:
+        raise Damaged(f"{what} are missing.", fix=fix) from None
+    if found != expected:
+        raise Damaged(
+            f"{what} are damaged.",
+            facts=[
+                f"Expected sha256 {expected[:8]}…, found {found[:8]}…. "
+                "The report would rest on data that changed."
+            ],
+            fix=fix,
+        )
+    return path
+
+
+def read_predictions(path: Path) -> dict[Split, Predictions]:
+    """Read every split of a predictions file; never a pickle."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {
+            split: Predictions(archive[f"{split}_log_probabilities"], archive[f"{split}_labels"])
+            for split in SPLITS
+            if f"{split}_labels" in archive
+        }
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """Read what every epoch measured; without pandas' detours, which thousands of runs feel."""
+    with parquet.ParquetFile(path) as file:
+        frame: pd.DataFrame = file.read(use_threads=False).to_pandas(use_threads=False)
+    return frame
+
+
+def read_outcome(path: Path) -> dict[str, Any]:
+    """Read scores, selected epoch and facts."""
+    plain = json.loads(path.read_text("utf-8"))
+    selected = plain["selected_epoch"]
+    return {
+        "scores": {str(name): float(value) for name, value in plain["scores"].items()},
+        "selected_epoch": None if selected is None else int(selected),
+        "facts": dict(plain["facts"]),
+    }
+
+
+def final_scores(result: Success) -> dict[str, float]:
+    """Score every arm by the same functions from the stored predictions."""
+    values: dict[str, float] = dict(result.outcome.scores)
+    for split in SPLITS:
+        item: Predictions | None = getattr(result.outcome, split)
+        if item is None:
+            continue
+        for metric in METRICS.values():
+            if metric.per_example is not None:
+                values[f"{split}/{metric.name}"] = float(metric.per_example(item).mean())
+        values[f"{split}/ece"] = ece(confidence(item), correct(item))
+    return values
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

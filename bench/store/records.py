@@ -1,0 +1,460 @@
+"""Records: what a benchmark and its runs are, and how they read back as tables."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.data.metrics import Predictions
+from bench.analysis.data.tables import TRIAL_COLUMNS, Design, Split, Tables
+from bench.design.plan import Plan, TrialKey
+from bench.store import artifacts, spool
+from bench.store.address import first_line
+from bench.store.artifacts import Damaged
+from bench.store.resume_command import going_on
+
+Run = Any  # MLflow's own: info, and data with tags and metrics
+Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
+PLAN_DIGEST = re.compile(r"bench\.sha256/plan/(\d+)\.json")  # the tag that every version has
+SUPERSEDED = "bench.superseded"  # the id of the run that replaced one; "true" in old stores
+REPLACES = "bench.replaces"  # of the run that replaced one: its id
+SEQUENCE = "bench.sequence"
+EXTRA_COLUMNS = (
+    "code",
+    "threads",
+    "attempts",
+    "selected_epoch",
+    "facts",
+    "logged_accuracy",
+    "run_id",
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One parent run: a plan, its history and where it lives."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    benchmark_id: str
+    started_at: float
+    active_at: float
+    plan: Plan
+    events: tuple[dict[str, Any], ...]
+    verdict: str | None = None  # of the last report
+    sequence: int = 0  # counts the benchmarks and sessions of a store: clocks may be set back
+
+    def design(self) -> Design:
+        """Return the plan as the analysis reads it, with its history."""
+        judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
+        replaced = next((e["at"] for e in reversed(judged[:-1]) if not e["pairs_finished"]), None)
+        return self.plan.design(
+            frozen_at=judged[-1]["at"],
+            frozen_before_first_run=judged[-1]["pairs_finished"] == 0,
+            analysis_changed_after_results=any(
+                e["event"] == "analysis changed" and e["pairs_finished"] > 0 for e in judged
+            ),
+            stop_changed_after_results=any(
+                new["pairs_finished"] > 0 and _rule(new) != _rule(old)
+                for old, new in pairwise(judged)
+            ),
+            replaced=None if judged[-1]["pairs_finished"] else replaced,
+            looks=tuple(e["pairs_finished"] for e in self.events if e["event"] == "seeds added"),
+            stopped_at=self.stopped_at,
+        )
+
+    @property
+    def stopped_at(self) -> int | None:
+        """Pairs at which the plan's rule ended the training; None once that is not its end."""
+        stopped, rule = None, None
+        for event in self.events:
+            if event["event"] == "stopped":
+                stopped = int(event["pairs_finished"])
+            elif event["event"] == "seeds added":
+                stopped = None
+            elif "analysis" in event:
+                stopped = stopped if _rule(event) == rule else None
+                rule = _rule(event)
+        return stopped
+
+
+def _rule(event: Mapping[str, Any]) -> str:
+    """Return the stopping rule that a plan was frozen or changed with."""
+    return str(event["analysis"]["stop"])
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What is still known of a benchmark whose record is damaged."""
+
+    run_id: str
+    name: str
+    benchmark_id: str
+    active_at: float
+    trouble: Damaged = field(compare=False)
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class Child:
+    """One trial's run as the store lists it."""
+
+    key: TrialKey
+    run: Run = field(repr=False)
+
+    @property
+    def status(self) -> str:
+        """What MLflow says: RUNNING, FINISHED, FAILED or KILLED."""
+        return str(self.run.info.status)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether somebody deleted it in MLflow, from where it can be restored."""
+        return bool(self.run.info.lifecycle_stage != "active")
+
+    @property
+    def replaced_by(self) -> str:
+        """The run that was trained again in its place: its id, or "" where there is none."""
+        return str(self.run.data.tags.get(SUPERSEDED, ""))
+
+    @property
+    def replaces(self) -> str:
+        """The run in whose place this one was trained: its id, or ""."""
+        return str(self.run.data.tags.get(REPLACES, ""))
+
+    @property
+    def started(self) -> int:
+        """Milliseconds since 1970."""
+        return int(self.run.info.start_time)
+
+
+def benchmark_of(run: Run, locate: Locate) -> Benchmark:
+    """Return a benchmark from its parent run and the latest version of its plan.
+
+    Raises
+    ------
+    Damaged : that plan is not what was recorded, or the run's tags name another one
+    """
+    tags = run.data.tags
+    latest = max((int(m[1]) for tag in tags if (m := PLAN_DIGEST.fullmatch(tag))), default=0)
+    _require_tag(run, "bench.plan_version", str(latest))
+    found = _parsed(run, text_of(run, f"plan/{latest:04d}.json", locate))
+    _require_tag(run, "bench.plan", found.plan.hash)
+    return found
+
+
+def _require_tag(run: Run, tag: str, expected: str) -> None:
+    """Refuse a tag that was edited: it says which plan holds."""
+    said = run.data.tags.get(tag, "nothing")
+    if said != expected:
+        raise Damaged(
+            f"{run.info.run_name} no longer says which version of its plan holds.",
+            facts=[f"Its tag {tag} is {said[:80]}; recorded was {expected}."],
+            fix=f"put that back in MLflow run {run.info.run_id}: bench ui",
+        )
+
+
+def text_of(run: Run, artifact: str, locate: Locate) -> str:
+    """Return one of the parent run's own texts, after checking its bytes.
+
+    Raises
+    ------
+    Damaged : it is missing, or not what was recorded
+    """
+    expected = run.data.tags.get(digest_tag(artifact), "")
+    what = f"the stored {Path(artifact).parent} files of {run.info.run_name}"
+    fix = f"restore {artifact} of MLflow run {run.info.run_id}"
+    try:
+        path = artifacts.verified(
+            artifact, expected, lambda name: locate(run, name), what=what, fix=fix
+        )
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Damaged(f"{what} cannot be read.", facts=[first_line(error)], fix=fix) from error
+
+
+def digest_tag(artifact: str) -> str:
+    """Return the parent run's tag that holds an artifact's digest."""
+    return f"bench.sha256/{artifact}"
+
+
+def unreadable(run: Run, trouble: Damaged) -> Unreadable:
+    """Return what is left of a damaged benchmark, for a list of all."""
+    tags = run.data.tags
+    identity = tags.get("bench.benchmark", "")
+    try:
+        active_at = _moment(tags["bench.active_at"])
+    except (KeyError, ValueError, OverflowError, OSError):
+        active_at = run.info.start_time / 1000
+    name = str(run.info.run_name).removesuffix(f" {identity[:7]}")
+    return Unreadable(run.info.run_id, name, identity, active_at, trouble, sequence_of(run))
+
+
+def _parsed(run: Run, text: str) -> Benchmark:
+    """Return what a stored plan says."""
+    tags = run.data.tags
+    try:
+        record = json.loads(text)
+        found = Benchmark(
+            run_id=run.info.run_id,
+            experiment_id=run.info.experiment_id,
+            name=record["plan"]["experiment"],
+            benchmark_id=tags["bench.benchmark"],
+            started_at=run.info.start_time / 1000,
+            active_at=_moment(tags.get("bench.active_at", "0")),
+            plan=Plan.from_dict(record["plan"]),
+            events=tuple(_event(event) for event in record["events"]),
+            verdict=tags.get("bench.verdict"),
+            sequence=sequence_of(run),
+        )
+        if found.plan.hash != record["plan"]["hash"]:
+            raise ValueError("It is not the plan that has the hash which it states.")
+        found.design()  # which reads all of its history
+    except Exception as error:  # a file that is not ours can be wrong in any way
+        raise Damaged(
+            f"the stored plan of {run.info.run_name} cannot be read.",
+            facts=[first_line(error), f"MLflow run {run.info.run_id}."],
+            fix="restore its plan/*.json and tags, or delete that run: bench ui",
+        ) from error
+    return found
+
+
+def order(found: Benchmark | Unreadable) -> tuple[int, float]:
+    """Return what sorts benchmarks, the one that was active last at the end."""
+    return found.sequence, found.active_at
+
+
+def sequence_of(run: Run) -> int:
+    """Return the place of a benchmark's last session among all of its store; 0 in old stores."""
+    text = str(run.data.tags.get(SEQUENCE, "0"))
+    return int(text[:15]) if text.isdecimal() else 0
+
+
+def in_order(runs: Sequence[Child]) -> list[Child]:
+    """Return the runs of one trial, oldest first: what was replaced before what replaced it."""
+    ordered = sorted(runs, key=lambda child: child.started)
+    for child in list(ordered):
+        said = (c for c in ordered if c.run.info.run_id == child.replaced_by)
+        later = next((c for c in said if c.replaces == child.run.info.run_id), None)
+        if later is not None and ordered.index(later) < ordered.index(child):
+            ordered.remove(later)
+            ordered.insert(ordered.index(child) + 1, later)
+    return ordered
+
+
+def _moment(text: str) -> float:
+    """Return seconds since 1970, or raise where they are none that a calendar shows."""
+    seconds = float(text)
+    datetime.fromtimestamp(seconds, UTC)
+    return seconds
+
+
+def _event(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of a benchmark's history, or raise where it is none."""
+    kinds = {"at": str, "event": str, "pairs_finished": int}
+    if any(type(plain[name]) is not kind for name, kind in kinds.items()):
+        raise TypeError(f"{dict(plain)!r} is no event.")
+    return dict(plain)
+
+
+def facts_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a session's provenance, or raise where something in it has another shape."""
+    shapes: dict[str, Any] = {"packages": dict, "devices": list, "notes": list}
+    for name, value in plain.items():
+        if not isinstance(value, shapes.get(name, (str, int, float, type(None)))):
+            raise TypeError(f"{name} is {value!r}.")
+        inner: list[Any] = []
+        if name in shapes:
+            inner = list(value.values() if isinstance(value, dict) else value)
+        if not all(isinstance(item, str) for item in inner):
+            raise TypeError(f"{name} holds {inner!r}.")
+    return dict(plain)
+
+
+def key_of(run: Run) -> TrialKey:
+    """Return which trial a run is of."""
+    try:
+        return TrialKey(run.data.tags["arm"], int(run.data.tags["seed"]))
+    except (KeyError, ValueError) as error:
+        raise Damaged(
+            f"MLflow run {run.info.run_id} no longer says which arm and seed it is.",
+            facts=["Its tags arm and seed were changed."],
+            fix="restore them, or delete that run: bench ui",
+        ) from error
+
+
+def tables_of(
+    benchmark: Benchmark,
+    every: Mapping[TrialKey, Sequence[Child]],
+    locate: Locate,
+    again: Callable[[], Sequence[str]],
+) -> Tables:
+    """Read a benchmark back as tidy tables, checking every prediction's digest.
+
+    Parameters
+    ----------
+    benchmark : whose runs they are
+    every : all runs of every trial, oldest first, deleted ones too
+    locate : gives the local path of a run's artifact, or raises FileNotFoundError
+    again : gives the words of the command that goes on with the benchmark
+
+    Raises
+    ------
+    Damaged : something is not what was recorded; names all such runs
+    """
+    rows, epochs, scores = [], [], []
+    predictions: dict[tuple[str, int, Split], Predictions] = {}
+    damaged: dict[TrialKey, Damaged] = {}
+    order = {key: position for position, key in enumerate(benchmark.plan.trials())}
+    for key in sorted(every, key=lambda key: order.get(key, len(order))):
+        runs = every[key]
+        active = [child for child in runs if not child.deleted]
+        child = current_of(active)
+        try:
+            _require_kept(key, runs, child)
+            if child is None:
+                continue
+            found = recorded(child, benchmark, locate)
+        except Damaged as damage:
+            damaged[key] = damage
+            continue
+        rows.append(_trial_row(child, found.outcome, attempts=len(active)))
+        if found.epochs is not None:
+            epochs.append(found.epochs.assign(arm=key.arm, seed=key.seed))
+        for split, item in found.predictions.items():
+            predictions[key.arm, key.seed, split] = item
+        scores += [
+            {"arm": key.arm, "seed": key.seed, "score": name, "value": value}
+            for name, value in found.outcome.get("scores", {}).items()
+        ]
+    if damaged:
+        raise _all_damaged(damaged, again())
+    return Tables(
+        trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *EXTRA_COLUMNS]),
+        epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
+        scores=pd.DataFrame(scores, columns=["arm", "seed", "score", "value"]),
+        predictions=predictions,
+    )
+
+
+def recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Recorded:
+    """Return the files of a run, after checking that nothing was changed since it ended."""
+    if child.status not in ("FINISHED", "FAILED"):
+        return artifacts.Recorded({}, None, {})
+    tags, key = child.run.data.tags, child.key
+    if tags.get(spool.SEAL) != spool.seal(benchmark.plan.trial_digest(key), tags):
+        raise Damaged(
+            f"the record of {_who(key)} was changed after its training.",
+            facts=[f"MLflow run {child.run.info.run_id}: its tags do not fit their seal."],
+        )
+    if child.status == "FAILED":
+        return artifacts.Recorded({}, None, {})
+    digests = json.loads(tags[spool.DIGESTS])
+    return artifacts.load(digests, lambda name: locate(child.run, name), who=_who(key))
+
+
+def _who(key: TrialKey) -> str:
+    return f"{key.title},"
+
+
+def current_of(runs: Sequence[Child]) -> Child | None:
+    """Choose the run that stands for a trial: the latest finished, else the latest failed."""
+    for wanted in ("FINISHED", "FAILED", "RUNNING"):
+        found = [child for child in runs if child.status == wanted and not _superseded(child)]
+        if found:
+            return found[-1]
+    return None
+
+
+def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -> None:
+    """Refuse to go on without a run that somebody took away: deleted, or marked as replaced."""
+    last = max((i for i, child in enumerate(runs) if child.status == "FINISHED"), default=0)
+    for child in runs[last:]:  # no finished one came after these, so nothing replaced them
+        if _superseded(child) and not child.deleted and child.status in ("FINISHED", "FAILED"):
+            raise Damaged(
+                f"the run of {_who(key)} is marked as superseded, but no other replaced it.",
+                facts=[f"MLflow run {child.run.info.run_id}: its tag {SUPERSEDED}."],
+            )
+    if current is None or current.status != "FINISHED":
+        if any(child.deleted and child.status == "FINISHED" for child in runs):
+            raise Damaged(f"the run of {_who(key)} was deleted in MLflow.")
+
+
+def _superseded(child: Child) -> bool:
+    return bool(child.replaced_by)
+
+
+def _all_damaged(damaged: Mapping[TrialKey, Damaged], again: Sequence[str]) -> Damaged:
+    """Return one refusal for all damaged runs, with the command that mends them."""
+    first, *others = damaged.values()
+    repeats = [word for key in damaged for word in ("--redo", f"{key.seed}:{key.arm}")]
+    return Damaged(
+        first.what,
+        facts=[*first.facts, *(f"And {other.what}" for other in others)],
+        fix=f"restore it, or {shlex.join([*again, *repeats])}",
+    )
+
+
+def goes_on(benchmark: Benchmark, typed: str) -> list[str]:
+    """Return the words of the command that goes on with a benchmark.
+
+    Parameters
+    ----------
+    benchmark : whose plan says the seeds, where nobody recorded a command
+    typed : what its latest session recorded as its command, or nothing
+    """
+    try:
+        words = shlex.split(typed)
+    except ValueError:  # of a version that recorded it without quotes
+        words = []
+    if words[:2] == ["bench", "plan"]:  # --freeze, whose options are those of run
+        words[1] = "run"
+    if words[:2] != ["bench", "run"]:
+        return ["bench", "run", benchmark.name, "--seeds", seeds_text(benchmark.plan.seeds)]
+    return [word for word in going_on(words) if word != "--freeze"]
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Return what --seeds takes for these seeds."""
+    if tuple(seeds) == tuple(range(len(seeds))):
+        return str(len(seeds))
+    if len(seeds) == 1:
+        return f"{seeds[0]}-{seeds[0]}"  # a number alone would mean that many seeds
+    return ",".join(map(str, seeds))
+
+
+def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> dict[str, Any]:
+    tags = child.run.data.tags
+    return {
+        "arm": child.key.arm,
+        "seed": child.key.seed,
+        "status": child.status.lower(),
+        "reason": tags.get("bench.reason", ""),
+        "code": tags.get("bench.failure", ""),
+        "device": tags.get("bench.device", ""),
+        "threads": int(tags.get("bench.threads", 0)),
+        "duration_s": float(tags.get("bench.duration_s", "nan")),
+        "environment": tags.get("bench.environment", "{}"),
+        "attempts": attempts,
+        "selected_epoch": outcome.get("selected_epoch"),
+        "facts": json.dumps(outcome.get("facts", {}), sort_keys=True),
+        "logged_accuracy": child.run.data.metrics.get("test/accuracy"),
+        "run_id": child.run.info.run_id,
+    }
+
+
+def _no_epochs() -> pd.DataFrame:
+    return pd.DataFrame({"arm": [], "seed": [], "epoch": []})
+
+
+def complete_seeds(plan: Plan, finished: Mapping[TrialKey, Any]) -> list[int]:
+    """Return the seeds that every arm has finished."""
+    return [s for s in plan.seeds if all(TrialKey(arm, s) in finished for arm in plan.arms)]

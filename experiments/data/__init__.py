@@ -1,0 +1,1 @@
+"""Data sets: reading, splitting, augmenting, and the cache of downloads."""

@@ -1,0 +1,364 @@
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from sklearn.metrics import brier_score_loss, log_loss
+
+from bench.analysis.calibration.errors import (
+    COLDEST,
+    HOTTEST,
+    Bins,
+    brier_parts,
+    calibrate,
+    ece_debiased,
+    ece_difference,
+    ece_difference_from_pseudo_values,
+    ece_pseudo_values,
+    equal_mass_bins,
+    example_groups,
+    fit_temperature,
+    max_error,
+    noise_floor,
+    reliability,
+    scale,
+    signed_gap,
+    squared_error,
+)
+from bench.analysis.data.metrics import Predictions, confidence, correct, ece
+from bench.analysis.errors import BadPredictions, UnusableRuns
+from bench.analysis.inference import paired_t, two_way
+
+CONFIDENCE = [
+    0.52, 0.5447, 0.5695, 0.5942, 0.6189, 0.6437, 0.6684, 0.6932, 0.7179, 0.7426, 0.7674, 0.7921,
+    0.8168, 0.8416, 0.8663, 0.8911, 0.9158, 0.9405, 0.9653, 0.99,
+]  # fmt: skip
+CORRECT = [1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1]
+
+
+def drawn(n, classes, rng, *, sharper=1.0):
+    """Return predictions whose labels follow them, then made sharper by a factor."""
+    logits = rng.normal(size=(n, classes)) * 2
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    labels = (np.cumsum(np.exp(logits), axis=1) < rng.random((n, 1))).sum(axis=1)
+    logits *= sharper
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return Predictions(logits.astype(np.float32), np.minimum(labels, classes - 1))
+
+
+def test_reproduces_a_debiased_error_computed_elsewhere():
+    # mpmath quadrature; the Monte Carlo of uncertainty-calibration agrees
+    bins = equal_mass_bins(CONFIDENCE, CORRECT, bins=5)
+    assert ece_debiased(bins) == pytest.approx(-0.023109021502101024, abs=1e-12)
+    assert squared_error(bins) == pytest.approx(-0.05020112833333333, abs=1e-12)
+
+
+def test_debiasing_equals_its_definition_by_draws():
+    rng = np.random.default_rng(0)
+    bins = equal_mass_bins(CONFIDENCE, CORRECT, bins=5)
+    gap = (bins.confidence - bins.correct) / bins.count
+    accuracy = bins.correct / bins.count
+    sd = np.sqrt(accuracy * (1 - accuracy) / bins.count)
+    shown = np.abs(rng.normal(gap, sd, size=(400_000, 5))).mean(axis=0)
+    weight = bins.count / 20
+    expected = 2 * weight @ np.abs(gap) - weight @ shown
+    assert ece_debiased(bins) == pytest.approx(expected, abs=1e-3)
+
+
+def test_bins_hold_equally_many_examples_in_order_of_confidence():
+    rng = np.random.default_rng(1)
+    sure = rng.random(1000)
+    bins = equal_mass_bins(sure, np.ones(1000))
+    assert np.ptp(bins.count) <= 1
+    for part, total in zip(np.array_split(np.sort(sure), 15), bins.confidence, strict=True):
+        assert total == pytest.approx(part.sum(), abs=1.5)
+
+
+def test_plain_error_grows_with_fewer_examples_and_the_debiased_one_does_not():
+    rng = np.random.default_rng(2)
+    plain, debiased, squared = [], [], []
+    for _ in range(400):
+        sure = rng.uniform(0.5, 1, size=500)
+        right = rng.random(500) < sure - 0.03
+        bins = equal_mass_bins(sure, right)
+        plain.append(np.abs(bins.confidence - bins.correct).sum() / 500)
+        debiased.append(ece_debiased(bins))
+        squared.append(squared_error(bins))
+    assert np.mean(plain) > 0.06  # twice the truth, 0.03
+    assert np.mean(debiased) == pytest.approx(0.03, abs=0.013)
+    error = stats.sem(squared)
+    assert np.mean(squared) == pytest.approx(0.03**2, abs=4 * error)
+
+
+def test_noise_floor_is_the_error_of_a_calibrated_model():
+    rng = np.random.default_rng(3)
+    sure = rng.uniform(0.5, 1, size=1000)
+    shown = [ece(sure, rng.random(1000) < sure) for _ in range(400)]
+    assert noise_floor(sure, rng=rng, redraws=400) == pytest.approx(np.mean(shown), abs=1.2e-3)
+    assert 0.02 < np.mean(shown) < 0.04  # what STATISTICS.md says of N = 1000
+    # confidences of certainty leave no noise
+    assert noise_floor(np.ones(100), rng=rng) == 0
+
+
+def test_signed_gap_and_largest_error_by_hand():
+    sure, right = [0.9, 0.9, 0.6, 0.6], [1, 0, 1, 1]
+    assert signed_gap(sure, right) == pytest.approx(0.0)
+    assert max_error(sure, right) == pytest.approx(0.4)
+    assert signed_gap([1.0, 1.0], [1, 0]) == 0.5
+
+
+def test_reliability_leaves_empty_bins_open():
+    r = reliability([1.0, 0.0, 0.5], [1, 0, 1])
+    assert sum(r.count) == 3
+    assert (r.count[0], r.accuracy[0], r.confidence[0]) == (1, 0.0, 0.0)
+    assert (r.count[14], r.accuracy[14], r.confidence[14]) == (1, 1.0, 1.0)
+    assert (r.count[3], r.accuracy[3], r.confidence[3]) == (0, None, None)
+    assert (r.low[0], r.high[14]) == (0, 1)
+
+
+def test_reliability_and_ece_are_the_same_bins():
+    rng = np.random.default_rng(4)
+    sure, right = rng.random(300), rng.random(300) < 0.6
+    r = reliability(sure, right)
+    gaps = [
+        c * abs(s - a)
+        for c, s, a in zip(r.count, r.confidence, r.accuracy, strict=True)
+        if s is not None and a is not None
+    ]
+    assert sum(gaps) / 300 == pytest.approx(ece(sure, right))
+
+
+def test_brier_parts_add_up_and_equal_scikit_learns_score():
+    rng = np.random.default_rng(5)
+    sure = rng.uniform(0.4, 1, size=500)
+    right = rng.random(500) < sure**2
+    p = brier_parts(sure, right)
+    assert p.brier_top == pytest.approx(brier_score_loss(right, sure))
+    total = p.reliability - p.resolution + p.uncertainty + p.within_bins
+    assert total == pytest.approx(p.brier_top)
+
+
+def test_corrected_reliability_is_the_unbiased_squared_error():
+    rng = np.random.default_rng(6)
+    sure, right = rng.random(400), rng.random(400) < 0.6
+    expected = squared_error(equal_mass_bins(sure, right))
+    assert brier_parts(sure, right).reliability == pytest.approx(expected)
+
+
+def test_corrected_parts_are_unbiased_and_the_plain_ones_are_not():
+    # Confidence takes 3 values, each its own bin, all of them right 0.05 less often.
+    rng = np.random.default_rng(7)
+    sure = np.repeat([0.6, 0.75, 0.9], 20)
+    truth = sure - 0.05
+    parts = [brier_parts(sure, rng.random(60) < truth, bins=3) for _ in range(4000)]
+    # in the population the shares of the three values are fixed
+    resolution = truth.var()
+    uncertainty = truth.mean() * (1 - truth.mean())
+    for name, true in (("reliability", 0.0025), ("uncertainty", uncertainty)):
+        values = [getattr(p, name) for p in parts]
+        assert np.mean(values) == pytest.approx(true, abs=4 * stats.sem(values) + 3e-4)
+    values = [p.resolution for p in parts]
+    assert np.mean(values) == pytest.approx(resolution, abs=4 * stats.sem(values) + 3e-4)
+    plain = np.mean(values) + 2 * np.mean(truth * (1 - truth)) / 60
+    assert plain - resolution > 0.004
+
+
+def test_temperature_recovers_the_one_that_was_taken_away():
+    rng = np.random.default_rng(8)
+    for factor in (0.5, 1.0, 2.0):
+        p = drawn(20_000, 5, rng, sharper=factor)
+        fit = fit_temperature(p.log_probabilities, p.labels)
+        assert fit.temperature == pytest.approx(factor, rel=0.04)
+        assert not fit.at_bound
+        assert fit.nll_before == pytest.approx(log_loss(p.labels, np.exp(p.log_probabilities)))
+        scaled = scale(p.log_probabilities, fit.temperature)
+        assert fit.nll_after == pytest.approx(log_loss(p.labels, np.exp(scaled)), abs=1e-6)
+        assert fit.nll_after <= fit.nll_before
+
+
+def test_scaling_keeps_the_answers_and_the_sum():
+    p = drawn(200, 7, np.random.default_rng(9))
+    scaled = scale(p.log_probabilities, 2.5)
+    assert np.exp(scaled).sum(axis=1) == pytest.approx(1)
+    assert (scaled.argmax(axis=1) == p.log_probabilities.argmax(axis=1)).all()
+    assert scale(p.log_probabilities, 1.0) == pytest.approx(p.log_probabilities, abs=1e-6)
+
+
+def test_all_right_answers_take_the_temperature_to_its_bound():
+    log_p = np.log([[0.9, 0.1], [0.2, 0.8]])
+    fit = fit_temperature(log_p, [0, 1])
+    assert (fit.temperature, fit.at_bound) == (COLDEST, True)
+    assert fit.nll_after < fit.nll_before
+    wrong = fit_temperature(log_p, [1, 0])
+    assert (wrong.temperature, wrong.at_bound) == (HOTTEST, True)
+
+
+def test_probabilities_of_zero_and_one_have_an_answer():
+    with np.errstate(divide="ignore"):
+        log_p = np.log(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]))
+    labels = np.array([0, 1, 1, 0])
+    fit = fit_temperature(log_p, labels)
+    assert math.isfinite(fit.nll_before)
+    scaled = scale(log_p, fit.temperature)
+    assert np.isfinite(scaled).all()
+    r = calibrate(Predictions(log_p.astype(np.float32), labels), rng=np.random.default_rng(0))
+    assert all(math.isfinite(v) for v in vars(r).values())
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_refuses_a_temperature_that_is_none(temperature):
+    with pytest.raises(ValueError, match="it divides, so it must be above 0"):
+        scale(np.zeros((1, 2)), temperature)
+
+
+@pytest.mark.parametrize("classes", [2, 1000])
+def test_few_and_many_classes_have_every_number(classes):
+    rng = np.random.default_rng(10)
+    p = drawn(300, classes, rng)
+    r = calibrate(p, rng=rng)
+    assert all(type(v) is float and math.isfinite(v) for v in vars(r).values())
+    assert math.isfinite(fit_temperature(p.log_probabilities, p.labels).nll_after)
+
+
+def test_a_single_example_and_equal_confidences_have_every_number():
+    rng = np.random.default_rng(11)
+    for n in (1, 2, 16):
+        p = Predictions(np.log(np.full((n, 4), 0.25, np.float32)), np.zeros(n, np.int64))
+        assert all(math.isfinite(v) for v in vars(calibrate(p, rng=rng)).values())
+        assert all(math.isfinite(v) for v in vars(brier_parts(confidence(p), correct(p))).values())
+
+
+@given(
+    st.integers(1, 60).flatmap(
+        lambda n: st.tuples(
+            arrays(float, n, elements=st.sampled_from([0.0, 0.3, 0.5, 0.99, 1.0])),
+            arrays(bool, n),
+        )
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_any_confidences_have_finite_errors_within_their_range(run):
+    sure, right = run
+    bins = equal_mass_bins(sure, right)
+    assert bins.count.sum() == sure.size
+    rounding = 1e-9
+    assert -1 <= ece_debiased(bins) <= 1 + rounding
+    assert -1 <= squared_error(bins) <= 1 + rounding
+    assert 0 <= ece(sure, right) <= max_error(sure, right) + rounding <= 1 + 2 * rounding
+
+
+@pytest.mark.parametrize(
+    ("sure", "right", "message"),
+    [
+        ([0.5, 0.6], [1], r"shape \(2,\) and correct \(1,\); give one of each"),
+        ([], [], r"give one of each for every test example"),
+        ([-0.7, -0.1], [1, 0], "pass probabilities, not log-probabilities"),
+        ([0.5, np.nan], [1, 0], "values outside 0 to 1"),
+    ],
+)
+def test_refuses_what_are_no_confidences(sure, right, message):
+    with pytest.raises(BadPredictions, match=message):
+        equal_mass_bins(sure, right)
+
+
+def test_groups_are_equal_and_shared():
+    groups = example_groups(1003, rng=np.random.default_rng(0))
+    assert np.ptp(np.bincount(groups)) == 1
+    assert np.bincount(example_groups(7, rng=np.random.default_rng(0))).tolist() == [1] * 7
+
+
+def test_pseudo_values_equal_leaving_out_each_group_by_hand():
+    rng = np.random.default_rng(12)
+    sure = rng.random(300)
+    right = rng.random(300) < sure
+    groups = example_groups(300, rng=rng)
+    full, pseudo = ece_pseudo_values(sure, right, groups)
+    assert full == pytest.approx(ece_debiased(equal_mass_bins(sure, right)))
+    ranks = np.argsort(np.argsort(sure, kind="stable"))
+    for g in (0, 17, 39):
+        keep = groups != g
+        b = (ranks * 15 // 300)[keep]  # bins stay those of the full sample
+        sums = [np.bincount(b, weights=w[keep], minlength=15) for w in (sure, right)]
+        left = ece_debiased(
+            Bins(count=np.bincount(b, minlength=15) + 0.0, confidence=sums[0], correct=sums[1])
+        )
+        assert pseudo[g] == pytest.approx(40 * full - 39 * left)
+
+
+def seeds_and_examples(rng, *, seeds, examples, over):
+    """Return both arms; each seed of an arm is overconfident by about `over[arm]`."""
+    sure = rng.uniform(0.55, 0.99, size=(1, examples)) + np.zeros((seeds, 1))
+    shared = rng.normal(size=(1, examples))
+    arms = []
+    for mean in over:
+        by = rng.normal(mean, 0.01, size=(seeds, 1))
+        own = rng.normal(size=(seeds, examples))
+        level = stats.norm.cdf(math.sqrt(0.6) * shared + math.sqrt(0.4) * own)
+        arms.append((sure, (level < sure - by).astype(float)))
+    return arms
+
+
+def test_difference_is_centred_on_the_full_sample():
+    rng = np.random.default_rng(13)
+    arms = seeds_and_examples(rng, seeds=6, examples=400, over=(0.05, 0.1))
+    r = ece_difference(*arms, rng=rng)
+    means = [np.mean([ece_debiased(equal_mass_bins(*run)) for run in zip(*a, strict=True)])
+             for a in arms]  # fmt: skip
+    assert r.difference == pytest.approx(means[1] - means[0])
+    assert (r.low + r.high) / 2 == pytest.approx(r.difference)
+    assert (r.name, r.n, r.n_examples) == ("ece_debiased", 6, 40)
+
+
+def test_difference_swaps_with_its_arms():
+    arms = seeds_and_examples(np.random.default_rng(14), seeds=5, examples=300, over=(0.05, 0.1))
+    r = ece_difference(*arms, rng=np.random.default_rng(0))
+    swapped = ece_difference(*arms[::-1], rng=np.random.default_rng(0))
+    assert (swapped.low, swapped.high) == pytest.approx((-r.high, -r.low))
+    assert swapped.p_value == pytest.approx(r.p_value)
+
+
+def test_difference_from_stored_pseudo_values_is_the_same():
+    pseudo = np.random.default_rng(15).normal(0.02, 0.1, size=(6, 40))
+    r = ece_difference_from_pseudo_values(0.021, pseudo)
+    assert r.standard_error == two_way(pseudo).standard_error
+    assert r.difference == 0.021
+
+
+def test_difference_refuses_arms_that_do_not_pair_and_arms_that_are_equal():
+    rng = np.random.default_rng(16)
+    one, other = seeds_and_examples(rng, seeds=4, examples=100, over=(0.05, 0.1))
+    with pytest.raises(UnusableRuns, match=r"\(4, 100\) and \(3, 100\); .* same seeds and test"):
+        ece_difference(one, (other[0][:3], other[1][:3]), rng=rng)
+    with pytest.raises(UnusableRuns, match="all 4 seed pairs .* check that the seed and"):
+        ece_difference(one, one, rng=rng)
+
+
+def test_difference_covers_the_truth_and_the_plug_in_error_over_seeds_does_not():
+    rng = np.random.default_rng(17)
+    jackknife, plug_in = [], []
+    for _ in range(300):
+        arms = seeds_and_examples(rng, seeds=6, examples=1000, over=(0.02, 0.07))
+        r = ece_difference(*arms, rng=rng)
+        jackknife.append(r.low <= 0.05 <= r.high)
+        plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
+        t = paired_t(*plain)
+        plug_in.append(t.low <= 0.05 <= t.high)
+    assert np.mean(jackknife) > 0.90
+    assert np.mean(plug_in) < 0.75
+
+
+def test_everything_about_ten_thousand_images_takes_under_two_seconds():
+    rng = np.random.default_rng(18)
+    p = drawn(10_000, 10, rng)
+    started = time.perf_counter()
+    for _ in range(4):  # a tenth of 20 seeds, two arms
+        calibrate(p, rng=rng)
+        scaled = scale(p.log_probabilities, 1.5).astype(np.float32)
+        calibrate(Predictions(scaled, p.labels), rng=rng)
+        fit_temperature(p.log_probabilities[:5000], p.labels[:5000])
+        reliability(confidence(p), correct(p))
+    assert time.perf_counter() - started < 1.0  # 0.1 on an idle machine

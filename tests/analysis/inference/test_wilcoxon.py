@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference import paired_t, wilcoxon
+from bench.analysis.inference.wilcoxon import pseudomedian
+
+# Demsar (2006), Table 2: C4.5 and C4.5+m on 14 data sets
+C45 = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1, 0.94, 0.619, 0.972, 0.957]
+TUNED = [
+    0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1, 0.962, 0.666, 0.981, 0.978
+]  # fmt: skip
+
+
+def test_reproduces_demsars_table_although_its_differences_carry_rounding():
+    assert wilcoxon(C45, TUNED).p_value == pytest.approx(0.01096849656422473, abs=1e-12)
+
+
+def test_estimates_the_median_of_the_pairwise_means():
+    d = np.random.default_rng(0).normal(size=11)
+    walsh = [(d[i] + d[j]) / 2 for i in range(11) for j in range(i, 11)]
+    assert pseudomedian(d) == pytest.approx(np.median(walsh))
+    assert wilcoxon(np.zeros(11), d).difference == pytest.approx(np.median(walsh))
+
+
+def test_offers_no_interval_and_says_why():
+    r = wilcoxon(C45, TUNED)
+    assert (r.low, r.high) == (None, None)
+    assert r.reason == (
+        "not offered: the ranks speak of the typical seed, not of the mean difference"
+    )
+
+
+def test_identical_arms_and_constant_differences_have_a_p():
+    assert wilcoxon([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).p_value == 1
+    assert 0 < wilcoxon([0.1, 0.2, 0.3], [0.6, 0.7, 0.8]).p_value < 0.2
+
+
+def test_refuses_one_pair():
+    with pytest.raises(UnusableRuns, match="1 seed pair is too few .* at least 2"):
+        wilcoxon([0.1], [0.2])
+
+
+def test_equals_scipy_without_ties():
+    d = np.random.default_rng(1).normal(size=15)
+    expected = stats.wilcoxon(d, method="asymptotic", zero_method="zsplit").pvalue
+    assert wilcoxon(np.zeros(15), d).p_value == pytest.approx(expected)
+
+
+def test_false_alarms_are_promised_for_symmetric_differences_only():
+    rng = np.random.default_rng(2)
+    symmetric = rng.standard_t(3, size=(2000, 20))
+    skewed = rng.exponential(size=(2000, 20)) - 1  # mean 0, median below
+    assert alarms(symmetric, wilcoxon) == pytest.approx(0.05, abs=0.02)
+    assert alarms(skewed, wilcoxon) > 0.11
+    assert alarms(skewed, paired_t) < 0.11
+
+
+def alarms(samples, analysis):
+    zero = np.zeros(samples.shape[1])
+    return np.mean([analysis(zero, d).p_value < 0.05 for d in samples])

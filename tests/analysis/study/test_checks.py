@@ -1,0 +1,308 @@
+import json
+
+import numpy as np
+import pytest
+
+from bench.analysis.data.metrics import Predictions
+
+ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 18))]
+
+
+def check(f, name):
+    return next(c for c in f.checks if c.id == name)
+
+
+def state(s, name):
+    return check(s.findings(), name).state
+
+
+def with_trials(s, **columns):
+    return s.changed(trials=s.tables.trials.assign(**columns))
+
+
+@pytest.fixture(scope="module")
+def plain(simulate):
+    """Return a small benchmark on which every check that can pass does."""
+    return simulate(n_seeds=10, n_test=200, effect=0.06, noise=0.02)
+
+
+def facts(s, **changes):
+    return s.changed(provenance={**s.provenance, **changes})
+
+
+def test_every_check_is_answered_once_in_the_order_blockers_cautions_notes(any_case, known):
+    checks = known(any_case).checks
+    named = [c.id for c in checks if c.level != "note"]
+    assert named == sorted(named, key=ALL.index) and named == ALL
+    assert all(c.text.endswith((".", "!", "?")) or c.level == "note" for c in checks)
+    assert all(c.why for c in checks if c.state == "failed" and c.level != "note")
+
+
+def test_a_sound_benchmark_passes_what_can_be_checked(plain):
+    f = plain.findings()
+    assert {c.id for c in f.checks if c.state != "passed"} <= {"C6", "C7"}
+
+
+@pytest.mark.parametrize(("n", "b1", "c1"), [
+    (5, "failed", "not checked"), (6, "passed", "failed"), (10, "passed", "passed"),
+])  # fmt: skip
+def test_the_number_of_pairs_is_one_blocker_or_one_caution(simulate, n, b1, c1):
+    f = simulate(n_seeds=n, n_test=100).findings()
+    assert (check(f, "B1").state, check(f, "C1").state) == (b1, c1)
+
+
+def test_arms_that_drew_differently_are_named(plain):
+    assert state(plain, "C17") == "passed"
+    assert "init, order" in check(plain.findings(), "C17").text
+    rows = plain.tables.trials
+    other = [
+        json.dumps({"streams": {"init": "same", "order": f"{arm if seed == 3 else ''}{seed}"}})
+        for arm, seed in zip(rows.arm, rows.seed, strict=True)
+    ]
+    found = check(with_trials(plain, facts=other).findings(), "C17")
+    assert found.state == "failed" and "order in 1 pair." in found.text
+    assert state(with_trials(plain, facts=["{}"] * len(rows)), "C17") == "not checked"
+
+
+def test_runs_of_different_length_are_not_compared_draw_for_draw(simulate):
+    short = simulate(n_seeds=6, n_epochs=1)
+    rows = short.tables.trials
+    facts = [json.dumps({"streams": {"order": arm}}) for arm in rows.arm]
+    epochs = short.tables.epochs[short.tables.epochs.arm == "baseline"]
+    assert state(with_trials(short.changed(epochs=epochs), facts=facts), "C17") == "not checked"
+
+
+def test_an_a_a_says_that_nothing_should_be_found(simulate):
+    some = simulate(effect=0.0, n_seeds=8, aa=True)
+    assert "both arms are the baseline" in check(some.findings(), "N5").text
+    assert state(some, "C17") == "not checked"
+    lucky = simulate(effect=0.05, n_seeds=8, aa=True).findings()
+    assert "A difference was found where there is none" in check(lucky, "N5").text
+
+
+def test_scores_from_elsewhere_cannot_be_checked_for_other_differences(plain):
+    assert state(plain, "B2") == "passed"
+    assert state(plain.changed(design={"benchmark_id": ""}), "B2") == "not checked"
+
+
+def test_the_scored_epoch_is_compared_with_the_best_on_validation(plain):
+    assert state(plain, "B3") == "passed"
+    other = with_trials(plain, selected_epoch=plain.tables.trials.selected_epoch + 1)
+    assert state(other, "B3") == "not checked"
+    unknown = plain.changed(trials=plain.tables.trials.drop(columns="selected_epoch"))
+    assert state(unknown, "B3") == "not checked"
+
+
+@pytest.mark.parametrize(("overlap", "expected"), [(0, "passed"), (100, "failed")])
+def test_test_examples_in_training_are_a_blocker(plain, overlap, expected):
+    s = facts(plain, data={"name": "x", "train_test_overlap": overlap, "test": 200})
+    f = s.findings()
+    assert check(f, "B4").state == expected
+    assert (f.comparisons[0].verdict.word == "none") == (expected == "failed")
+
+
+def test_an_unrecorded_overlap_is_not_checked(plain):
+    assert state(facts(plain, data={}), "B4") == "not checked"
+
+
+def test_predictions_that_do_not_give_the_logged_accuracy_are_a_blocker(plain):
+    assert state(plain, "B5") == "passed"
+    changed = dict(plain.tables.predictions)
+    old = changed["smoothed", 3, "test"]
+    rolled = np.roll(old.log_probabilities, 1, axis=0)
+    changed["smoothed", 3, "test"] = Predictions(rolled, old.labels)
+    f = plain.changed(predictions=changed).findings()
+    assert check(f, "B5").state == "failed"
+    assert "1 of 20 runs" in check(f, "B5").text
+    assert f.comparisons[0].verdict.headline.startswith("No verdict: in 1 of 20 runs the stored")
+
+
+def test_scores_only_leave_the_predictions_unchecked(known):
+    f = known("scores_only")
+    assert [check(f, name).state for name in ("B5", "C11", "C14", "C15")] == ["not checked"] * 4
+
+
+def test_failed_runs_are_weighed_at_their_worst(plain, known):
+    assert state(plain, "B6") == "passed"
+    assert check(known("failed_runs"), "B6").state == "failed"
+
+
+@pytest.mark.parametrize("name", ["identical_arms", "constant_difference"])
+def test_no_spread_is_a_blocker_that_the_page_lists(known, name):
+    f = known(name)
+    assert check(f, "B7").state == "failed"
+    assert "no spread" in f.comparisons[0].verdict.headline
+
+
+def test_two_versions_of_a_module_among_the_runs_block_the_verdict(plain):
+    rows = plain.tables.trials
+    odd = [{"late_modules": {"mylib/loss.py": "one" if i else "other"}} for i in range(len(rows))]
+    f = with_trials(plain, facts=[json.dumps(each) for each in odd]).findings()
+    assert check(f, "B2").state == "failed" and f.comparisons[0].verdict.word == "none"
+    assert "mylib/loss.py (2 versions)" in check(f, "B2").text
+    same = [json.dumps({"late_modules": {"mylib/loss.py": "one"}})] * len(rows)
+    g = with_trials(plain, facts=same).findings()
+    assert check(g, "B2").state == "passed" and not [c for c in g.checks if c.id == "N6"]
+
+
+def test_a_module_that_one_arm_alone_loads_is_a_note(plain):
+    arms = plain.tables.trials.arm
+    arm = plain.design.treatments[0]
+    facts = [json.dumps({"late_modules": {"mixup.py": "x"}} if a == arm else {}) for a in arms]
+    f = with_trials(plain, facts=facts).findings()
+    assert check(f, "B2").state == "passed"
+    assert check(f, "N6").text == f"mixup.py was loaded while training, and in {arm} alone."
+
+
+def test_reused_processes_that_change_bits_block_the_verdict(plain):
+    assert not [c for c in plain.findings().checks if c.id == "B8"]  # most never share one
+    same = facts(plain, reuse_differs=[]).findings()
+    assert check(same, "B8").state == "passed" and same.comparisons[0].verdict.word != "none"
+    f = facts(plain, reuse_differs=["smoothed/seed-03"]).findings()
+    assert check(f, "B8").state == "failed"
+    assert "smoothed/seed-03 gives other bits" in check(f, "B8").text
+    assert f.comparisons[0].verdict.word == "none"
+
+
+def test_one_pair_cannot_show_a_spread(known):
+    assert check(known("one_pair"), "B7").state == "not checked"
+    assert check(known("two_pairs"), "B7").state == "passed"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "passed"),
+        ({"frozen_before_first_run": False}, "failed"),
+        ({"analysis_changed_after_results": True}, "failed"),
+        ({"frozen_at": None}, "not checked"),
+    ],
+)
+def test_the_plan_must_have_been_frozen_before_the_results(plain, change, expected):
+    assert state(plain.changed(design=change), "C2") == expected
+
+
+def test_seeds_added_after_a_look_are_said(known):
+    found = check(known("seeds_added"), "C3")
+    assert (found.state, "after 10 pairs had finished" in found.text) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"), [(0, "passed"), (2, "failed"), (None, "not checked")]
+)
+def test_earlier_benchmarks_on_the_test_set_widen_the_printed_interval(plain, looks, expected):
+    f = facts(plain, earlier_looks=looks).findings()
+    found = check(f, "C4")
+    assert found.state == expected
+    if looks:
+        assert "Adjusted for 3 looks (Bonferroni), the interval of smoothed is [" in found.why
+
+
+def test_several_treatments_are_all_reported(known):
+    assert "All 3 treatments" in check(known("three_treatments"), "C5").text
+
+
+def test_tuning_is_never_said_to_have_been_checked(any_case, known):
+    assert check(known(any_case), "C6").state == "not checked"
+
+
+def test_failures_in_one_arm_only_are_a_caution(known):
+    f = known("failed_runs")
+    assert check(f, "C7").state == "failed"
+    assert "baseline 1, smoothed 2" in check(f, "C7").text
+
+
+def test_a_collapsed_run_is_counted_with_a_rate(known):
+    f = known("collapsed_runs")
+    arm = f.arm("smoothed")
+    assert (arm.n_collapsed, arm.n_finished) == (1, 20)
+    assert "smoothed: 1 run collapsed (0% to 25% of runs)" in check(f, "C7").text
+
+
+def test_without_a_verdict_other_analyses_are_not_compared(known):
+    f = known("rule0_few_pairs")
+    assert [check(f, name).state for name in ("C8", "C9")] == ["not checked"] * 2
+
+
+def test_one_seed_that_decides_is_named(simulate):
+    # one seed with a very large gain carries the mean
+    s = simulate(n_seeds=10, effect=0.012, noise=0.0162, margin=None, scope="seeds")
+    found = check(s.findings(), "C9")
+    assert found.state == "failed"
+    assert "seed " in found.text
+
+
+def test_runs_on_other_machines_are_a_caution(plain):
+    assert state(plain, "C10") == "passed"
+    devices = ["cuda:0" if i % 2 else "cpu" for i in range(20)]
+    mixed = check(with_trials(plain, device=devices).findings(), "C10")
+    assert (mixed.state, "device: cpu, cuda" in mixed.text) == ("failed", True)
+    versions = [json.dumps({"torch": f"2.{i % 2}"}) for i in range(20)]
+    found = check(with_trials(plain, environment=versions).findings(), "C10")
+    assert (found.state, "torch: 2.0, 2.1" in found.text) == ("failed", True)
+
+
+@pytest.mark.parametrize("nothing", ["", "{}", None, float("nan")])
+def test_unrecorded_machines_are_not_checked(plain, nothing):
+    assert state(with_trials(plain, environment=[nothing] * 20), "C10") == "not checked"
+
+
+def test_scope_seeds_says_what_new_examples_would_add(simulate, known):
+    assert check(known("rule3_better"), "C11").state == "passed"
+    assert check(known("scope_seeds"), "C11").state in ("passed", "failed")
+    s = simulate(n_seeds=10, n_test=200, effect=0.02, noise=0.01, scope="seeds")
+    f = s.findings()
+    two_way = f.comparisons[0].analysis("two_way")
+    assert f.comparisons[0].verdict.word == "better"
+    assert check(f, "C11").state == ("failed" if two_way.low <= 0 else "passed")
+
+
+@pytest.mark.parametrize(
+    ("dirty", "expected"), [(False, "passed"), (True, "failed"), (None, "not checked")]
+)
+def test_uncommitted_changes_are_a_caution(plain, dirty, expected):
+    assert state(facts(plain, dirty=dirty), "C12") == expected
+
+
+def test_a_spread_below_one_test_example_is_a_caution(plain, simulate):
+    assert state(plain, "C13") == "passed"
+    coarse = simulate(n_seeds=10, n_test=100, effect=0.05, noise=0.003)
+    assert state(coarse, "C13") == "failed"
+    assert state(simulate(n_seeds=10, metric="nll"), "C13") == "not checked"
+
+
+def test_runs_that_still_improve_at_the_end_are_a_caution(plain):
+    rising = plain.tables.epochs.copy()
+    rising["val/accuracy"] = 0.1 + 0.05 * rising.epoch
+    assert state(plain.changed(epochs=rising), "C14") == "failed"
+    assert state(plain, "C14") == "passed"
+    assert state(plain.changed(epochs=plain.tables.epochs.iloc[:0]), "C14") == "not checked"
+
+
+def test_validation_that_points_the_other_way_is_a_caution(plain):
+    assert state(plain, "C15") == "passed"
+    swapped = {
+        ({"baseline": "smoothed", "smoothed": "baseline"}[arm], seed, split)
+        if split == "validation"
+        else (arm, seed, split): p
+        for (arm, seed, split), p in plain.tables.predictions.items()
+    }
+    assert state(plain.changed(predictions=swapped), "C15") == "failed"
+    tests = {k: p for k, p in plain.tables.predictions.items() if k[2] == "test"}
+    assert state(plain.changed(predictions=tests), "C15") == "not checked"
+
+
+def test_retries_failures_and_notes_are_listed(simulate):
+    s = simulate(n_seeds=8, failed={("smoothed", 5)})
+    attempts = [2 if i == 3 else 1 for i in range(16)]
+    noted = facts(with_trials(s, attempts=attempts), notes=["The weights are stand-ins."])
+    texts = {c.id: c.text for c in noted.findings().checks if c.level == "note"}
+    assert texts["N1"] == "Seed 1, smoothed, took 2 attempts (same seed)."
+    assert texts["N2"] == "Seed 5, smoothed, failed: loss became NaN at epoch 4"
+    assert texts["N3"] == "The weights are stand-ins."
+
+
+def test_one_very_long_run_is_noted(plain):
+    times = [100.0 if i == 4 else 2.0 for i in range(20)]
+    f = with_trials(plain, duration_s=times).findings()
+    assert check(f, "N4").text == "One run took 1m 40s, the median run 2.0 s."
