@@ -18,10 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from bench import experiments
 from bench.design import source_digest
 from bench.execution.failures import text_of
 from bench.experiment import BadExperiment, Experiment, Settings
 
+BUILT_IN = experiments.__name__
 _before: dict[str, set[str]] = {}  # modules that were loaded before an experiment
 _loaded: dict[str, set[str]] = {}  # and by it
 
@@ -138,7 +140,7 @@ def late_files(reference: str) -> dict[str, Path]:
 def reference_of(name: str) -> str:
     """Return the module or file that a name stands for, without importing it."""
     if name in built_in():
-        return f"experiments.{name}"
+        return f"{BUILT_IN}.{name}"
     if name.endswith(".py") or "/" in name or "\\" in name:
         path = Path(name).expanduser()
         if not path.is_file():
@@ -200,8 +202,8 @@ def load(reference: str) -> Experiment:
     before = set(sys.modules)
     module = _import(reference)
     _before[reference], _loaded[reference] = before, set(sys.modules) - before
-    if reference.startswith("experiments."):  # which another experiment may have imported
-        _loaded[reference] |= {name for name in sys.modules if name.startswith("experiments.")}
+    if reference.startswith(f"{BUILT_IN}."):  # which another experiment may have imported
+        _loaded[reference] |= {name for name in sys.modules if name.startswith(f"{BUILT_IN}.")}
     _loaded[reference].add(module.__name__)
     found = getattr(module, "EXPERIMENT", None)
     if not isinstance(found, Experiment):

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import bench
+from bench import analysis, experiments
 from bench.experiment import BadExperiment
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
@@ -55,7 +56,7 @@ def _names_in(module: object) -> dict[str, object]:
 
 def _is_own(name: str, path: Path) -> bool:
     top = name.partition(".")[0]
-    if top == "experiments" and path.is_relative_to(_experiments()):
+    if any(path.is_relative_to(folder) for folder in experiments.__path__):
         return True
     if set(PACKAGE_FOLDERS) & set(path.parts):
         return top in _installed_from_source()
@@ -67,13 +68,9 @@ def _is_own(name: str, path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _foreign() -> tuple[Path, ...]:
-    house = Path(bench.__file__).resolve().parent
+    mine = [Path(bench.__file__).parent, *(Path(folder) for folder in analysis.__path__)]
     stdlib = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
-    return (house, house.parent / "analysis", *stdlib, *(path.resolve() for path in stdlib))
-
-
-def _experiments() -> Path:
-    return Path(bench.__file__).parent.parent / "experiments"
+    return (*mine, *stdlib, *(path.resolve() for path in (*mine, *stdlib)))
 
 
 def _import_path() -> list[Path]:
@@ -91,7 +88,7 @@ def _installed_from_source() -> frozenset[str]:
             if ("dir_info" in said or "vcs_info" in said) and record.is_file():
                 files = (line.partition(",")[0] for line in record.read_text("utf-8").splitlines())
                 found |= {file.partition("/")[0].removesuffix(".py") for file in files}
-    return frozenset(found - {"bench", "analysis", "experiments"})
+    return frozenset(found - {"bench"})
 
 
 def on_import_path(names: Iterable[str]) -> dict[str, Path]:

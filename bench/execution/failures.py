@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bench
+from bench import experiments
 from bench.analysis.errors import Refusal
 from bench.experiment import Diverged
 
@@ -104,7 +105,8 @@ _FRAME = re.compile(r'  File "([^"]+)", (line \d+ in \S+)')
 
 def _is_own(path: Path) -> bool:
     """Tell whether a file is a user's own: not bench's, the standard library's or a package's."""
-    foreign = any(path.is_relative_to(folder) for folder in _FOREIGN)
+    built_in = any(path.is_relative_to(folder) for folder in experiments.__path__)
+    foreign = any(path.is_relative_to(folder) for folder in _FOREIGN) and not built_in
     installed = {"site-packages", "dist-packages"} & set(path.parts)
     return path.is_absolute() and not foreign and not installed
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.analysis.errors import Refusal
+from bench.cache import cache_dir
 from bench.redaction import redacted as redacted
 from bench.redaction import without_passwords
 from bench.store.names import file_name
@@ -87,9 +88,7 @@ def state_folder(uri: str) -> Path:
     database = database_of(uri)
     if database is not None:
         return database.parent
-    from bench.experiments.data.download_cache import cache_dir
-
-    return Path(cache_dir()) / "stores" / file_name(without_passwords(uri))
+    return cache_dir() / "stores" / file_name(without_passwords(uri))
 
 
 def may_hold_runs(typed: str | None) -> bool:

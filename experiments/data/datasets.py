@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.cache import cache_dir
 from bench.experiments.data.download_cache import (
     Decoded,
     DownloadFailed,
     NotKept,
-    cache_dir,
     content_digest,
     download,
     offline,

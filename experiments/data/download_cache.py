@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import wrap_file
 
+from bench.cache import cache_dir
+
 TIMEOUT_S = 20.0
 PROBE_S = 3.0
 
@@ -29,13 +31,6 @@ class DownloadFailed(Exception):
 
 class NotKept(Exception):
     """A cache folder that does not take what is written to it; the text says why."""
-
-
-def cache_dir() -> Path:
-    """Return the folder for downloads and decoded images: BENCH_CACHE, or bench in the user's."""
-    if chosen := os.environ.get("BENCH_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bench"
 
 
 def offline() -> bool:

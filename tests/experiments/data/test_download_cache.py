@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from bench.cache import cache_dir
 from bench.experiments.data import download_cache
 from bench.experiments.data.download_cache import (
     DownloadFailed,
     NotKept,
-    cache_dir,
     decoded,
     download,
     reachable,
