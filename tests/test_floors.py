@@ -61,7 +61,7 @@ TRAINS = {
     "bench.execution.processes": 2,
     "bench.execution.refusals": 2,
     "bench.execution.repeats": 2,
-    "bench.execution.run_folder": 2,
+    "bench.store.run_folder": 2,
     "bench.execution.server": 2,
     "bench.execution.signals": 2,
     "bench.execution.slot_lines": 2,

@@ -34,7 +34,7 @@ from bench.terminal import label
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
     from bench.design.plan import Plan, TrialKey
-    from bench.execution.base import Failure
+    from bench.design.results import Failure
     from bench.execution.runner import Ran
 
 

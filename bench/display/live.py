@@ -13,8 +13,8 @@ from rich.text import Text
 
 from bench.analysis.data.format import count, duration, value
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure, Result
 from bench.display.progress import Progress, Training, one_line
-from bench.execution.base import Failure, Result
 from bench.store.names import printable
 from bench.terminal import label, wrapped
 

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from bench.analysis.data.format import Unit, count, duration, interval, number, suffix, value
 from bench.analysis.data.metrics import METRICS
 from bench.design.plan import Plan, TrialKey
-from bench.execution.base import Failure, Result
+from bench.design.results import Failure, Result
 from bench.execution.runner import Look
 from bench.store.names import printable
 from bench.terminal import cut, label

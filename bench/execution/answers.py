@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.analysis.data.metrics import Predictions
 from bench.design.plan import TrialKey
-from bench.execution.base import Failure, Result, Success
+from bench.design.results import Failure, Result, Success
 from bench.experiment import Outcome
 from bench.store.names import file_name
 

@@ -20,13 +20,14 @@ from typing import Any
 from bench import __version__
 from bench.analysis.errors import Refusal
 from bench.design.loading import Discovered
-from bench.execution.base import Closing, Failure, Job, Message, Result
+from bench.design.results import Failure, Job, Result
+from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot, slots
 from bench.execution.failures import text_of
 from bench.execution.processes import Processes
 from bench.execution.provenance import device_names
-from bench.execution.run_folder import packed_up
 from bench.execution.server import Server
+from bench.store.run_folder import packed_up
 
 GPU = "GPU"  # dask's resource: `dask worker --resources GPU=1`
 CONNECT_S = "20s"

@@ -12,7 +12,7 @@ import numpy as np
 from bench.analysis.data.format import count
 from bench.analysis.errors import Refusal
 from bench.design.plan import Plan, TrialKey
-from bench.execution.base import Success
+from bench.design.results import Success
 from bench.execution.devices import Slot, cores
 from bench.execution.processes import Processes
 from bench.execution.runner import Options, jobs

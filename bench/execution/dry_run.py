@@ -152,7 +152,7 @@ def rehearse(
 def _timed(
     plan: Plan, server: "Server", place: "Slot", options: "Options"
 ) -> tuple[float | None, float, str]:
-    from bench.execution.base import Failure
+    from bench.design.results import Failure
     from bench.execution.processes import Processes
     from bench.execution.runner import jobs
 

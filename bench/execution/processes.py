@@ -22,12 +22,14 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from bench.execution import answers, run_folder
-from bench.execution.base import Closing, Failure, Job, Message, Result, Success
+from bench.design.results import Failure, Job, Result, Success
+from bench.execution import answers
+from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot
 from bench.execution.failures import last_words
 from bench.execution.places import Place, Places
 from bench.execution.server import Server, limited_to, tail
+from bench.store import run_folder
 
 STOP_GRACE_S = 10.0  # between TERM and KILL of a training that is to end
 CHECK_S = 0.5

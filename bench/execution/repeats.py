@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from bench.execution.base import Failure
+from bench.design.results import Failure
 
 BY_CHANCE = ("nan", "timeout", "memory", "gpu-memory")  # of which the next training may be free
 EDITED = "edited"  # a file of the experiment, while it trains

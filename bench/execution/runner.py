@@ -18,7 +18,8 @@ from bench.analysis.data.metrics import METRICS
 from bench.analysis.errors import Refusal
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
-from bench.execution.base import Executor, Failure, Job, Result, Scored, ScoredOn, Success
+from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
+from bench.execution.base import Executor
 from bench.execution.repeats import Repeats
 from bench.execution.signals import ended_by_signals
 from bench.experiment import BadOutcome, Outcome

@@ -28,8 +28,8 @@ from bench.analysis.errors import Refusal
 from bench.design import source_digest
 from bench.design.loading import Discovered, discover, file_of, late_files, load, own_paths
 from bench.design.plan import TrialKey
+from bench.design.results import Epochs, Failure, Job, Result, Success
 from bench.execution import answers, failures
-from bench.execution.base import Epochs, Failure, Job, Result, Success
 from bench.execution.file_watch import FileWatch
 from bench.execution.lines import Lines, encode
 from bench.execution.repeats import EDITED

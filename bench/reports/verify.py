@@ -115,7 +115,7 @@ def retrain(
     """
     from bench.commands.drafting import prepared
     from bench.design.plan import make_plan
-    from bench.execution.base import Success
+    from bench.design.results import Success
     from bench.execution.processes import Processes
     from bench.execution.runner import Options, jobs, value_of
 

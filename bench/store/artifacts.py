@@ -17,7 +17,7 @@ from pyarrow import parquet
 from bench.analysis.data.metrics import METRICS, Predictions, confidence, correct, ece
 from bench.analysis.data.tables import Split
 from bench.analysis.errors import BadPredictions
-from bench.execution.base import Failure, Result, Success
+from bench.design.results import Failure, Result, Success
 from bench.store.names import storable
 from bench.store.private import keep_private, make_folder
 

@@ -40,8 +40,7 @@ from bench.analysis.data.tables import Tables
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
 from bench.design.loading import unknown
 from bench.design.plan import Plan, TrialKey, varied_settings
-from bench.execution import run_folder
-from bench.store import artifacts, spool, sqlite
+from bench.store import artifacts, run_folder, spool, sqlite
 from bench.store.address import (
     StoreAway,
     StoreRefuses,

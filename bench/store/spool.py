@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.design.plan import TrialKey, digest
-from bench.execution import run_folder
-from bench.execution.base import Epochs, Result, ScoredOn, Success
-from bench.store import artifacts
+from bench.design.results import Epochs, Result, ScoredOn, Success
+from bench.store import artifacts, run_folder
 from bench.store.names import file_name, storable
 from bench.store.private import make_folder
 from bench.terminal import tell

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
 from bench.design.plan import TrialKey
-from bench.execution.base import Result, Scored, ScoredOn
+from bench.design.results import Result, Scored, ScoredOn
 from bench.store import spool
 from bench.store.address import StoreAway, StoreRefuses, StoreTrouble, first_line
 from bench.store.spool import Entry, RunStatus

@@ -18,11 +18,11 @@ from rich.console import Console
 from bench import cli
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure, Success
 from bench.display import live as table
 from bench.display import progress as shown
 from bench.display.live import Live
 from bench.display.progress import Plain, Progress, progress
-from bench.execution.base import Failure, Success
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.runner import Look, Options, jobs

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from bench.design.plan import TrialKey
+from bench.design.results import Failure, Job, Result, Success
 from bench.execution import places as places_module
-from bench.execution.base import Failure, Job, Result, Success
 from bench.execution.devices import Slot, cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.server import Server

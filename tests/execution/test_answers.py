@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.design.plan import TrialKey
+from bench.design.results import Failure, Job, Result, Success
 from bench.execution import answers
-from bench.execution.base import Failure, Job, Result, Success
 from bench.experiment import Outcome, Predictions
 
 KEY = TrialKey("an arm: é/\\", 3)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.design.results import Success
 from bench.execution import processes as processes_module
-from bench.execution.base import Success
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.server import Server

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from bench.design.plan import TrialKey
+from bench.design.results import Failure, Job, Success
 from bench.execution import devices as devices_module
-from bench.execution.base import Failure, Job, Message, Success
+from bench.execution.base import Message
 from bench.execution.devices import Device, Slot, User, cpu_slots
 from bench.execution.processes import Processes, _failures, _halves, _Heard, too_slow
 from bench.execution.server import Server

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.design.plan import TrialKey
-from bench.execution.base import Failure
+from bench.design.results import Failure
 from bench.execution.repeats import EDITED, Repeats
 
 

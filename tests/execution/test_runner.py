@@ -16,8 +16,9 @@ import pytest
 
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution import runner
-from bench.execution.base import Failure, Job, Message, Result, Scored, ScoredOn, Success
+from bench.execution.base import Message
 from bench.execution.runner import Look, Options, Pair, Ran, value_of
 from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.experiment import BadOutcome, Outcome, Predictions

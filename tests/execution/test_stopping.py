@@ -11,7 +11,7 @@ from scipy import stats
 
 from bench.design.loading import Discovered
 from bench.design.plan import Plan
-from bench.execution.base import Scored
+from bench.design.results import Scored
 from bench.execution.runner import Look, Pair
 from bench.execution.stopping import looker
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.design.loading import load
-from bench.execution.base import Success
+from bench.design.results import Success
 from bench.execution.server import LOG_TAIL_BYTES, Server
 from bench.execution.worker import typed_settings
 

@@ -91,7 +91,7 @@ def test_another_device_within_one_benchmark_is_named_in_the_checks(
     on: Callable[..., Any], fault: Any
 ):
     """A device cannot be plugged in here, so its name is recorded as a worker would send it."""
-    from bench.execution.base import Success
+    from bench.design.results import Success
     from bench.experiment import Outcome
     from bench.reports.build import report
     from bench.store.mlflow_store import Store

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure, Success
 from bench.display.status import at_a_glance, listing
-from bench.execution.base import Failure, Success
 from bench.experiment import Outcome
 from bench.store.mlflow_sql import glance
 from bench.store.mlflow_store import Store

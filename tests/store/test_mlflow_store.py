@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure, Result, Success
 from bench.display import status
-from bench.execution.base import Failure, Result, Success
 from bench.experiment import Outcome, Predictions
 from bench.reports.build import provenance_of
 from bench.store import artifacts, spool, sqlite

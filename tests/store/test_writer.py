@@ -13,7 +13,7 @@ import pytest
 from bench.analysis.errors import DiskFull
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
-from bench.execution.base import Failure, Success
+from bench.design.results import Failure, Success
 from bench.experiment import Outcome
 from bench.store import artifacts, spool, writer
 from bench.store.address import StoreAway, StoreTrouble

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from bench.design.plan import TrialKey
-from bench.execution import run_folder
-from bench.execution.base import Failure
-from bench.execution.run_folder import clear, contents, keep, packed_up
-from bench.store import artifacts
+from bench.design.results import Failure
+from bench.store import artifacts, run_folder
+from bench.store.run_folder import clear, contents, keep, packed_up
 
 
 def result(folder: Path | None, **more: Any) -> Failure:

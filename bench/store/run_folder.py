@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench.execution.base import Failure, Result, Success
+from bench.design.results import Failure, Result, Success
 
 MOST_BYTES = 64 * 2**20  # a run in all
 ANSWER = ".answer"  # beside the runs of a pack, while they train
