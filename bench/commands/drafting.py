@@ -25,8 +25,8 @@ from bench.design.plan import (
 )
 from bench.execution.devices import Slot
 from bench.execution.server import Server
-from bench.store.mlflow_store import Store
-from bench.store.records import Benchmark
+from bench.store.base import Benchmark, Store
+from bench.store.writer import recording
 from bench.terminal import label, wrapped
 
 
@@ -115,7 +115,7 @@ def freeze(store: Store, found: Discovered, plan: Plan, provenance: Mapping[str,
     """
     with (
         store.lock(plan),
-        store.begin(plan, provenance=provenance, source=found.source) as recorder,
+        recording(store, plan, provenance=provenance, source=found.source) as recorder,
     ):
         return recorder.benchmark
 

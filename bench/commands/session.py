@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from bench.execution.devices import Slot
     from bench.execution.runner import Ran
     from bench.execution.server import Server
-    from bench.store.mlflow_store import Store
-    from bench.store.records import Benchmark
+    from bench.store.base import Benchmark, Store
 
 
 class Session:
@@ -85,7 +84,7 @@ class Session:
         notes: list[str],
     ) -> "Ran":
         """Train what a plan still needs, and show how it goes."""
-        from bench.display.progress import progress
+        from bench.display.choose import progress
         from bench.display.status import as_recorded, begins_anew, late_modules_changed
         from bench.execution import provenance, runner
         from bench.execution.processes import Processes
@@ -164,10 +163,10 @@ class Session:
                 benchmark = None  # it begins anew
             settled: set[TrialKey] = set()
             if store is not None and benchmark is not None:
-                done = store.finished(benchmark)
-                tags = (child.run.data.tags for child in done.values())
+                done, diverged = store.settled(benchmark)
+                tags = (child.run.tags for child in done.values())
                 durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
-                settled = set() if fresh else {*done, *store.diverged(benchmark)}
+                settled = set() if fresh else {*done, *diverged}
                 known = set(plan.seeds) <= set(benchmark.plan.seeds)
                 if known and not fresh and benchmark.stopped_at is not None:  # by the plan's rule
                     settled |= set(plan.trials())

@@ -11,8 +11,7 @@ from bench.terminal import show, tell
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
-    from bench.store.mlflow_store import Store
-    from bench.store.records import Benchmark
+    from bench.store.base import Benchmark, Store
 
 
 def publish(

@@ -1,7 +1,6 @@
 """Progress: what a person sees while it runs; all of it on stderr."""
 
 import heapq
-import os
 import statistics
 import sys
 import threading
@@ -289,15 +288,3 @@ def _metric_value(metric: str, x: float | None, unit: Unit) -> str:
 def one_line(text: str) -> str:
     """Return a text of any length for one line."""
     return cut(" ".join(text.split()), 200)
-
-
-def progress(*, quiet: bool, workers: int, blind: bool, stream: TextIO | None = None) -> Progress:
-    """Return the display that fits where stderr goes."""
-    stream = stream or sys.stderr
-    if quiet:
-        return Progress(stream, workers=workers, blind=blind)
-    if not stream.isatty() or os.environ.get("TERM") == "dumb":
-        return Plain(stream, workers=workers, blind=blind)
-    from bench.display.live import Live
-
-    return Live(stream, workers=workers, blind=blind)

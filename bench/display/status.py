@@ -11,12 +11,12 @@ from bench.analysis.data.format import count
 from bench.design import source_digest
 from bench.design.plan import Plan, TrialKey, what_changed
 from bench.store.artifacts import Damaged
+from bench.store.base import Benchmark, Unreadable
 from bench.store.mlflow_sql import Glance
-from bench.store.records import Benchmark, Unreadable
 from bench.terminal import label
 
 if TYPE_CHECKING:
-    from bench.store.mlflow_store import Store
+    from bench.store.base import Store
 
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
 ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}

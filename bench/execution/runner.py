@@ -24,10 +24,9 @@ from bench.execution.repeats import Repeats
 from bench.execution.signals import ended_by_signals
 from bench.experiment import BadOutcome, Outcome
 from bench.store.address import redacted
-from bench.store.mlflow_store import Store
+from bench.store.base import Benchmark, Store
 from bench.store.names import printable
-from bench.store.records import Benchmark
-from bench.store.writer import Recorder
+from bench.store.writer import Recorder, recording
 
 
 class NotPlanned(Refusal):
@@ -150,8 +149,8 @@ def run(
         stack.callback(executor.close)
         stack.enter_context(store.lock(plan))
         ending = stack.enter_context(ended_by_signals())  # until the recorder is closed
-        recorder = store.begin(
-            plan, provenance=provenance, source=found.source, fresh=options.fresh
+        recorder = recording(
+            store, plan, provenance=provenance, source=found.source, fresh=options.fresh
         )
         stack.enter_context(recorder)
         stack.callback(executor.close)  # before the recorder: nobody trains on unrecorded

@@ -11,9 +11,9 @@ from urllib.parse import urlparse
 import numpy as np
 
 from bench.reports.files import REPORT, Files, contents, require_writable, write_files
-from bench.store.mlflow_store import Store
+from bench.store.base import Benchmark, Store, Unreadable
 from bench.store.names import file_name
-from bench.store.records import Benchmark, Unreadable, goes_on
+from bench.store.records import goes_on
 
 if TYPE_CHECKING:
     from bench.analysis.data.format import Unit

@@ -9,25 +9,14 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import address, database_of, state_folder
 from bench.store.artifacts import Damaged
+from bench.store.base import Benchmark, Child, Run, Unreadable
 from bench.store.locks import Locks
-from bench.store.records import (
-    Benchmark,
-    Child,
-    Unreadable,
-    benchmark_of,
-    current_of,
-    in_order,
-    key_of,
-    order,
-    unreadable,
-)
+from bench.store.records import benchmark_of, current_of, in_order, key_of, order, unreadable
 
 RUN = "r.run_uuid, r.name, r.experiment_id, r.status, r.start_time, r.lifecycle_stage"
 BENCHMARKS = f"""
@@ -86,25 +75,22 @@ def _not_asked(uri: str) -> None:
     raise AssertionError(f"{uri} is there, so that no tables are made")
 
 
-def _runs(connection: sqlite3.Connection, query: str, *values: str) -> list[Any]:
-    """Return runs as MLflow gives them: info, and data with tags."""
+def _runs(connection: sqlite3.Connection, query: str, *values: str) -> list[Run]:
     tags: dict[str, dict[str, str]] = defaultdict(dict)
     chosen = f"select run_uuid from ({query})"
     where = f"select run_uuid, key, value from tags where run_uuid in ({chosen})"
     for run_id, key, value in connection.execute(where, values):
         tags[run_id][key] = value
     return [
-        SimpleNamespace(
-            info=SimpleNamespace(
-                run_id=run_id,
-                run_name=name,
-                experiment_id=str(experiment),
-                status=status,
-                start_time=started,
-                lifecycle_stage=stage,
-                artifact_uri=artifacts,
-            ),
-            data=SimpleNamespace(tags=tags[run_id]),
+        Run(
+            run_id,
+            name,
+            experiment_id=str(experiment),
+            status=status,
+            started_ms=int(started),
+            deleted=stage != "active",
+            artifact_uri=artifacts,
+            tags=tags[run_id],
         )
         for run_id, name, experiment, status, started, stage, artifacts in connection.execute(
             query, values
@@ -113,20 +99,20 @@ def _runs(connection: sqlite3.Connection, query: str, *values: str) -> list[Any]
 
 
 def _seen(
-    connection: sqlite3.Connection, run: Any
+    connection: sqlite3.Connection, run: Run
 ) -> tuple[Benchmark | Unreadable, dict[TrialKey, str]]:
     """Return a benchmark with its trials' words, or what is left of it if it is damaged."""
-    folder = sqlite.file_path(run.info.artifact_uri)
+    folder = sqlite.file_path(run.artifact_uri)
     if folder is None:
-        raise OSError(f"{run.info.artifact_uri} is no folder")
+        raise OSError(f"{run.artifact_uri} is no folder")
     try:
         found = benchmark_of(run, lambda _, artifact: folder / artifact)
-        return found, _words(_runs(connection, TRIALS, run.info.run_id))
+        return found, _words(_runs(connection, TRIALS, run.run_id))
     except Damaged as trouble:
         return unreadable(run, trouble), {}
 
 
-def _words(runs: Iterable[Any]) -> dict[TrialKey, str]:
+def _words(runs: Iterable[Run]) -> dict[TrialKey, str]:
     children: dict[TrialKey, list[Child]] = defaultdict(list)
     for run in runs:
         children[key_of(run)].append(Child(key_of(run), run))

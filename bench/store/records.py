@@ -4,27 +4,23 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis.data.metrics import Predictions
-from bench.analysis.data.tables import TRIAL_COLUMNS, Design, Split, Tables
+from bench.analysis.data.tables import TRIAL_COLUMNS, Split, Tables
 from bench.design.plan import Plan, TrialKey
 from bench.store import artifacts, spool
 from bench.store.address import first_line
 from bench.store.artifacts import Damaged
+from bench.store.base import SUPERSEDED, Benchmark, Child, Run, Unreadable
 from bench.store.resume_command import going_on
 
-Run = Any  # MLflow's own: info, and data with tags and metrics
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
 PLAN_DIGEST = re.compile(r"bench\.sha256/plan/(\d+)\.json")  # the tag that every version has
-SUPERSEDED = "bench.superseded"  # the id of the run that replaced one; "true" in old stores
-REPLACES = "bench.replaces"  # of the run that replaced one: its id
 SEQUENCE = "bench.sequence"
 EXTRA_COLUMNS = (
     "code",
@@ -37,105 +33,6 @@ EXTRA_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """One parent run: a plan, its history and where it lives."""
-
-    run_id: str
-    experiment_id: str
-    name: str
-    benchmark_id: str
-    started_at: float
-    active_at: float
-    plan: Plan
-    events: tuple[dict[str, Any], ...]
-    verdict: str | None = None  # of the last report
-    sequence: int = 0  # counts the benchmarks and sessions of a store: clocks may be set back
-
-    def design(self) -> Design:
-        """Return the plan as the analysis reads it, with its history."""
-        judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
-        replaced = next((e["at"] for e in reversed(judged[:-1]) if not e["pairs_finished"]), None)
-        return self.plan.design(
-            frozen_at=judged[-1]["at"],
-            frozen_before_first_run=judged[-1]["pairs_finished"] == 0,
-            analysis_changed_after_results=any(
-                e["event"] == "analysis changed" and e["pairs_finished"] > 0 for e in judged
-            ),
-            stop_changed_after_results=any(
-                new["pairs_finished"] > 0 and _rule(new) != _rule(old)
-                for old, new in pairwise(judged)
-            ),
-            replaced=None if judged[-1]["pairs_finished"] else replaced,
-            looks=tuple(e["pairs_finished"] for e in self.events if e["event"] == "seeds added"),
-            stopped_at=self.stopped_at,
-        )
-
-    @property
-    def stopped_at(self) -> int | None:
-        """Pairs at which the plan's rule ended the training; None once that is not its end."""
-        stopped, rule = None, None
-        for event in self.events:
-            if event["event"] == "stopped":
-                stopped = int(event["pairs_finished"])
-            elif event["event"] == "seeds added":
-                stopped = None
-            elif "analysis" in event:
-                stopped = stopped if _rule(event) == rule else None
-                rule = _rule(event)
-        return stopped
-
-
-def _rule(event: Mapping[str, Any]) -> str:
-    """Return the stopping rule that a plan was frozen or changed with."""
-    return str(event["analysis"]["stop"])
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """What is still known of a benchmark whose record is damaged."""
-
-    run_id: str
-    name: str
-    benchmark_id: str
-    active_at: float
-    trouble: Damaged = field(compare=False)
-    sequence: int = 0
-
-
-@dataclass(frozen=True)
-class Child:
-    """One trial's run as the store lists it."""
-
-    key: TrialKey
-    run: Run = field(repr=False)
-
-    @property
-    def status(self) -> str:
-        """What MLflow says: RUNNING, FINISHED, FAILED or KILLED."""
-        return str(self.run.info.status)
-
-    @property
-    def deleted(self) -> bool:
-        """Whether somebody deleted it in MLflow, from where it can be restored."""
-        return bool(self.run.info.lifecycle_stage != "active")
-
-    @property
-    def replaced_by(self) -> str:
-        """The run that was trained again in its place: its id, or "" where there is none."""
-        return str(self.run.data.tags.get(SUPERSEDED, ""))
-
-    @property
-    def replaces(self) -> str:
-        """The run in whose place this one was trained: its id, or ""."""
-        return str(self.run.data.tags.get(REPLACES, ""))
-
-    @property
-    def started(self) -> int:
-        """Milliseconds since 1970."""
-        return int(self.run.info.start_time)
-
-
 def benchmark_of(run: Run, locate: Locate) -> Benchmark:
     """Return a benchmark from its parent run and the latest version of its plan.
 
@@ -143,7 +40,7 @@ def benchmark_of(run: Run, locate: Locate) -> Benchmark:
     ------
     Damaged : that plan is not what was recorded, or the run's tags name another one
     """
-    tags = run.data.tags
+    tags = run.tags
     latest = max((int(m[1]) for tag in tags if (m := PLAN_DIGEST.fullmatch(tag))), default=0)
     _require_tag(run, "bench.plan_version", str(latest))
     found = _parsed(run, text_of(run, f"plan/{latest:04d}.json", locate))
@@ -153,12 +50,12 @@ def benchmark_of(run: Run, locate: Locate) -> Benchmark:
 
 def _require_tag(run: Run, tag: str, expected: str) -> None:
     """Refuse a tag that was edited: it says which plan holds."""
-    said = run.data.tags.get(tag, "nothing")
+    said = run.tags.get(tag, "nothing")
     if said != expected:
         raise Damaged(
-            f"{run.info.run_name} no longer says which version of its plan holds.",
+            f"{run.name} no longer says which version of its plan holds.",
             facts=[f"Its tag {tag} is {said[:80]}; recorded was {expected}."],
-            fix=f"put that back in MLflow run {run.info.run_id}: bench ui",
+            fix=f"put that back in MLflow run {run.run_id}: bench ui",
         )
 
 
@@ -169,9 +66,9 @@ def text_of(run: Run, artifact: str, locate: Locate) -> str:
     ------
     Damaged : it is missing, or not what was recorded
     """
-    expected = run.data.tags.get(digest_tag(artifact), "")
-    what = f"the stored {Path(artifact).parent} files of {run.info.run_name}"
-    fix = f"restore {artifact} of MLflow run {run.info.run_id}"
+    expected = run.tags.get(digest_tag(artifact), "")
+    what = f"the stored {Path(artifact).parent} files of {run.name}"
+    fix = f"restore {artifact} of MLflow run {run.run_id}"
     try:
         path = artifacts.verified(
             artifact, expected, lambda name: locate(run, name), what=what, fix=fix
@@ -188,27 +85,27 @@ def digest_tag(artifact: str) -> str:
 
 def unreadable(run: Run, trouble: Damaged) -> Unreadable:
     """Return what is left of a damaged benchmark, for a list of all."""
-    tags = run.data.tags
+    tags = run.tags
     identity = tags.get("bench.benchmark", "")
     try:
         active_at = _moment(tags["bench.active_at"])
     except (KeyError, ValueError, OverflowError, OSError):
-        active_at = run.info.start_time / 1000
-    name = str(run.info.run_name).removesuffix(f" {identity[:7]}")
-    return Unreadable(run.info.run_id, name, identity, active_at, trouble, sequence_of(run))
+        active_at = run.started_ms / 1000
+    name = str(run.name).removesuffix(f" {identity[:7]}")
+    return Unreadable(run.run_id, name, identity, active_at, trouble, sequence_of(run))
 
 
 def _parsed(run: Run, text: str) -> Benchmark:
     """Return what a stored plan says."""
-    tags = run.data.tags
+    tags = run.tags
     try:
         record = json.loads(text)
         found = Benchmark(
-            run_id=run.info.run_id,
-            experiment_id=run.info.experiment_id,
+            run_id=run.run_id,
+            experiment_id=run.experiment_id,
             name=record["plan"]["experiment"],
             benchmark_id=tags["bench.benchmark"],
-            started_at=run.info.start_time / 1000,
+            started_at=run.started_ms / 1000,
             active_at=_moment(tags.get("bench.active_at", "0")),
             plan=Plan.from_dict(record["plan"]),
             events=tuple(_event(event) for event in record["events"]),
@@ -220,8 +117,8 @@ def _parsed(run: Run, text: str) -> Benchmark:
         found.design()  # which reads all of its history
     except Exception as error:  # a file that is not ours can be wrong in any way
         raise Damaged(
-            f"the stored plan of {run.info.run_name} cannot be read.",
-            facts=[first_line(error), f"MLflow run {run.info.run_id}."],
+            f"the stored plan of {run.name} cannot be read.",
+            facts=[first_line(error), f"MLflow run {run.run_id}."],
             fix="restore its plan/*.json and tags, or delete that run: bench ui",
         ) from error
     return found
@@ -234,7 +131,7 @@ def order(found: Benchmark | Unreadable) -> tuple[int, float]:
 
 def sequence_of(run: Run) -> int:
     """Return the place of a benchmark's last session among all of its store; 0 in old stores."""
-    text = str(run.data.tags.get(SEQUENCE, "0"))
+    text = str(run.tags.get(SEQUENCE, "0"))
     return int(text[:15]) if text.isdecimal() else 0
 
 
@@ -242,8 +139,8 @@ def in_order(runs: Sequence[Child]) -> list[Child]:
     """Return the runs of one trial, oldest first: what was replaced before what replaced it."""
     ordered = sorted(runs, key=lambda child: child.started)
     for child in list(ordered):
-        said = (c for c in ordered if c.run.info.run_id == child.replaced_by)
-        later = next((c for c in said if c.replaces == child.run.info.run_id), None)
+        said = (c for c in ordered if c.run.run_id == child.replaced_by)
+        later = next((c for c in said if c.replaces == child.run.run_id), None)
         if later is not None and ordered.index(later) < ordered.index(child):
             ordered.remove(later)
             ordered.insert(ordered.index(child) + 1, later)
@@ -282,10 +179,10 @@ def facts_of(plain: Mapping[str, Any]) -> dict[str, Any]:
 def key_of(run: Run) -> TrialKey:
     """Return which trial a run is of."""
     try:
-        return TrialKey(run.data.tags["arm"], int(run.data.tags["seed"]))
+        return TrialKey(run.tags["arm"], int(run.tags["seed"]))
     except (KeyError, ValueError) as error:
         raise Damaged(
-            f"MLflow run {run.info.run_id} no longer says which arm and seed it is.",
+            f"MLflow run {run.run_id} no longer says which arm and seed it is.",
             facts=["Its tags arm and seed were changed."],
             fix="restore them, or delete that run: bench ui",
         ) from error
@@ -349,11 +246,11 @@ def recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Re
     """Return the files of a run, after checking that nothing was changed since it ended."""
     if child.status not in ("FINISHED", "FAILED"):
         return artifacts.Recorded({}, None, {})
-    tags, key = child.run.data.tags, child.key
+    tags, key = child.run.tags, child.key
     if tags.get(spool.SEAL) != spool.seal(benchmark.plan.trial_digest(key), tags):
         raise Damaged(
             f"the record of {_who(key)} was changed after its training.",
-            facts=[f"MLflow run {child.run.info.run_id}: its tags do not fit their seal."],
+            facts=[f"MLflow run {child.run.run_id}: its tags do not fit their seal."],
         )
     if child.status == "FAILED":
         return artifacts.Recorded({}, None, {})
@@ -381,7 +278,7 @@ def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -
         if _superseded(child) and not child.deleted and child.status in ("FINISHED", "FAILED"):
             raise Damaged(
                 f"the run of {_who(key)} is marked as superseded, but no other replaced it.",
-                facts=[f"MLflow run {child.run.info.run_id}: its tag {SUPERSEDED}."],
+                facts=[f"MLflow run {child.run.run_id}: its tag {SUPERSEDED}."],
             )
     if current is None or current.status != "FINISHED":
         if any(child.deleted and child.status == "FINISHED" for child in runs):
@@ -432,7 +329,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 
 def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> dict[str, Any]:
-    tags = child.run.data.tags
+    tags = child.run.tags
     return {
         "arm": child.key.arm,
         "seed": child.key.seed,
@@ -446,8 +343,8 @@ def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> di
         "attempts": attempts,
         "selected_epoch": outcome.get("selected_epoch"),
         "facts": json.dumps(outcome.get("facts", {}), sort_keys=True),
-        "logged_accuracy": child.run.data.metrics.get("test/accuracy"),
-        "run_id": child.run.info.run_id,
+        "logged_accuracy": child.run.metrics.get("test/accuracy"),
+        "run_id": child.run.run_id,
     }
 
 

@@ -11,24 +11,19 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
-from bench.design.plan import TrialKey
+from bench.design.plan import Plan, TrialKey
 from bench.design.results import Result, Scored, ScoredOn
 from bench.store import spool
 from bench.store.address import StoreAway, StoreRefuses, StoreTrouble, first_line
+from bench.store.base import Benchmark, Measured, Run, Store
 from bench.store.spool import Entry, RunStatus
 from bench.store.sqlite import free_bytes
 from bench.terminal import tell
 
-if TYPE_CHECKING:
-    from bench.store.mlflow_store import Store
-    from bench.store.records import Benchmark, Child
-
-Run = Any  # MLflow's own, handed back to the store as it came
-Measured = tuple[str, float, int, int]  # name, value, milliseconds since 1970, epoch
 Attempt = tuple[TrialKey, int]  # a trial that is tried again gets a run of its own
 Moment = tuple[float, float]  # epoch and time of a row
 FLUSH_S = 1.0  # epochs of all runs are collected this long, then one call a run
@@ -43,22 +38,17 @@ class Recorder:
     ----------
     store, benchmark : where to write
     provenance : of this session
-    finished : the runs that stand for a trial already
-    diverged : the trials whose loss became NaN, and would again
     """
 
     def __init__(
         self,
-        store: "Store",
-        benchmark: "Benchmark",
+        store: Store,
+        benchmark: Benchmark,
         provenance: Mapping[str, Any],
-        finished: Mapping[TrialKey, "Child"],
-        diverged: Iterable[TrialKey],
     ) -> None:
         self.store = store
         self.benchmark = benchmark
-        self.finished = dict(finished)
-        self.diverged = set(diverged)
+        self.finished, self.diverged = store.settled(benchmark)
         self.while_closing: Callable[[], None] = lambda: None  # called while the last is written
         self.away: str | None = None  # why the store does not take anything just now
         self.refused: list[str] = []  # what it never will take, and where that is kept
@@ -88,9 +78,9 @@ class Recorder:
         plan = self.benchmark.plan
         logged = plan.metric if plan.metric not in METRICS else f"test/{plan.metric}"
         known = {
-            key: Scored(child.run.data.metrics[logged])
+            key: Scored(child.run.metrics[logged])
             for key, child in self.finished.items()
-            if logged in child.run.data.metrics
+            if logged in child.run.metrics
         }
         if plan.stop == "fixed" or not known:
             return known
@@ -104,7 +94,7 @@ class Recorder:
     def known_test_set(self) -> tuple[ScoredOn, TrialKey] | None:
         """Return the test set of a recorded run, and the run; None where none has one."""
         for key, child in self.finished.items():
-            if found := ScoredOn.from_tag(child.run.data.tags.get(spool.TEST_SET, "")):
+            if found := ScoredOn.from_tag(child.run.tags.get(spool.TEST_SET, "")):
                 return found, key
         return None
 
@@ -249,7 +239,7 @@ class Recorder:
             self._entries.popleft()
         for attempt in list(self._rows):
             rows = self._rows[attempt]
-            self.store.log(self._run(attempt).info.run_id, measured(rows))
+            self.store.log(self._run(attempt).run_id, measured(rows))
             self._logged[attempt] |= {moment(row) for row in rows}
             del self._rows[attempt]
 
@@ -265,12 +255,32 @@ class Recorder:
         return run
 
 
+def recording(
+    store: Store,
+    plan: Plan,
+    *,
+    provenance: Mapping[str, Any],
+    source: Mapping[str, str],
+    fresh: bool = False,
+) -> Recorder:
+    """Open a plan's benchmark and return what records into it; call it under the store's lock.
+
+    Parameters
+    ----------
+    provenance : of this session
+    source : text of each of the experiment's own modules
+    fresh : begin it anew, whatever is recorded
+    """
+    benchmark = store.begin(plan, provenance=provenance, source=source, fresh=fresh)
+    return Recorder(store, benchmark, provenance)
+
+
 def moment(row: Mapping[str, float]) -> Moment:
     """Return what tells one logged epoch from another of the same run."""
     return row["epoch"], row["time"]
 
 
-def written(store: "Store", entry: Entry, run: Run, logged: Container[Moment] = ()) -> str | None:
+def written(store: Store, entry: Entry, run: Run, logged: Container[Moment] = ()) -> str | None:
     """Write an entry and forget it; one that the store will never take is set aside.
 
     Parameters
@@ -287,7 +297,7 @@ def written(store: "Store", entry: Entry, run: Run, logged: Container[Moment] = 
             raise StoreRefuses("its files are gone or changed on this disk.")
         write(store, entry, run, logged)
     except StoreRefuses as trouble:
-        store.end(run.info.run_id, "FAILED")
+        store.end(run.run_id, "FAILED")
         place = spool.set_aside(entry) if entry.folder.exists() else entry.folder
         why = " ".join((trouble.facts or (trouble.what,))[:1])
         whose = f"the result of {entry.key.title}"
@@ -296,29 +306,29 @@ def written(store: "Store", entry: Entry, run: Run, logged: Container[Moment] = 
     return None
 
 
-def write(store: "Store", entry: Entry, run: Run, logged: Container[Moment] = ()) -> None:
+def write(store: Store, entry: Entry, run: Run, logged: Container[Moment] = ()) -> None:
     """Write artifacts, history, tags and, last of all, the status; idempotent."""
     store.put(run, entry.files)
     stamp = int(entry.ended_at * 1000)
     scores = [(name, value, stamp, 0) for name, value in entry.scores.items()]
     tags = {**entry.tags, "bench.entry": entry.name}
     left = measured(row for row in entry.epochs if moment(row) not in logged)
-    store.log(run.info.run_id, [*left, *scores], tags=tags)
-    store.end(run.info.run_id, entry.status)
+    store.log(run.run_id, [*left, *scores], tags=tags)
+    store.end(run.run_id, entry.status)
 
 
-def recover(store: "Store", benchmark: "Benchmark", entries: Iterable[Entry]) -> None:
+def recover(store: Store, benchmark: Benchmark, entries: Iterable[Entry]) -> None:
     """Write what a process that died had finished; call it under the benchmark's lock."""
     children = store.children(benchmark)
     there = {
-        child.run.data.tags.get("bench.entry")
+        child.run.tags.get("bench.entry")
         for runs in children.values()
         for child in runs
         if child.status in ("FINISHED", "FAILED")
     }
     for entry in entries:
         if entry.name not in there:
-            old = store.finished(benchmark).get(entry.key)
+            old = store.settled(benchmark)[0].get(entry.key)
             run = store.start(benchmark, entry.key, {})
             store.describe(run, benchmark.plan, entry.key)
             refused = written(store, entry, run)

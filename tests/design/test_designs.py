@@ -110,7 +110,7 @@ def test_a_source_that_is_never_drawn_from_is_refused_after_the_first_run(
     assert said.status == 2 and "never asks for" in said.err and said.out == ""
     assert "--vary init,order" in said.err
     store = store_at(uri)
-    assert 1 <= len(store.finished(store.benchmark("streams"))) < 10
+    assert 1 <= len(store.settled(store.benchmark("streams"))[0]) < 10
 
 
 def test_a_source_that_fails_keeps_nothing_else_from_being_trained_and_reported(
@@ -127,7 +127,7 @@ def test_a_source_that_fails_keeps_nothing_else_from_being_trained_and_reported(
     assert "1 more run failed." in said.err
     store = store_at(uri)
     main = store.benchmark("streams")
-    done = {name: len(store.finished(b)) for name, b in store.families(main).items()}
+    done = {name: len(store.settled(b)[0]) for name, b in store.families(main).items()}
     assert done == {"init": 10, "order": 12}
     found = json.loads((tmp_path / "store/reports/streams/results.json").read_text())
     assert found["plan"]["hash"] == main.plan.hash
@@ -195,7 +195,7 @@ def test_a_sweep_compares_every_arm_with_the_baseline_at_a_shared_error_rate(
     assert [c["treatment"] for c in found["comparisons"]] == names
     store = store_at(uri)
     main = store.benchmark("tiny")
-    assert len(store.finished(main)) == 4 * 6
+    assert len(store.settled(main)[0]) == 4 * 6
     metrics = store.client.get_run(main.run_id).data.metrics
     for c, end in zip(found["comparisons"], ("", "_2", "_3"), strict=True):
         p = c["primary"]

@@ -21,8 +21,9 @@ from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
 from bench.display import live as table
 from bench.display import progress as shown
+from bench.display.choose import progress
 from bench.display.live import Live
-from bench.display.progress import Plain, Progress, progress
+from bench.display.progress import Plain, Progress
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.runner import Look, Options, jobs

@@ -14,8 +14,9 @@ from bench.commands.common import experiment_name
 from bench.design.plan import Plan, TrialKey, parse_seeds
 from bench.display.status import Listing, State, listing
 from bench.store.artifacts import Damaged
+from bench.store.base import Benchmark, Unreadable
 from bench.store.mlflow_store import Store
-from bench.store.records import Benchmark, Unreadable, goes_on, seeds_text
+from bench.store.records import goes_on, seeds_text
 
 
 def state(words: dict[tuple[str, int], str], **changes: Any) -> State:

@@ -31,7 +31,7 @@ def digests(uri: str) -> dict[str, str]:
         finished = [child for child in runs if child.status == "FINISHED"]
         assert len(finished) <= 1
         for child in finished:
-            files = json.loads(child.run.data.tags["bench.sha256"])
+            files = json.loads(child.run.tags["bench.sha256"])
             found[key.run_name] = files["predictions.npz"]
     return found
 

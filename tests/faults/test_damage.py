@@ -52,7 +52,7 @@ def runs(bench: Any) -> dict[str, Any]:
 
 
 def predictions(bench: Any, trial: str) -> Path:
-    return Path(runs(bench)[trial].info.artifact_uri.removeprefix("file://")) / "predictions.npz"
+    return Path(runs(bench)[trial].artifact_uri.removeprefix("file://")) / "predictions.npz"
 
 
 def client(bench: Any) -> Any:
@@ -100,18 +100,18 @@ def remove(bench: Any) -> list[str]:
 
 def edit_a_tag(bench: Any) -> list[str]:
     run = runs(bench)["3:strong"]
-    client(bench).set_tag(run.info.run_id, "bench.device", "cuda:0")
+    client(bench).set_tag(run.run_id, "bench.device", "cuda:0")
     return ["3:strong"]
 
 
 def edit_the_digest(bench: Any) -> list[str]:
     run = runs(bench)["3:weak"]
-    client(bench).set_tag(run.info.run_id, "bench.sha256", "{}")
+    client(bench).set_tag(run.run_id, "bench.sha256", "{}")
     return ["3:weak"]
 
 
 def delete_the_run(bench: Any) -> list[str]:
-    client(bench).delete_run(runs(bench)["4:strong"].info.run_id)
+    client(bench).delete_run(runs(bench)["4:strong"].run_id)
     return ["4:strong"]
 
 
@@ -256,9 +256,9 @@ def test_a_store_that_was_moved_works_where_it_is_and_mlflow_finds_its_files(
         more = damaged.run(seeds=7)
         assert more.status == 0 and damaged.told([more]).total() == 2, more.err
         for run in runs(damaged).values():
-            kept = {f.path for f in client(damaged).list_artifacts(run.info.run_id)}
+            kept = {f.path for f in client(damaged).list_artifacts(run.run_id)}
             assert kept == {"epochs.parquet", "outcome.json", "predictions.npz"}
-            assert f"{elsewhere.as_uri()}/artifacts/" in run.info.artifact_uri
+            assert f"{elsewhere.as_uri()}/artifacts/" in run.artifact_uri
     (original,) = whole.glob("artifacts/*/*/artifacts/plan")
     assert [path.name for path in original.iterdir()] == ["0001.json"]  # the copy left it alone
 

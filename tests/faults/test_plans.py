@@ -95,6 +95,7 @@ def test_another_device_within_one_benchmark_is_named_in_the_checks(
     from bench.experiment import Outcome
     from bench.reports.build import report
     from bench.store.mlflow_store import Store
+    from bench.store.writer import recording
 
     bench = on()
     assert bench.run("--no-report").status == 0
@@ -115,7 +116,7 @@ def test_another_device_within_one_benchmark_is_named_in_the_checks(
             log="",
         )
         with store.lock(benchmark.plan):
-            with store.begin(benchmark.plan, provenance={}, source={}) as recorder:
+            with recording(store, benchmark.plan, provenance={}, source={}) as recorder:
                 recorder.record(result)
         findings = report(store, store.benchmark("tiny")).findings
         (check,) = (c for c in findings.checks if c.id == "C10")

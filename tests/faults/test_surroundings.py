@@ -74,9 +74,9 @@ def test_a_clock_that_was_set_back_before_fresh_and_redo_changes_no_order(
         store = Store(bench.uri)
         benchmark = store.benchmark("tiny")
         new, old = sorted(store.children(benchmark)[key], key=lambda child: child.started)
-        assert old.started - new.started > 80_000 and old.replaced_by == new.run.info.run_id
-        finished = store.finished(benchmark)
-        assert finished[key].run.info.run_id == new.run.info.run_id
+        assert old.started - new.started > 80_000 and old.replaced_by == new.run.run_id
+        finished = store.settled(benchmark)[0]
+        assert finished[key].run.run_id == new.run.run_id
         fault.lost(before_redo, 12 - len(finished))
         fault.right(before_redo, bench.numbers(), undisturbed)
 
@@ -408,5 +408,5 @@ def values(bench: Any) -> dict[str, float]:
     from bench.store.mlflow_store import Store
 
     store = Store(bench.uri)
-    finished = store.finished(store.benchmark("tiny"))
-    return {key.run_name: child.run.data.metrics["own"] for key, child in finished.items()}
+    finished = store.settled(store.benchmark("tiny"))[0]
+    return {key.run_name: child.run.metrics["own"] for key, child in finished.items()}

@@ -69,15 +69,15 @@ def test_a_training_that_goes_wrong_fails_with_its_reason_and_the_others_go_on(
     for seed, (code, reason, shown) in REASONS.items():
         with fault(f"training: {code}, seed {seed}"):
             run = failed[seed].run
-            assert run.data.tags["bench.failure"] == code
-            assert reason in run.data.tags["bench.reason"]
-            root = Path(run.info.artifact_uri.removeprefix("file://"))
+            assert run.tags["bench.failure"] == code
+            assert reason in run.tags["bench.reason"]
+            root = Path(run.artifact_uri.removeprefix("file://"))
             left = (root / name for name in ("traceback.txt", "log.txt"))
             text = "".join(path.read_text("utf-8") for path in left if path.exists())
             assert shown.replace("{5}", str(hangs)) in text
     with fault("training: a million lines on stdout"):
         flood = next(c for k, c in children.items() if (k.arm, k.seed) == ("strong", 7))
-        log = Path(flood.run.info.artifact_uri.removeprefix("file://")) / "log.txt"
+        log = Path(flood.run.artifact_uri.removeprefix("file://")) / "log.txt"
         assert log.stat().st_size <= 64 * 1024 and log.read_text().endswith("line 999999\n")
     results = bench.results()
     counts = {arm["name"]: (arm["n_finished"], arm["n_failed"]) for arm in results["arms"]}

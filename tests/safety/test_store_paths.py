@@ -19,6 +19,7 @@ from bench.store.address import StoreTrouble, address
 from bench.store.mlflow_store import Store
 from bench.store.private import make_folder
 from bench.store.sqlite import mlflow_uri
+from bench.store.writer import recording
 
 BENCH = Path(sys.executable).with_name("bench")
 NAMES = ("a%41b", "q?mode=ro", "it's", "ha#sh", "sp ace", "Größe", "a%2Fb", "100%", "~", 'quo"te',
@@ -32,7 +33,7 @@ def begin(uri: str) -> Store:
         experiment="planned", question="?", arms={"a": {"x": 0}, "b": {"x": 1}}, source_digest="s",
         data={}, batches=((0,),),
     )  # fmt: skip
-    with store.lock(plan), store.begin(plan, provenance={"at": "x"}, source={"a.py": "x = 1"}):
+    with store.lock(plan), recording(store, plan, provenance={"at": "x"}, source={"a.py": "x = 1"}):
         pass
     return store
 
@@ -155,7 +156,7 @@ def test_no_file_of_a_store_is_open_to_whom_its_folder_keeps_out(
     def made_fast(uri: str) -> None:
         shutil.copyfile(empty_database, uri.removeprefix("sqlite:///"))
 
-    monkeypatch.setattr("bench.store.mlflow_store._make_tables", made_fast)
+    monkeypatch.setattr("bench.store.mlflow_reader._make_tables", made_fast)
     before = os.umask(0o022)
     try:
         folder = tmp_path / "store"

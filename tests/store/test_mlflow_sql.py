@@ -15,9 +15,10 @@ from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
 from bench.display.status import at_a_glance, listing
 from bench.experiment import Outcome
+from bench.store.base import Benchmark, Unreadable
 from bench.store.mlflow_sql import glance
 from bench.store.mlflow_store import Store
-from bench.store.records import Benchmark, Unreadable
+from bench.store.writer import recording
 
 ARMS: dict[str, dict[str, Any]] = {"a": {"x": 0}, "b": {"x": 1}}
 
@@ -41,7 +42,7 @@ def success(arm: str, seed: int) -> Success:
 
 
 def record(store: Store, plan: Plan, *results: Success | Failure) -> None:
-    with store.lock(plan), store.begin(plan, provenance={}, source={}) as recorder:
+    with store.lock(plan), recording(store, plan, provenance={}, source={}) as recorder:
         for result in results:
             recorder.record(result)
 
@@ -56,7 +57,7 @@ def test_a_glance_says_what_mlflow_says(store: Store):
     gone = store.benchmark("deleted")
     store.client.delete_run(gone.run_id)
     trial = store.children(store.benchmark("second"))[TrialKey("a", 2)][0]
-    store.client.delete_run(trial.run.info.run_id)
+    store.client.delete_run(trial.run.run_id)
     record(store, plan("second"), success("b", 1))  # recorded twice
     seen = glance(store.uri)
     assert seen is not None
@@ -92,7 +93,7 @@ def damage_the_time(store: Store, benchmark: Benchmark) -> None:
 
 def damage_a_trial(store: Store, benchmark: Benchmark) -> None:
     [[child]] = store.children(benchmark).values()
-    store.client.set_tag(child.run.info.run_id, "seed", "one")
+    store.client.set_tag(child.run.run_id, "seed", "one")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_damaged_benchmark_is_listed_as_such_among_the_others(
 
 def test_a_benchmark_that_is_being_run_is_running(store: Store):
     mine = plan("mine")
-    with store.lock(mine), store.begin(mine, provenance={}, source={}) as recorder:
+    with store.lock(mine), recording(store, mine, provenance={}, source={}) as recorder:
         recorder.deliver(
             {"type": "epoch", "arm": "a", "seed": 0, "attempt": 1, "row": {"epoch": 0, "time": 1.0}}
         )

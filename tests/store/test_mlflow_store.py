@@ -25,9 +25,11 @@ from bench.reports.build import provenance_of
 from bench.store import artifacts, spool, sqlite
 from bench.store.address import StoreAway, StoreRefuses, StoreTrouble
 from bench.store.artifacts import Damaged
+from bench.store.base import Benchmark, Child, Unreadable
 from bench.store.locks import Locked
-from bench.store.mlflow_store import NothingRecorded, Store
-from bench.store.records import Benchmark, Child, Unreadable
+from bench.store.mlflow_reader import NothingRecorded
+from bench.store.mlflow_store import Store
+from bench.store.writer import recording
 
 ARMS: dict[str, dict[str, Any]] = {
     "baseline": {"epsilon": 0.0, "lr": 0.1},
@@ -109,7 +111,7 @@ def session(store: Store, plan: Plan, results: list[Result] | None = None, **how
     if results is None:
         results = [success(key.arm, key.seed) for key in plan.trials()]
     how = {"provenance": {"commit": "c0ffee"}, "source": {"mine.py": "x = 1\n"}, **how}
-    with store.lock(plan), store.begin(plan, **how) as recorder:
+    with store.lock(plan), recording(store, plan, **how) as recorder:
         for result in results:
             recorder.record(result)
     return recorder.benchmark
@@ -155,7 +157,7 @@ def recorded(store: Store) -> Benchmark:
     )
     with store.lock(plan):
         how: dict[str, Any] = {"provenance": {"commit": "c0ffee"}, "source": {"a.py": "x = 1\n"}}
-        with store.begin(plan, **how) as recorder:
+        with recording(store, plan, **how) as recorder:
             for key in plan.trials():
                 result = success(key.arm, key.seed)
                 for row in result.epochs:
@@ -170,7 +172,7 @@ def test_every_epoch_and_metric_is_there_once_with_its_step(store: Store, record
     runs = children(store, recorded)
     assert len(runs) == 4
     for (child,) in runs.values():
-        found = history(store, child.run.info.run_id)
+        found = history(store, child.run.run_id)
         assert found["train/loss"] == [(0, 1.0), (1, 1 / 2), (2, pytest.approx(1 / 3))]
         assert found["val/accuracy"] == [(0, 0.9), (1, 0.9), (2, 0.9)]
         assert not {"epoch", "time"} & set(found)
@@ -182,9 +184,9 @@ def test_a_run_is_named_for_its_arm_and_seed_and_hangs_below_its_benchmark(
 ):
     runs = children(store, recorded)
     expected = {f"{arm}/seed-{seed:02d}" for arm in ARMS for seed in (0, 7)}
-    assert {child.run.info.run_name for (child,) in runs.values()} == expected == set(runs)
+    assert {child.run.name for (child,) in runs.values()} == expected == set(runs)
     for (child,) in runs.values():
-        assert child.run.data.tags["mlflow.parentRunId"] == recorded.run_id
+        assert child.run.tags["mlflow.parentRunId"] == recorded.run_id
         assert child.status == "FINISHED"
     parent = store.client.get_run(recorded.run_id)
     assert (parent.info.status, parent.data.tags["bench.kind"]) == ("FINISHED", "benchmark")
@@ -195,8 +197,8 @@ def test_arm_seed_and_settings_are_params_so_that_the_ui_can_group_by_them(
     store: Store, recorded: Benchmark
 ):
     (child,) = children(store, recorded)["smoothed/seed-07"]
-    assert child.run.data.params == {"arm": "smoothed", "seed": "7", "epsilon": "0.1", "lr": "0.1"}
-    tags = child.run.data.tags
+    assert child.run.params == {"arm": "smoothed", "seed": "7", "epsilon": "0.1", "lr": "0.1"}
+    tags = child.run.tags
     assert (tags["arm"], tags["seed"]) == ("smoothed", "7")
     assert tags["bench.trial"] == recorded.plan.trial_digest(child.key)
     assert tags["bench.benchmark"] == recorded.benchmark_id
@@ -207,7 +209,7 @@ def test_arm_seed_and_settings_are_params_so_that_the_ui_can_group_by_them(
 
 def test_the_data_set_and_its_digest_are_shown_with_every_run(store: Store, recorded: Benchmark):
     (child,) = children(store, recorded)["baseline/seed-00"]
-    for run_id in (child.run.info.run_id, recorded.run_id):
+    for run_id in (child.run.run_id, recorded.run_id):
         (used,) = store.client.get_run(run_id).inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("six numbers", "d1")
 
@@ -216,7 +218,7 @@ def test_scores_are_computed_from_the_stored_predictions(store: Store, recorded:
     (child,) = children(store, recorded)["baseline/seed-00"]
     item = predictions(0, "baseline")
     right = (item.log_probabilities.argmax(axis=1) == item.labels).mean()
-    metrics = child.run.data.metrics
+    metrics = child.run.metrics
     assert metrics["test/accuracy"] == pytest.approx(right)
     assert metrics["speed"] == 3.5
     kinds = ("accuracy", "nll", "brier", "ece")
@@ -225,12 +227,12 @@ def test_scores_are_computed_from_the_stored_predictions(store: Store, recorded:
 
 def test_the_files_of_a_run_are_kept_with_their_digests(store: Store, recorded: Benchmark):
     (child,) = children(store, recorded)["smoothed/seed-00"]
-    run_id = child.run.info.run_id
+    run_id = child.run.run_id
     kept = {f.path for f in store.client.list_artifacts(run_id)}
     assert kept == {"epochs.parquet", "predictions.npz", "outcome.json", "log.txt"}
-    digests = json.loads(child.run.data.tags["bench.sha256"])
+    digests = json.loads(child.run.tags["bench.sha256"])
     assert set(digests) == {"epochs.parquet", "predictions.npz", "outcome.json"}
-    root = Path(child.run.info.artifact_uri.removeprefix("file://"))
+    root = Path(child.run.artifact_uri.removeprefix("file://"))
     assert root.is_absolute() and root.is_relative_to(store.folder)
     assert all(artifacts.sha256(root / name) == digest for name, digest in digests.items())
 
@@ -272,7 +274,7 @@ def test_a_result_that_the_store_never_takes_is_set_aside_and_blocks_nobody(
         real(run, folder)
 
     monkeypatch.setattr(store, "put", put)
-    with store.lock(plan), store.begin(plan, provenance={}, source={}) as recorder:
+    with store.lock(plan), recording(store, plan, provenance={}, source={}) as recorder:
         for key in plan.trials():
             recorder.record(success(key.arm, key.seed))
     [said] = recorder.refused
@@ -280,19 +282,19 @@ def test_a_result_that_the_store_never_takes_is_set_aside_and_blocks_nobody(
     assert "INVALID_PARAMETER_VALUE: no such thing" in said
     kept = Path(said.partition("is kept in ")[2].partition(": ")[0])
     assert any(kept.iterdir()) and not any(store.pending_of(plan.benchmark_id).iterdir())
-    assert len(store.finished(recorder.benchmark)) == len(plan.trials()) - 1
+    assert len(store.settled(recorder.benchmark)[0]) == len(plan.trials()) - 1
 
 
 @pytest.mark.parametrize("gone", ["folder", "file", "byte"])
 def test_a_result_whose_files_vanished_is_never_finished(store: Store, plan: Plan, gone: str):
-    with store.lock(plan), store.begin(plan, provenance={}, source={}) as recorder:
+    with store.lock(plan), recording(store, plan, provenance={}, source={}) as recorder:
         recorder._queue.put = lambda item, put=recorder._queue.put: (  # type: ignore[method-assign]
             spoil(item, gone) if isinstance(item, spool.Entry) else None,
             put(item),
         )
         recorder.record(success(plan.baseline, plan.seeds[0]))
     assert "its files are gone or changed on this disk" in recorder.refused[0]
-    assert store.finished(recorder.benchmark) == {}
+    assert store.settled(recorder.benchmark)[0] == {}
 
 
 def spoil(entry: spool.Entry, gone: str) -> None:
@@ -311,18 +313,18 @@ def spoil(entry: spool.Entry, gone: str) -> None:
 
 def test_an_epoch_is_in_the_store_within_two_seconds(store: Store, plan: Plan):
     how: dict[str, Any] = {"provenance": {}, "source": {}}
-    with store.lock(plan), store.begin(plan, **how) as recorder:
+    with store.lock(plan), recording(store, plan, **how) as recorder:
         recorder.deliver(message("baseline", 0, epoch_rows(1)[0]))
 
         def arrived() -> bool:
             runs = children(store, recorder.benchmark).get("baseline/seed-00")
-            return bool(runs) and runs[0].run.data.metrics.get("train/loss") == 1.0
+            return bool(runs) and runs[0].run.metrics.get("train/loss") == 1.0
 
         assert until(arrived, 4) < 2.0
         (child,) = children(store, recorder.benchmark)["baseline/seed-00"]
         assert child.status == "RUNNING"
         recorder.deliver(message("baseline", 0, epoch_rows(2)[1]))
-        assert until(lambda: len(history(store, child.run.info.run_id)["train/loss"]) == 2, 4) < 2
+        assert until(lambda: len(history(store, child.run.run_id)["train/loss"]) == 2, 4) < 2
 
 
 def test_finished_is_the_last_thing_that_is_written(
@@ -346,25 +348,25 @@ def test_finished_is_the_last_thing_that_is_written(
     monkeypatch.setattr(artifacts, "put", put_spy)
     benchmark = session(store, plan, [success("baseline", 0)])
     ((child,),) = children(store, benchmark).values()
-    order = [name for run_id, name in written if run_id == child.run.info.run_id]
+    order = [name for run_id, name in written if run_id == child.run.run_id]
     assert order[-3:] == ["put", "log_batch", "set_terminated"]
     assert order.count("set_terminated") == 1
 
 
 def test_a_message_that_comes_after_the_end_does_not_bring_a_run_back(store: Store, plan: Plan):
     how: dict[str, Any] = {"provenance": {}, "source": {}}
-    with store.lock(plan), store.begin(plan, **how) as recorder:
+    with store.lock(plan), recording(store, plan, **how) as recorder:
         recorder.record(success("baseline", 0))
         until(lambda: recorder._ended, 5)
         recorder.deliver(message("baseline", 0, {"epoch": 9, "time": 1.0, "late": 1.0}))
     ((child,),) = children(store, recorder.benchmark).values()
-    assert child.status == "FINISHED" and "late" not in child.run.data.metrics
+    assert child.status == "FINISHED" and "late" not in child.run.metrics
 
 
 def test_ten_thousand_metrics_of_one_run_are_all_written(store: Store, plan: Plan):
     many = success("baseline", 0, epochs=epoch_rows(2500, a=1.0, b=2.0))
     ((child,),) = children(store, session(store, plan, [many])).values()
-    found = history(store, child.run.info.run_id)
+    found = history(store, child.run.run_id)
     assert [step for step, _ in found["a"]] == list(range(2500)) == [s for s, _ in found["b"]]
 
 
@@ -372,13 +374,13 @@ def test_every_one_of_many_settings_is_a_param(store: Store, plan: Plan):
     wide = {arm: {**own, **{f"p{i}": i for i in range(250)}} for arm, own in ARMS.items()}
     benchmark = session(store, replace(plan, arms=wide), [success("baseline", 0)])
     ((child,),) = children(store, benchmark).values()
-    assert {child.run.data.params[f"p{i}"] for i in range(250)} == {str(i) for i in range(250)}
+    assert {child.run.params[f"p{i}"] for i in range(250)} == {str(i) for i in range(250)}
 
 
 def test_a_metric_that_is_no_number_is_recorded_as_such(store: Store, plan: Plan):
     lost = failure("baseline", 0, "nan", epochs=epoch_rows(1, extra=float("nan")))
     ((child,),) = children(store, session(store, plan, [lost])).values()
-    ((_, value),) = history(store, child.run.info.run_id)["extra"]
+    ((_, value),) = history(store, child.run.run_id)["extra"]
     assert np.isnan(value)
 
 
@@ -404,23 +406,23 @@ def test_a_failed_run_keeps_its_reason_and_traceback(store: Store, plan: Plan):
     benchmark = session(store, plan, [failure("smoothed", 1)])
     ((child,),) = children(store, benchmark).values()
     assert child.status == "FAILED"
-    assert child.run.data.tags["bench.reason"] == "ValueError: no"
-    names = {f.path for f in store.client.list_artifacts(child.run.info.run_id)}
+    assert child.run.tags["bench.reason"] == "ValueError: no"
+    names = {f.path for f in store.client.list_artifacts(child.run.run_id)}
     assert names == {"epochs.parquet", "traceback.txt"}
     (row,) = store.tables(benchmark).trials.to_dict("records")
     assert (row["status"], row["code"], row["reason"]) == ("failed", "training", "ValueError: no")
-    assert store.finished(benchmark) == {}
+    assert store.settled(benchmark)[0] == {}
 
 
 def test_a_diverged_run_is_known_to_the_next_session(store: Store, plan: Plan):
     session(store, plan, [failure("baseline", 0), failure("smoothed", 1, "nan")])
-    with store.begin(plan, provenance={}, source={}) as recorder:
+    with recording(store, plan, provenance={}, source={}) as recorder:
         assert recorder.diverged == {TrialKey("smoothed", 1)}
 
 
 def test_every_attempt_has_a_run_of_its_own(store: Store, plan: Plan):
     how: dict[str, Any] = {"provenance": {}, "source": {}}
-    with store.lock(plan), store.begin(plan, **how) as recorder:
+    with store.lock(plan), recording(store, plan, **how) as recorder:
         recorder.deliver(message("baseline", 0, epoch_rows(1)[0], attempt=1))
         recorder.record(failure("baseline", 0, "memory", attempt=1))
         recorder.deliver(message("baseline", 0, epoch_rows(1)[0], attempt=2))
@@ -434,7 +436,7 @@ def test_every_attempt_has_a_run_of_its_own(store: Store, plan: Plan):
 
 def test_what_was_in_training_when_bench_was_stopped_is_killed(store: Store, plan: Plan):
     how: dict[str, Any] = {"provenance": {}, "source": {}}
-    with pytest.raises(KeyboardInterrupt), store.begin(plan, **how) as recorder:
+    with pytest.raises(KeyboardInterrupt), recording(store, plan, **how) as recorder:
         recorder.deliver(message("baseline", 0, epoch_rows(1)[0]))
         recorder.record(success("smoothed", 0))
         raise KeyboardInterrupt
@@ -456,7 +458,7 @@ def test_an_orphan_of_a_process_that_died_is_killed_by_the_next(store: Store, pl
     assert store.trial_states(benchmark)[TrialKey("baseline", 0)] == "running"
     session(store, plan, [])
     assert store.client.get_run(orphan).info.status == "KILLED"
-    assert set(store.finished(benchmark)) == {TrialKey("smoothed", 0)}
+    assert set(store.settled(benchmark)[0]) == {TrialKey("smoothed", 0)}
     assert TrialKey("baseline", 0) not in store.trial_states(benchmark)
 
 
@@ -468,7 +470,7 @@ def test_what_cannot_be_written_stops_the_run_with_the_reason(
 
     how: dict[str, Any] = {"provenance": {}, "source": {}}
     with pytest.raises(StoreTrouble, match="could not be used") as caught:
-        with store.begin(plan, **how) as recorder:
+        with recording(store, plan, **how) as recorder:
             with monkeypatch.context() as patch:
                 patch.setattr(store.client._client, "log_batch", broken)
                 recorder.record(success("baseline", 0))
@@ -481,7 +483,7 @@ def test_what_cannot_be_written_stops_the_run_with_the_reason(
     )
     assert "the same command: it goes on where it stopped" in str(caught.value.fix)
     benchmark = session(store, plan, [])  # what was finished is written by the next session
-    assert set(store.finished(benchmark)) == {TrialKey("baseline", 0)}
+    assert set(store.settled(benchmark)[0]) == {TrialKey("baseline", 0)}
 
 
 # -- damage and --redo -----------------------------------------------------------------------
@@ -489,7 +491,7 @@ def test_what_cannot_be_written_stops_the_run_with_the_reason(
 
 def file_of(store: Store, benchmark: Benchmark, run: str, name: str) -> Path:
     (child,) = children(store, benchmark)[run]
-    return Path(child.run.info.artifact_uri.removeprefix("file://")) / name
+    return Path(child.run.artifact_uri.removeprefix("file://")) / name
 
 
 def test_damaged_predictions_are_refused_with_both_digests_and_the_way_out(
@@ -532,8 +534,8 @@ def test_a_repeated_run_stands_for_the_old_one_which_is_kept_and_marked(store: S
     session(store, plan, [success("baseline", 0, duration_s=99.0)])
     runs = children(store, benchmark)["baseline/seed-00"]
     assert [child.status for child in runs] == ["FINISHED", "FINISHED"]
-    assert runs[0].run.info.run_id == old.run.info.run_id
-    assert runs[0].replaced_by == runs[1].run.info.run_id
+    assert runs[0].run.run_id == old.run.run_id
+    assert runs[0].replaced_by == runs[1].run.run_id
     (row,) = store.tables(benchmark).trials.to_dict("records")
     assert row["duration_s"] == 99.0 and row["attempts"] == 2
 
@@ -541,7 +543,7 @@ def test_a_repeated_run_stands_for_the_old_one_which_is_kept_and_marked(store: S
 def test_a_repeated_run_that_fails_leaves_the_old_one_standing(store: Store, plan: Plan):
     benchmark = session(store, plan, [success("baseline", 0)])
     session(store, plan, [failure("baseline", 0)])
-    assert set(store.finished(benchmark)) == {TrialKey("baseline", 0)}
+    assert set(store.settled(benchmark)[0]) == {TrialKey("baseline", 0)}
 
 
 def test_the_command_that_mends_is_the_one_that_was_typed(store: Store, plan: Plan):
@@ -560,25 +562,25 @@ def test_the_command_that_mends_is_the_one_that_was_typed(store: Store, plan: Pl
 
 def mark_as_superseded(store: Store, benchmark: Benchmark) -> None:
     (only,) = children(store, benchmark)["smoothed/seed-01"]
-    store.client.set_tag(only.run.info.run_id, "bench.superseded", "true")
+    store.client.set_tag(only.run.run_id, "bench.superseded", "true")
 
 
 def mark_the_repeated_run_instead(store: Store, benchmark: Benchmark) -> None:
     session(store, benchmark.plan, [success("smoothed", 1)])
     old, new = children(store, benchmark)["smoothed/seed-01"]
-    store.client.delete_tag(old.run.info.run_id, "bench.superseded")
-    store.client.set_tag(new.run.info.run_id, "bench.superseded", old.run.info.run_id)
+    store.client.delete_tag(old.run.run_id, "bench.superseded")
+    store.client.set_tag(new.run.run_id, "bench.superseded", old.run.run_id)
 
 
 def mark_as_superseded_by_another_trials(store: Store, benchmark: Benchmark) -> None:
     (only,) = children(store, benchmark)["smoothed/seed-01"]
     (other,) = children(store, benchmark)["smoothed/seed-00"]
-    store.client.set_tag(only.run.info.run_id, "bench.superseded", other.run.info.run_id)
+    store.client.set_tag(only.run.run_id, "bench.superseded", other.run.run_id)
 
 
 def delete_the_one_that_finished(store: Store, benchmark: Benchmark) -> None:
     (only,) = children(store, benchmark)["smoothed/seed-01"]
-    store.client.delete_run(only.run.info.run_id)
+    store.client.delete_run(only.run.run_id)
     session(store, benchmark.plan, [failure("smoothed", 1)])
 
 
@@ -591,10 +593,10 @@ def test_a_clock_that_was_set_back_changes_no_order(
     monkeypatch.setattr("time.time", lambda: now() - 86_400)
     benchmark = session(store, plan, [success("smoothed", 1)])  # as --redo does
     old, new = children(store, benchmark)["smoothed/seed-01"]
-    assert new.started < old.started and old.replaced_by == new.run.info.run_id
-    assert store.finished(benchmark)[TrialKey("smoothed", 1)].run.info.run_id == new.run.info.run_id
+    assert new.started < old.started and old.replaced_by == new.run.run_id
+    assert store.settled(benchmark)[0][TrialKey("smoothed", 1)].run.run_id == new.run.run_id
     store.tables(benchmark)
-    with store.lock(plan), store.begin(plan, provenance={}, source={}, fresh=True) as recorder:
+    with store.lock(plan), recording(store, plan, provenance={}, source={}, fresh=True) as recorder:
         fresh = recorder.benchmark
     found = store.find(plan.benchmark_id, plan.experiment)
     assert found is not None and found.run_id == fresh.run_id != benchmark.run_id
@@ -608,7 +610,7 @@ def test_a_database_that_is_deleted_in_mid_run_is_said(
     with (
         pytest.raises(StoreTrouble, match="was deleted or replaced while it was in use"),
         store.lock(plan),
-        store.begin(plan, provenance={}, source={}),
+        recording(store, plan, provenance={}, source={}),
     ):
         assert store.database is not None
         moved = store.database.rename(store.database.with_name("moved.db"))
@@ -742,11 +744,11 @@ def test_a_damaged_benchmark_that_was_deleted_is_in_nobodys_way(alone: Store, pl
 def test_a_run_without_its_seed_can_be_deleted(alone: Store, plan: Plan):
     benchmark = session(alone, plan)
     (child,) = children(alone, benchmark)["smoothed/seed-01"]
-    alone.client.set_tag(child.run.info.run_id, "seed", "one")
+    alone.client.set_tag(child.run.run_id, "seed", "one")
     with pytest.raises(Damaged, match="which arm and seed it is") as caught:
         alone.tables(benchmark)
     assert "delete that run" in str(caught.value.fix)
-    alone.client.delete_run(child.run.info.run_id)
+    alone.client.delete_run(child.run.run_id)
     assert len(alone.tables(benchmark).trials) == 3
 
 
@@ -873,7 +875,7 @@ def test_fresh_begins_another_parent_run_and_overwrites_nothing(store: Store, pl
     new = session(store, plan, [], fresh=True)
     assert new.run_id != old.run_id and new.benchmark_id == old.benchmark_id
     assert store.benchmark(plan.experiment).run_id == new.run_id
-    assert len(store.finished(old)) == 4 and store.finished(new) == {}
+    assert len(store.settled(old)[0]) == 4 and store.settled(new)[0] == {}
 
 
 def test_the_benchmark_that_was_active_last_comes_first(store: Store, plan: Plan):
@@ -897,7 +899,7 @@ def test_an_experiment_that_was_deleted_in_the_ui_comes_back(store: Store, plan:
 def test_recorded_values_are_known_to_the_next_session(store: Store, plan: Plan, metric: str):
     plan = replace(plan, metric=metric)
     session(store, plan, [success("baseline", 0), failure("smoothed", 0)])
-    with store.begin(plan, provenance={}, source={}) as recorder:
+    with recording(store, plan, provenance={}, source={}) as recorder:
         known = recorder.known_runs()
     assert set(known) == ({TrialKey("baseline", 0)} if metric != "nothing" else set())
     if metric == "speed":
@@ -908,19 +910,19 @@ def test_recorded_values_are_known_to_the_next_session(store: Store, plan: Plan,
 def test_a_plan_that_may_stop_knows_the_examples_of_what_is_recorded(store: Store, plan: Plan):
     plan = replace(plan, stop="anytime")
     session(store, plan, [success("baseline", 0)])
-    with store.begin(plan, provenance={}, source={}) as recorder:
+    with recording(store, plan, provenance={}, source={}) as recorder:
         [run] = recorder.known_runs().values()
     assert run.examples is not None and run.value == pytest.approx(run.examples.mean())
 
 
 def test_a_stop_is_noted_for_the_next_session_until_seeds_are_added(store: Store, plan: Plan):
     plan = replace(plan, stop="anytime")
-    with store.begin(plan, provenance={}, source={}) as recorder:
+    with recording(store, plan, provenance={}, source={}) as recorder:
         assert not recorder.stopped
         recorder.stop(7)
-    with store.begin(plan, provenance={}, source={}) as recorder:
+    with recording(store, plan, provenance={}, source={}) as recorder:
         assert recorder.stopped and recorder.benchmark.design().stopped_at == 7
-    with store.begin(plan.with_seeds(range(90, 95)), provenance={}, source={}) as recorder:
+    with recording(store, plan.with_seeds(range(90, 95)), provenance={}, source={}) as recorder:
         assert not recorder.stopped
 
 

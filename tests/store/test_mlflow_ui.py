@@ -76,13 +76,14 @@ def listed(
     """Return a store with one planned benchmark; `bench ui` serves it in name only."""
     from bench.design.plan import Plan
     from bench.store.mlflow_store import Store
+    from bench.store.writer import recording
 
     store = Store(copy_store(tmp_path / "listed"))
     plan = Plan(
         experiment="planned", question="?", arms={"a": {"x": 0}, "b": {"x": 1}}, source_digest="s",
         data={}, batches=((0,),),
     )  # fmt: skip
-    with store.begin(plan, provenance={}, source={}):
+    with recording(store, plan, provenance={}, source={}):
         pass
 
     @contextlib.contextmanager
