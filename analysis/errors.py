@@ -49,7 +49,7 @@ class Refusal(Exception):
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the message as `--json` prints it."""
+        """Return the message as JSON values."""
         return {
             "code": self.code,
             "message": " ".join([self.what, *self.facts]),
@@ -98,3 +98,12 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's type and text; of one whose text cannot be had, the type alone."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception as trouble:
+        return f"{name}, whose text cannot be shown: its __str__ raises {type(trouble).__name__}"

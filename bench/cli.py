@@ -48,7 +48,7 @@ def main() -> None:
 def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     """Show the traceback of a bug, without the passwords that it may quote."""
     from bench.store.address import redacted
-    from bench.store.names import printable
+    from bench.terminal import printable
 
     text = "".join(traceback.format_exception(kind, error, where))
     if "--json" in sys.argv:
@@ -102,8 +102,7 @@ def _signals(words: Sequence[str]) -> contextlib.AbstractContextManager[object]:
 
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     from bench.store.address import redacted
-    from bench.store.names import printable
-    from bench.terminal import cut, tell
+    from bench.terminal import cut, printable, tell
 
     if verbose:
         trace = redacted("".join(traceback.format_exception(refusal)))

@@ -6,8 +6,6 @@ import sys
 import textwrap
 from typing import TextIO
 
-from bench.store.names import printable
-
 WIDTH = 80
 NAME = 40  # characters of a name in a table or a sentence
 TEXT = 500  # characters of a text that an experiment wrote
@@ -86,3 +84,16 @@ def label(name: str, most: int = NAME) -> str:
     flat = " ".join(printable(name).split()) or "(no name)"
     tail = most // 3
     return flat if len(flat) <= most else f"{flat[: most - tail - 1]}…{flat[-tail:]}"
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows and does not obey.
+
+    Control characters (of escape sequences), marks that turn the direction of text, and half
+    characters become question marks.
+    """
+    return re.sub(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
+        "?",
+        text,
+    )

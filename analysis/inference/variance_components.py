@@ -6,12 +6,27 @@ Bouthillier et al. (2021), Accounting for variance in machine learning benchmark
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from bench.analysis.inference import TwoWay
 from bench.analysis.inference.comparison import require_level
 from bench.analysis.inference.distributions import chi2_isf, f_isf
 from bench.analysis.inference.power import MOST_SEEDS
-from bench.analysis.study.findings import Component, Part
+
+Part = Literal["seeds", "examples", "residual"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """The spread of one thing that is drawn anew, and what it adds to the error of the mean."""
+
+    source: Part
+    n: int  # drawn: seed pairs, test examples, their cells
+    sd: float  # of one of them
+    low: float  # 95 % limits of the SD
+    high: float
+    share: float  # of the variance of the mean difference, for new seeds and new test examples
 
 
 def components(

@@ -7,6 +7,7 @@ variance in machine learning benchmarks, MLSys.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from bench.analysis.data.tables import Design, Tables
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.distributions import chi2_isf
-from bench.analysis.study.findings import SourceRow
 
 ALL = "all"
 
@@ -27,6 +27,19 @@ QUESTIONS: Mapping[str, str] = {
     "dropout": "other units dropped",
     ALL: "everything drawn anew, as for the verdict",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """The spread that one source of randomness brings, the others pinned."""
+
+    source: str  # a stream's name; "all": nothing pinned
+    arm: str
+    treatment: str | None  # of the paired difference; None: of the arm's own values
+    n: int
+    sd: float | None
+    low: float | None
+    high: float | None
 
 
 def question(source: str) -> str:

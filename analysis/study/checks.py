@@ -386,7 +386,7 @@ def _pairs_left_out(e: Evidence) -> Check:
         "caution",
         not dropped,
         "No pair was left out.",
-        f"{count(len(dropped), 'incomplete pair')} left out ({listed}), with --allow-missing.",
+        f"{count(len(dropped), 'incomplete pair')} left out ({listed}), as was asked.",
         "Values that are missing for a reason, such as a crash, bias the mean of the others.",
     )
 

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import Refusal
+from bench.analysis.inference.variance_components import Component
+from bench.analysis.inference.variance_sources import SourceRow
 from bench.analysis.study.verdict import Verdict
 
 SCHEMA = "bench.report/1"
 
 Level = Literal["blocker", "caution", "note"]
 State = Literal["passed", "failed", "not checked"]
-Part = Literal["seeds", "examples", "residual"]
 Squares = tuple[float, float, float]
 
 
@@ -118,18 +119,6 @@ class PowerFinding:
     seeds_for_margin: int | None
     sd: float | None  # of the paired differences
     reason: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Component:
-    """The spread of one thing that is drawn anew, and what it adds to the error of the mean."""
-
-    source: Part
-    n: int  # drawn: seed pairs, test examples, their cells
-    sd: float  # of one of them
-    low: float  # 95 % limits of the SD
-    high: float
-    share: float  # of the variance of the mean difference, for new seeds and new test examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,19 +356,6 @@ class RunBins:
     count: tuple[int, ...]
     correct: tuple[float, ...]
     confidence: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceRow:
-    """The spread that one source of randomness brings, the others pinned."""
-
-    source: str  # a stream's name; "all": nothing pinned
-    arm: str
-    treatment: str | None  # of the paired difference; None: of the arm's own values
-    n: int
-    sd: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

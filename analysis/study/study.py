@@ -65,7 +65,7 @@ def study(
     design = replace(design, arm_settings=plain(design.arm_settings))  # as results.json has them
     design = replace(design, pending=_pending(tables, design))
     noise, *streams = rng.spawn(1 + len(design.treatments))
-    _require_runs(tables, design, str(facts.get("again") or f"bench run {design.experiment}"))
+    _require_runs(tables, design, facts.get("again"))
     tables.require_one_test_set()
     pairs = {name: paired(tables, design, name) for name in design.treatments}
     scored = score_runs(tables, design, rng=noise)
@@ -142,7 +142,7 @@ def _pending(tables: Tables, design: Design) -> int:
     return sum((arm, seed) not in settled for arm in design.arms for seed in design.seeds)
 
 
-def _require_runs(tables: Tables, design: Design, again: str) -> None:
+def _require_runs(tables: Tables, design: Design, again: str | None) -> None:
     for name in design.arms:
         if not tables.finished(name):
             raise BadTables(

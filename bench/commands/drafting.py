@@ -14,10 +14,8 @@ from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
 from bench.design.loading import Discovered
 from bench.design.plan import (
-    BadSeeds,
     Plan,
     arms_with,
-    digest,
     in_metric_units,
     make_plan,
     parse_seeds,
@@ -83,7 +81,7 @@ def draft(
         arms = {baseline: settings, f"{baseline} again": dict(settings)}
     metric = found.experiment.metric
     try:
-        data = prepared(server, arms, folder)
+        data = server.data(arms, folder)
         packs = server.pack_seeds(arms, slots) if slots else None
     except Refusal as refusal:
         _in_its_place(refusal, typed)
@@ -192,12 +190,7 @@ def seeds_of(typed: Typed) -> tuple[int, ...]:
             fix=f"--stop {typed.stop} --max-seeds {typed.max_seeds}",
             without=("--seeds",),
         )
-    try:
-        seeds = parse_seeds(str(typed.max_seeds))
-    except BadSeeds as error:
-        error.what = error.what.replace("--seeds", "--max-seeds")
-        error.fix = "--max-seeds 20"
-        raise
+    seeds = parse_seeds(str(typed.max_seeds), "--max-seeds")
     return _long_enough(typed.stop, seeds, "--max-seeds")
 
 
@@ -217,28 +210,6 @@ def _scope(text: str) -> Scope:
             f'--scope "{text}" is not seeds-and-examples or seeds.', fix="--scope seeds"
         )
     return cast(Scope, text.replace("-", "_"))
-
-
-def prepared(
-    server: Server, arms: Mapping[str, Mapping[str, Any]], folder: Path | None
-) -> dict[str, Any]:
-    """Let the experiment make its data ready for every arm, and return what it says about them.
-
-    Returns
-    -------
-    facts by name; one in which the arms differ once an arm, as "weights (baseline)"
-    """
-    facts = server.prepare(arms, folder)
-    names = dict.fromkeys(name for said in facts.values() for name in said)
-    merged: dict[str, Any] = {}
-    for name in names:
-        said = {arm: facts[arm][name] for arm in arms if name in facts.get(arm, {})}
-        first = next(iter(said.values()))
-        if len(said) == len(arms) and all(digest(v) == digest(first) for v in said.values()):
-            merged[name] = first
-        else:
-            merged |= {f"{name} ({arm})": value for arm, value in said.items()}
-    return merged
 
 
 def _in_its_place(refusal: Refusal, typed: Typed) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,5 @@ def unicode_out() -> bool:
 
 
 def _open(path: Path) -> None:
-    import webbrowser
-
     if not webbrowser.open(path.absolute().as_uri()):
         tell(f"no browser could be opened; the report is {shown(path)}")

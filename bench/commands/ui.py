@@ -1,6 +1,7 @@
 """`bench ui`: the MLflow UI on the store."""
 
 import json
+import threading
 from typing import TYPE_CHECKING, Annotated
 
 from bench.commands.common import Usage
@@ -33,8 +34,6 @@ def ui(
     Prints links to the latest benchmark: its runs by arm, the verdicts, the report.
     A store that is a server has its UI already: only the links are printed.
     """
-    import threading
-
     from bench.execution.signals import ended_by_signals
     from bench.store.mlflow_store import Store
     from bench.store.mlflow_ui import free_port, here_alone, served, server_of

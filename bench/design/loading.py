@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from bench import experiments
+from bench.analysis.errors import text_of
 from bench.design import source_digest
-from bench.execution.failures import text_of
 from bench.experiment import BadExperiment, Experiment, Settings
 
 BUILT_IN = experiments.__name__
@@ -158,20 +158,25 @@ def reference_of(name: str) -> str:
             facts=[f"There is a file {name}.py in this folder."],
             fix=shlex.join(["bench", "run", f"{name}.py"]),
         )
-    raise unknown(name, built_in())
-
-
-def unknown(name: str, known: list[str]) -> UnknownExperiment:
-    """Return the refusal for a name that is none of the known ones."""
-    close = difflib.get_close_matches(name, known, n=1)
-    facts = [f"Known: {', '.join(known)}." if known else "None is recorded here yet."]
-    if close:
-        facts = [f"Closest: {close[0]}. {facts[0]}"]
-    facts.append("A file of your own: bench run my_experiment.py")
-    example = (close or (["digits"] if "digits" in known else known) or ["digits"])[0]
-    return UnknownExperiment(
-        f'no experiment called "{name}".', facts=facts, fix=f"bench run {example}"
+    known = built_in()
+    raise UnknownExperiment(
+        f'no experiment called "{name}".',
+        facts=[known_names(name, known), "A file of your own: bench run my_experiment.py"],
+        fix=f"bench run {nearest(name, known)}",
     )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that somebody may have meant."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return (close or (["digits"] if "digits" in known else known) or ["digits"])[0]
+
+
+def known_names(name: str, known: Sequence[str]) -> str:
+    """Return a sentence with the known names, the closest first."""
+    close = difflib.get_close_matches(name, known, n=1)
+    every = f"Known: {', '.join(known)}." if known else "None is recorded here yet."
+    return f"Closest: {close[0]}. {every}" if close else every
 
 
 def exists(name: str) -> bool:

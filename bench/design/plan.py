@@ -432,45 +432,48 @@ def _fits(value: Any, old: Any) -> bool:
     )
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
     """Read "20" (that many, from 0), "0-19" or "0,3,7".
+
+    Parameters
+    ----------
+    option : where it was typed
 
     Raises
     ------
     BadSeeds : anything else, a seed above 4294967295, or one given twice
     """
     text = text.strip()
+
+    def refusal(what: str) -> BadSeeds:
+        every = f"Seeds are whole numbers from 0 to {LARGEST_SEED}, each once."
+        return BadSeeds(
+            f'{option} "{text[:60]}" {what}.',
+            facts=[f"Use 20, 0-19 or 0,3,7. {every}"],
+            fix=f"{option} 20",
+        )
+
     if re.fullmatch(r"\d+", text, re.ASCII):
         n = int(text[:12])
         if 1 <= n <= MOST_SEEDS:
             return tuple(range(n))
-        raise _bad_seeds(text, f"is not between 1 and {MOST_SEEDS:,} seeds")
+        raise refusal(f"is not between 1 and {MOST_SEEDS:,} seeds")
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*", part, re.ASCII)
         if match is None:
-            raise _bad_seeds(text, "is not a number, range or list")
+            raise refusal("is not a number, range or list")
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first or last > LARGEST_SEED:
-            raise _bad_seeds(text, "is not a number, range or list")
+            raise refusal("is not a number, range or list")
         if len(found) + last - first + 1 > MOST_SEEDS:
-            raise _bad_seeds(text, f"asks for more than {MOST_SEEDS:,} seeds")
+            raise refusal(f"asks for more than {MOST_SEEDS:,} seeds")
         found += range(first, last + 1)
     twice = [seed for seed, times in Counter(found).items() if times > 1]
     if twice:
-        raise _bad_seeds(text, f"names seed {twice[0]} twice")
+        raise refusal(f"names seed {twice[0]} twice")
     return tuple(found)
-
-
-def _bad_seeds(text: str, what: str) -> BadSeeds:
-    return BadSeeds(
-        f'--seeds "{text[:60]}" {what}.',
-        facts=[
-            f"Use 20, 0-19 or 0,3,7. Seeds are whole numbers from 0 to {LARGEST_SEED}, each once."
-        ],
-        fix="--seeds 20",
-    )
 
 
 def require_margin(margin: float | None, claim: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import zip_longest
+from math import floor, log10
 from typing import Any
 
 from bench.analysis.data.format import Unit, count, duration, scale, share, suffix
@@ -138,8 +139,6 @@ class Advice:
 
 
 def _exponent(x: float) -> int:
-    from math import floor, log10
-
     return floor(log10(x)) if x > 0 else 0
 
 

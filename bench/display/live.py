@@ -15,8 +15,7 @@ from bench.analysis.data.format import count, duration, value
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Result
 from bench.display.progress import Progress, Training, one_line
-from bench.store.names import printable
-from bench.terminal import label, wrapped
+from bench.terminal import label, printable, wrapped
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 INDENT = 11  # of what follows "  pairs    "

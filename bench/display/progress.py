@@ -15,8 +15,7 @@ from bench.analysis.data.metrics import METRICS
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Result
 from bench.execution.runner import Look
-from bench.store.names import printable
-from bench.terminal import cut, label
+from bench.terminal import cut, label, printable
 
 HEARTBEAT_S = 300.0
 

@@ -18,12 +18,11 @@ from importlib import metadata
 from typing import Any
 
 from bench import __version__
-from bench.analysis.errors import Refusal
+from bench.analysis.errors import Refusal, text_of
 from bench.design.loading import Discovered
 from bench.design.results import Failure, Job, Result
 from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot, slots
-from bench.execution.failures import text_of
 from bench.execution.processes import Processes
 from bench.execution.provenance import device_names
 from bench.execution.server import Server

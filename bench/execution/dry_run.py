@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.data.format import count, duration
 from bench.analysis.errors import Refusal
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure
 from bench.design.sample_size import Gain, gain_of, unit_of
+from bench.execution.processes import Processes
+from bench.execution.runner import jobs
 from bench.terminal import tell
 
 if TYPE_CHECKING:
@@ -152,10 +155,6 @@ def rehearse(
 def _timed(
     plan: Plan, server: "Server", place: "Slot", options: "Options"
 ) -> tuple[float | None, float, str]:
-    from bench.design.results import Failure
-    from bench.execution.processes import Processes
-    from bench.execution.runner import jobs
-
     [first, *_] = jobs(plan, server.found, options, ())
     epochs = plan.arms[plan.baseline].get("epochs")
     known = epochs if isinstance(epochs, int) and epochs > 0 else None

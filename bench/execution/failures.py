@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bench
 from bench import experiments
-from bench.analysis.errors import Refusal
+from bench.analysis.errors import Refusal, text_of
 from bench.experiment import Diverged
 
 GPU_MEMORY = re.compile(
@@ -29,15 +29,6 @@ DEVICE = re.compile(
     | No\ (CUDA|HIP)\ GPUs\ are\ available | uncorrectable\ ECC | illegal\ memory\ access""",
     re.VERBOSE | re.IGNORECASE,
 )
-
-
-def text_of(error: BaseException) -> str:
-    """Return an exception's type and text; of one whose text cannot be had, the type alone."""
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except Exception as trouble:
-        return f"{name}, whose text cannot be shown: its __str__ raises {type(trouble).__name__}"
 
 
 def kind(error: BaseException, *, on_gpu: bool) -> tuple[str, bool]:

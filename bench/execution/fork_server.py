@@ -27,10 +27,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.errors import Refusal
+from bench.analysis.errors import Refusal, text_of
 from bench.design import source_digest
 from bench.design.loading import Discovered, discover, load
-from bench.execution.failures import own_line, text_of
+from bench.execution.failures import own_line
 from bench.execution.guard import (
     SET_PDEATHSIG,
     SET_SUBREAPER,

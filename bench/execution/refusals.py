@@ -3,9 +3,8 @@
 import traceback
 from typing import Any
 
-from bench.analysis.errors import Refusal
+from bench.analysis.errors import Refusal, text_of
 from bench.design.loading import UnknownExperiment
-from bench.execution.failures import text_of
 from bench.experiment import BadExperiment
 
 

@@ -25,8 +25,8 @@ from bench.execution.signals import ended_by_signals
 from bench.experiment import BadOutcome, Outcome
 from bench.store.address import redacted
 from bench.store.base import Benchmark, Store
-from bench.store.names import printable
 from bench.store.writer import Recorder, recording
+from bench.terminal import printable
 
 
 class NotPlanned(Refusal):

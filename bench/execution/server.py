@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from bench.analysis.errors import Refusal
 from bench.design.loading import Description, Discovered
+from bench.design.plan import digest
 from bench.execution import devices
 from bench.execution.base import Closing
 from bench.execution.devices import BadDevices, Slot
@@ -120,15 +121,26 @@ class Server(Closing):
         wish = self.found.experiment
         return devices.slots(wanted, device=wish.device, devices=wish.devices, **how)
 
-    def prepare(
-        self, arms: Mapping[str, Mapping[str, Any]], data_dir: Path | None
-    ) -> dict[str, dict[str, Any]]:
-        """Make the data ready for every arm and return what is said about them; {} if nothing."""
+    def data(self, arms: Mapping[str, Mapping[str, Any]], data_dir: Path | None) -> dict[str, Any]:
+        """Let the experiment make its data ready for every arm, and return what it says of them.
+
+        Returns
+        -------
+        facts by name; one in which the arms differ once an arm, as "weights (baseline)"
+        """
         plain = {arm: dict(settings) for arm, settings in arms.items()}
-        said: dict[str, dict[str, Any]] = self._ask(
+        facts: dict[str, dict[str, Any]] = self._ask(
             "prepare", arms=plain, data_dir=data_dir and str(data_dir)
         )
-        return said
+        merged: dict[str, Any] = {}
+        for name in dict.fromkeys(name for said in facts.values() for name in said):
+            said = {arm: facts[arm][name] for arm in arms if name in facts.get(arm, {})}
+            first = next(iter(said.values()))
+            if len(said) == len(arms) and all(digest(v) == digest(first) for v in said.values()):
+                merged[name] = first
+            else:
+                merged |= {f"{name} ({arm})": value for arm, value in said.items()}
+        return merged
 
     def pack_seeds(self, arms: Mapping[str, Mapping[str, Any]], slots: Sequence[Slot]) -> int:
         """Return how many seeds train together on each of the slots; 0 where there are no packs."""

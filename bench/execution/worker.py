@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from bench.analysis.errors import Refusal
+from bench.analysis.errors import Refusal, text_of
 from bench.design import source_digest
 from bench.design.loading import Discovered, discover, file_of, late_files, load, own_paths
 from bench.design.plan import TrialKey
@@ -115,8 +116,6 @@ def _trace_where_it_stood() -> None:
     """Write a traceback to the log when the process crashes, or is ended for taking too long."""
     faulthandler.enable(file=2)
     if hasattr(faulthandler, "register"):
-        import signal
-
         faulthandler.register(signal.SIGTERM, file=2, chain=True)
         os.register_at_fork(after_in_child=lambda: faulthandler.unregister(signal.SIGTERM))
 
@@ -273,7 +272,7 @@ class _Run:
 
     def failure(self, key: TrialKey, error: BaseException) -> Failure:
         code, retryable = failures.kind(error, on_gpu=self.on_gpu)
-        what = error.what if isinstance(error, Refusal) else failures.text_of(error)
+        what = error.what if isinstance(error, Refusal) else text_of(error)
         facts = error.facts if isinstance(error, Refusal) else ()
         place = failures.own_line(error)
         if place is not None and code == "training":

@@ -113,7 +113,6 @@ def retrain(
     ------
     OtherTraining : the report is about other code, settings or data, or has no such seed
     """
-    from bench.commands.drafting import prepared
     from bench.design.plan import make_plan
     from bench.design.results import Success
     from bench.execution.processes import Processes
@@ -128,7 +127,7 @@ def retrain(
         )
     found = server.found
     arms = {arm.name: dict(arm.settings) for arm in f.arms}
-    data = prepared(server, arms, folder)
+    data = server.data(arms, folder)
     plan = make_plan(
         found,
         data=data,

@@ -29,7 +29,7 @@ from mlflow.exceptions import MlflowException
 
 from bench.analysis.data.tables import Tables
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
-from bench.design.loading import unknown
+from bench.design.loading import known_names, nearest
 from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import (
@@ -267,9 +267,11 @@ class Reader:
             return found
         known = sorted({b.name for b in self.benchmarks()}) if name else []
         if known and name:
-            refusal = unknown(name, known)
-            nearest = shlex.quote((refusal.fix or "").removeprefix("bench run "))
-            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix=f"{ask} {nearest}")
+            raise NothingRecorded(
+                f'no experiment called "{name}".',
+                facts=[known_names(name, known)],
+                fix=f"{ask} {shlex.quote(nearest(name, known))}",
+            )
         raise NothingRecorded(
             f"nothing is recorded in {redacted(self.uri)} yet.", fix="bench run digits --seeds 20"
         )
@@ -435,8 +437,11 @@ class Reader:
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
             names = [e.name for e in self._experiments()]
-            refusal = unknown(experiment, names)
-            raise NothingRecorded(refusal.what, facts=refusal.facts[:1], fix="mlflow:EXPERIMENT")
+            raise NothingRecorded(
+                f'no experiment called "{experiment}".',
+                facts=[known_names(experiment, names)],
+                fix="mlflow:EXPERIMENT",
+            )
         rows = [
             {
                 "run_id": run.run_id,

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -208,8 +209,6 @@ def _await(server: "subprocess.Popen[bytes]", health: str, said: IO[bytes]) -> N
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
     """End the server and the processes it started."""
-    import signal
-
     if server.poll() is None:
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError):

@@ -26,16 +26,3 @@ def file_name(name: str) -> str:
 def storable(text: str) -> str:
     """Return a text that every file and database takes: no half characters, no NUL."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
-
-
-def printable(text: str) -> str:
-    """Return a text that a terminal shows and does not obey.
-
-    Control characters (of escape sequences), marks that turn the direction of text, and half
-    characters become question marks.
-    """
-    return re.sub(
-        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
-        "?",
-        text,
-    )

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from bench.design.plan import TrialKey
-from bench.store.names import printable
-from bench.terminal import NAME, cut, fitted, label, wrapped
+from bench.terminal import NAME, cut, fitted, label, printable, wrapped
 
 Bench = Callable[..., Any]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

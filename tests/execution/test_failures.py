@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis.errors import text_of
 from bench.design.loading import load
-from bench.execution.failures import kind, last_words, own_line, text_of
+from bench.execution.failures import kind, last_words, own_line
 from bench.experiment import BadOutcome, Diverged
 
 

@@ -78,16 +78,14 @@ def prepare(settings, folder):
     with Server(path, fork=fork) as server:
         experiment = server.found.experiment
         arms = {arm: experiment.arm_settings(arm) for arm in experiment.arms}
-        assert server.prepare(arms, None) == {
-            "off": {"sizes": "(3, 4)", "x": 0, "folder": "None"},
-            "on": {"sizes": "(3, 4)", "x": 1, "folder": "None"},
-        }
-        assert server.prepare(arms, tmp_path)["on"]["folder"] == str(tmp_path)
+        same = {"sizes": "(3, 4)", "folder": "None"}
+        assert server.data(arms, None) == {**same, "x (off)": 0, "x (on)": 1}
+        assert server.data(arms, tmp_path)["folder"] == str(tmp_path)
 
 
 def test_an_experiment_without_prepare_has_nothing_to_say(server: Server):
     arms = {"off": {"x": 0}, "on": {"x": 1}}
-    assert server.prepare(arms, None) == {} and server.missing(None) is None
+    assert server.data(arms, None) == {} and server.missing(None) is None
     assert server.pack_seeds(arms, cpu_slots(2)) == 0
 
 

@@ -204,4 +204,4 @@ def test_pairs_that_were_left_out_are_a_caution(values: pd.DataFrame, tmp_path: 
     findings = study(found.tables, found.design, provenance=facts, rng=np.random.default_rng(0))
     check = next(c for c in findings.checks if c.id == "C16")
     assert (check.level, check.state) == ("caution", "failed")
-    assert check.text == "2 incomplete pairs left out (2, 7), with --allow-missing."
+    assert check.text == "2 incomplete pairs left out (2, 7), as was asked."
