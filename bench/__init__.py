@@ -3,6 +3,7 @@
 What an experiment of your own imports; the README shows one in 20 lines.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Experiment", "Outcome", "Predictions", "Trial"]
+
+
+if (Path(__file__).parent / "analysis").is_file():  # a link that came as a text file
+    __path__.append(str(Path(__file__).parents[1]))
 
 
 def __getattr__(name: str) -> Any:
