@@ -13,9 +13,9 @@ from bench.design.loading import (
     built_in,
     discover,
     file_of,
+    known_names,
     load,
     reference_of,
-    unknown,
 )
 from bench.experiment import BadExperiment
 
@@ -114,8 +114,8 @@ def test_a_file_of_that_name_in_this_folder_is_named(
 
 
 def test_a_name_like_no_other_is_answered_with_all_names():
-    assert unknown("zzz", ["alpha", "beta"]).facts[0] == "Known: alpha, beta."
-    assert unknown("zzz", []).facts[0] == "None is recorded here yet."
+    assert known_names("zzz", ["alpha", "beta"]) == "Known: alpha, beta."
+    assert known_names("zzz", []) == "None is recorded here yet."
 
 
 @pytest.mark.parametrize("name", ["nowhere.py", "some/folder", "a\\b.py"])

@@ -267,7 +267,8 @@ class Bench:
 
 
 @pytest.fixture
-def mine(tiny: Discovered, plan_of: Callable[..., Plan]) -> Bench:
+def mine(tiny: Discovered, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(runner, "recording", lambda store, plan, **how: store.begin(plan, **how))
     return Bench(tiny, plan_of(tiny, range(3)))
 
 

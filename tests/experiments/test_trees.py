@@ -122,4 +122,4 @@ def test_neither_imports_torch():
 
 @pytest.mark.parametrize("module", [cifar10, digits, trees, shuffled])
 def test_an_experiment_is_short(module):
-    assert len(Path(module.__file__).read_text().splitlines()) < 60
+    assert len(Path(module.__file__).read_text().splitlines()) <= 60

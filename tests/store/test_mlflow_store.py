@@ -777,7 +777,7 @@ def test_a_result_waits_for_a_benchmark_that_is_damaged_or_deleted(alone: Store,
     path.write_text(path.read_text().replace("!", "?"))
     alone.client.restore_experiment(benchmark.experiment_id)
     [found] = alone.benchmarks()
-    assert set(alone.finished(found)) == {entry.key} and not entry.folder.exists()
+    assert set(alone.settled(found)[0]) == {entry.key} and not entry.folder.exists()
 
 
 def test_a_result_that_the_disk_does_not_give_back_is_kept(
@@ -797,7 +797,7 @@ def test_a_result_that_the_disk_does_not_give_back_is_kept(
     assert "is kept there, and not trained again" in caught.value.facts[1]
     assert entry.folder.is_dir()
     session(alone, plan, [])
-    assert set(alone.finished(benchmark)) == {entry.key}
+    assert set(alone.settled(benchmark)[0]) == {entry.key}
 
 
 # -- large stores, and servers -------------------------------------------------------------------
