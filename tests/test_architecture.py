@@ -35,7 +35,7 @@ ANALYSIS = ({"report"}, {"study"}, {"calibration"}, {"inference"}, {"data"}, {"e
 HEAVY = {
     *("distributed", "matplotlib", "mlflow", "numpy", "pandas", "pydantic", "rich", "scipy"),
     *("seaborn", "sklearn", "sqlalchemy", "torch", "torchvision", "markupsafe"),
-    *("pynvml", "threadpoolctl"),
+    *("pyarrow", "pynvml", "threadpoolctl"),
     *("pwd", "resource"),  # not on every system
 }
 IMPORTS_MLFLOW = "bench.store.mlflow_store"  # whoever looks at no store is spared it

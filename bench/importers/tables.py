@@ -17,7 +17,8 @@ from bench.analysis.errors import Refusal
 
 GivenUnit = Literal["auto", "fraction", "percent", "plain"]
 
-MOST_BYTES = 512 * 1024**2
+MOST_BYTES = 512 * 1024**2  # of a file
+MOST_DECODED = 256 * 1024**2  # bytes of values in memory
 WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
 PAIR_NAMES = ("seed", "pair", "run", "fold", "seed_id")
 READERS = {
@@ -93,21 +94,17 @@ def read(path: Path) -> pd.DataFrame:
     if path.stat().st_size == 0:
         raise BadScores(f"{path.name} is empty.", fix="write one row a run, with a header")
     if path.stat().st_size > MOST_BYTES:
-        size = path.stat().st_size / 1024**3
-        raise BadScores(
-            f"{path.name} has {size:.1f} GiB; a table of scores is far smaller.",
-            fix="keep one row a run: its arm, its pair and its scores",
-        )
+        raise _too_large(path, f"has {path.stat().st_size / 1024**3:.1f} GiB")
     with path.open("rb") as handle:
         head = handle.read(4096)
     if kind != "Parquet" and b"\0" in head:
         raise _not_a_table(path, "it holds binary data", kind)
     try:
         if kind == "Parquet" or (kind is None and head.startswith(b"PAR1")):
-            frame = pd.read_parquet(path, page_checksum_verification=True)
+            frame = _read_parquet(path)
         elif kind == "JSON lines" or (kind is None and head.lstrip().startswith(b"{")):
-            _require_each_key_once(path)
-            frame = pd.read_json(path, lines=True)
+            _require_plain_rows(path)
+            frame = pd.read_json(path, lines=True, compression=None)
         else:
             frame = _read_csv(path)
     except BadScores:
@@ -127,8 +124,40 @@ class _Twice(Exception):
     """A key that one JSON object has two values for."""
 
 
-def _require_each_key_once(path: Path) -> None:
-    """Refuse a row that says two things of one column: pandas would keep the last in silence."""
+def _too_large(path: Path, how: str) -> BadScores:
+    return BadScores(
+        f"{path.name} {how}; a table of scores is far smaller.",
+        fix="keep one row a run: its arm, its pair and its scores",
+    )
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file in batches: compressed, 1 MB of it can be 10 GB in memory.
+
+    Raises
+    ------
+    BadScores : more than MOST_DECODED bytes of values
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        batches, size = [], 0
+        for batch in file.iter_batches(batch_size=1024, use_threads=False):
+            size += batch.nbytes
+            if size > MOST_DECODED:
+                raise _too_large(path, f"has more than {MOST_DECODED // 1024**2} MiB of values")
+            batches.append(batch)
+        frame: pd.DataFrame = pa.Table.from_batches(batches, schema=file.schema_arrow).to_pandas()
+    return frame
+
+
+def _require_plain_rows(path: Path) -> None:
+    """Refuse rows of JSON that pandas would read otherwise than they are, or not at all.
+
+    Of a column that occurs twice it keeps the last in silence; where every row has columns of its
+    own, a file of 1 MB becomes a table of 10 GB.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
@@ -139,10 +168,14 @@ def _require_each_key_once(path: Path) -> None:
         return row
 
     read_row = json.JSONDecoder(object_pairs_hook=once, parse_int=float).decode
+    columns: set[str] = set()
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                read_row(line) if line.strip() else None
+                row = read_row(line) if line.strip() else None
+                columns.update(row if isinstance(row, dict) else ())
+                if len(columns) * number > MOST_DECODED // 8:
+                    raise _too_large(path, f"has {len(columns):,} columns in {number:,} rows")
             except _Twice as twice:
                 raise BadScores(
                     f"{path.name}: line {number} has {twice.args[0]!r} twice.",
@@ -156,7 +189,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        return pd.read_csv(path, sep=separator, index_col=False)
+        return pd.read_csv(path, sep=separator, index_col=False, compression=None)
 
 
 def _not_a_table(path: Path, why: str, kind: str | None) -> BadScores:

@@ -94,6 +94,27 @@ def test_a_report_whose_data_do_not_fit_together_is_refused(
         assert said.status == 5 and "error[report]" in said.err
 
 
+@pytest.mark.parametrize("kind", ["numbers", "texts", "columns"])
+def test_a_small_file_that_is_large_in_memory_is_refused_unread(
+    kind: str, tmp_path: Path, answer: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scores, "MOST_DECODED", 2**20)
+    path = tmp_path / "r.parquet"
+    if kind == "columns":
+        path = tmp_path / "r.jsonl"
+        rows = ({"seed": i, "a": 1, "b": 2, f"k{i}": 3} for i in range(1000))
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        values = (
+            pd.Series(np.ones(200_000)) if kind == "numbers" else pd.Series(["x" * 10_000] * 500)
+        )
+        pd.DataFrame({"seed": values, "a": values, "b": values}).to_parquet(path)
+    assert path.stat().st_size < 100_000
+    said = answer(["compare", str(path), *WORDS])
+    assert said.status == 5 and f"error[scores]: {path.name}" in said.err
+    assert "a table of scores is far smaller" in said.err
+
+
 def test_flipped_parquet_bytes_never_change_a_number_where_pages_have_checksums(tmp_path: Path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"seed": range(20), "a": rng.normal(size=20), "b": rng.normal(size=20)})
