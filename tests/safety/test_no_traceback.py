@@ -98,7 +98,7 @@ def test_a_report_whose_data_do_not_fit_together_is_refused(
 def test_a_small_file_that_is_large_in_memory_is_refused_unread(
     kind: str, tmp_path: Path, answer: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scores, "MOST_DECODED", 2**20)
+    monkeypatch.setattr(tables, "MOST_DECODED", 2**20)
     path = tmp_path / "r.parquet"
     if kind == "columns":
         path = tmp_path / "r.jsonl"
