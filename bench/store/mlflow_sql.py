@@ -16,7 +16,15 @@ from bench.store.address import address, database_of, state_folder
 from bench.store.artifacts import Damaged
 from bench.store.base import Benchmark, Child, Run, Unreadable
 from bench.store.locks import Locks
-from bench.store.records import benchmark_of, current_of, in_order, key_of, order, unreadable
+from bench.store.records import (
+    benchmark_of,
+    current_of,
+    in_order,
+    key_of,
+    order,
+    started_ms,
+    unreadable,
+)
 
 RUN = "r.run_uuid, r.name, r.experiment_id, r.status, r.start_time, r.lifecycle_stage"
 BENCHMARKS = f"""
@@ -87,7 +95,7 @@ def _runs(connection: sqlite3.Connection, query: str, *values: str) -> list[Run]
             name,
             experiment_id=str(experiment),
             status=status,
-            started_ms=int(started),
+            started_ms=started_ms(started, run_id),
             deleted=stage != "active",
             artifact_uri=artifacts,
             tags=tags[run_id],

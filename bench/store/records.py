@@ -147,7 +147,26 @@ def in_order(runs: Sequence[Child]) -> list[Child]:
     return ordered
 
 
-def _moment(text: str) -> float:
+def started_ms(value: Any, run_id: str) -> int:
+    """Return when a run started, in milliseconds since 1970.
+
+    Raises
+    ------
+    Damaged : somebody put something else there; SQLite keeps a text in any column
+    """
+    try:
+        milliseconds = int(value)
+        _moment(milliseconds / 1000)
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise Damaged(
+            f"MLflow run {run_id} no longer says when it started.",
+            facts=[f"Its start_time is {str(value)[:80]!r}, not milliseconds since 1970."],
+            fix="restore it, or delete that run: bench ui",
+        ) from error
+    return milliseconds
+
+
+def _moment(text: str | float) -> float:
     """Return seconds since 1970, or raise where they are none that a calendar shows."""
     seconds = float(text)
     datetime.fromtimestamp(seconds, UTC)

@@ -136,6 +136,25 @@ def test_a_report_with_changed_bytes_is_refused_or_verified_but_never_a_bug(
         answer(["verify", str(path)])
 
 
+@pytest.mark.parametrize("start", ["yesterday", 2**62])
+@pytest.mark.parametrize("kind", ["trial", "benchmark"])
+def test_a_run_whose_start_is_no_time_is_named(
+    kind: str, start: object, recorded: Path, tmp_path: Path, answer: Any
+):
+    """SQLite keeps whatever somebody writes into a column of numbers."""
+    shutil.copytree(recorded, tmp_path / "store")
+    database = tmp_path / "store" / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        select = "select run_uuid from tags where key = 'bench.kind' and value = ?"
+        (run_id, *_) = connection.execute(select, (kind,)).fetchone()
+        sql = "update runs set start_time = ? where run_uuid = ?"
+        connection.execute(sql, (start, run_id))
+    for words in (["status"], ["status", "tiny"], ["report", "tiny"]):
+        said = answer([*words, "--store", f"sqlite:///{database}"])
+        whole = said.out + said.err
+        assert run_id in whole and "no longer says when it started" in whole, words
+
+
 # -- what a process that died left behind -------------------------------------------------------
 
 
