@@ -287,9 +287,9 @@ def test_results_that_a_killed_command_left_half_written_are_not_used(
     with fault(name):
         store = Store(damaged.uri)
         place = store.pending_of(store.benchmark("tiny").benchmark_id)
-        for name, content in (("1-0-weak", "{"), ("2-1-weak", json.dumps({"key": {}}))):
-            (place / name / "files").mkdir(parents=True)
-            (place / name / "entry.json").write_text(content)
+        for entry, content in (("1-0-weak", "{"), ("2-1-weak", json.dumps({"key": {}}))):
+            (place / entry / "files").mkdir(parents=True)
+            (place / entry / "entry.json").write_text(content)
         (place / ".part-x").mkdir()
         fault.right(name, mended(damaged), undisturbed)
         assert not place.exists() or not list(place.iterdir())
