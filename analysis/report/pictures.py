@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import bench.analysis.report.figures.style as style  # first: it imports matplotlib
 from bench.analysis.report.figures import effect, planning, reliability, training, verdict_strip
 from bench.analysis.report.figures.raster import raster
-from bench.analysis.report.figures.style import COLOURS, VERDICT_COLOUR, Drawing, standalone
+from bench.analysis.report.figures.style import Drawing, standalone
 from bench.analysis.study.findings import Findings, Treatment
 
 FILES = {
@@ -76,7 +77,9 @@ def pictures(f: Findings) -> Iterator[Picture]:
     """
     several = len(f.comparisons) > 1
     for i, c in enumerate(f.comparisons, start=1):
-        svg = standalone(verdict_strip.strip(f, c), COLOURS[VERDICT_COLOUR[c.verdict.word]])
+        svg = standalone(
+            verdict_strip.strip(f, c), style.COLOURS[style.VERDICT_COLOUR[c.verdict.word]]
+        )
         yield Picture(f"f0-verdict{f'-{i}' if several else ''}", svg, partial(raster, svg))
     for drawing in draw(f):
         yield Picture(_file(drawing.name, several=several), standalone(drawing.svg), drawing.png)

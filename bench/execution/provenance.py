@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import os
 import platform
 import shlex
 import socket
@@ -18,6 +19,9 @@ from bench.store.address import redacted
 
 # What a repository's own configuration would start, whoever wrote it.
 NOTHING_RUN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+# What a git hook sets: the repository that it runs for would stand for the experiment's.
+OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX",
+                    "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")  # fmt: skip
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "mlflow", "joblib")
 
 
@@ -61,6 +65,7 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    inherited = {name: os.environ[name] for name in os.environ if name not in OTHER_REPOSITORY}
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *NOTHING_RUN, *arguments],
@@ -69,6 +74,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             timeout=10,
             check=True,
             errors="replace",
+            env=inherited,
         )
     except (OSError, subprocess.SubprocessError):
         return None

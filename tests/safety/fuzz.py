@@ -307,15 +307,15 @@ class Fuzzer:
 
 def run(fuzzer: Fuzzer, forks: int, real: int, jobs: int) -> None:
     """Try the real command first: what is forked from a large process counts its memory."""
-    for number in range(FIRST_REAL, FIRST_REAL + real):
-        fuzzer.count(*fuzzer.attempt(number))
-    warm_up(fuzzer.valid)
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        tried = pool.imap_unordered(fuzzer.attempt, range(forks), chunksize=20)
-        for number, one in enumerate(tried, 1):
-            fuzzer.count(*one)
-            if number % 1000 == 0:
-                print(f"{number:,} of {forks:,}, {fuzzer.bad} bad", flush=True)
+    every = {"real": range(FIRST_REAL, FIRST_REAL + real), "forks": range(forks)}
+    for name, numbers in every.items():
+        if name == "forks":
+            warm_up(fuzzer.valid)
+        with multiprocessing.get_context("fork").Pool(jobs) as pool:
+            for done, tried in enumerate(pool.imap_unordered(fuzzer.attempt, numbers, 5), 1):
+                fuzzer.count(*tried)
+                if done % 1000 == 0:
+                    print(f"{done:,} of {len(numbers):,}, {fuzzer.bad} bad", flush=True)
 
 
 def warm_up(valid: Path) -> None:

@@ -1,6 +1,7 @@
 """Canvas: how figures are drawn so that one SVG fits light, dark and print."""
 
 import io
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,15 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-import seaborn as sns
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+_backend = os.environ.pop("MPLBACKEND", None)
+try:  # with a backend that matplotlib does not know its import fails; drawing files needs none
+    import matplotlib as mpl
+    import seaborn as sns
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
+finally:
+    if _backend is not None:
+        os.environ["MPLBACKEND"] = _backend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
