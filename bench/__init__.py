@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.experiment import Experiment as Experiment
-    from bench.experiment import Outcome as Outcome
-    from bench.experiment import Predictions as Predictions
-    from bench.experiment import Trial as Trial
+    from bench.experiment import (
+        Experiment as Experiment,
+        Outcome as Outcome,
+        Predictions as Predictions,
+        Trial as Trial,
+    )
 
 __version__ = "0.1.0"
 __all__ = ["Experiment", "Outcome", "Predictions", "Trial"]

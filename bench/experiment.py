@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.analysis.data.metrics import METRICS
-from bench.analysis.data.metrics import Predictions as Predictions
+from bench.analysis.data.metrics import METRICS, Predictions as Predictions
 from bench.analysis.errors import Refusal
 
 if TYPE_CHECKING:

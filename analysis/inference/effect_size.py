@@ -8,8 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from bench.analysis.inference.comparison import paired_values, require_level, seed_differences
-from bench.analysis.inference.distributions import beta_isf, beta_ppf, chi2_sf, normal_isf
-from bench.analysis.inference.distributions import noncentral_t_cdf as scipy_noncentral_t_cdf
+from bench.analysis.inference.distributions import (
+    beta_isf,
+    beta_ppf,
+    chi2_sf,
+    noncentral_t_cdf as scipy_noncentral_t_cdf,
+    normal_isf,
+)
 
 _SCIPY_UP_TO = 100.0  # noncentrality
 

@@ -36,6 +36,7 @@ def render(f: Findings, *, version: str) -> str:
     return _template().render(
         f=f,
         w=sentences,
+        count=form.count,
         writer=_writer(version),
         css=_css(),
         data=data,

@@ -61,8 +61,7 @@ def report(
     tables = store.tables(benchmark)
     findings = _study(store, benchmark, tables)
     if anonymous:
-        from bench.analysis.report.anonymous import Veil
-        from bench.analysis.report.anonymous import anonymous as hidden
+        from bench.analysis.report.anonymous import Veil, anonymous as hidden
 
         veil = Veil(_identifying(store, benchmark))
         findings = hidden(findings, veil)

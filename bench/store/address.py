@@ -7,8 +7,7 @@ from pathlib import Path
 
 from bench.analysis.errors import Refusal
 from bench.cache import cache_dir
-from bench.redaction import redacted as redacted
-from bench.redaction import without_passwords
+from bench.redaction import redacted as redacted, without_passwords
 from bench.store.names import file_name
 
 DEFAULT = "sqlite:///mlruns/mlflow.db"

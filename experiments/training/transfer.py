@@ -15,8 +15,7 @@ from bench.experiments.training import pretrained_weights
 from bench.experiments.training.epochs import train_epochs
 from bench.experiments.training.frozen_features import Features, Trunk
 from bench.experiments.training.label_smoothing import RULES as SMOOTHING
-from bench.experiments.training.precision import RULE as PRECISION
-from bench.experiments.training.precision import autocast, computing_in, require
+from bench.experiments.training.precision import RULE as PRECISION, autocast, computing_in, require
 from bench.experiments.training.reproducible import deterministic, word
 from bench.experiments.training.resnet import network, trunk_digest, with_products
 from bench.experiments.training.selection import Selection, Weights

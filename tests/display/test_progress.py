@@ -19,8 +19,7 @@ from bench import cli
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
-from bench.display import live as table
-from bench.display import progress as shown
+from bench.display import live as table, progress as shown
 from bench.display.choose import progress
 from bench.display.live import Live
 from bench.display.progress import Plain, Progress

@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench.execution import devices, nvml
-from bench.execution import leases as lease_module
+from bench.execution import devices, leases as lease_module, nvml
 from bench.execution.devices import (
     BadDevices,
     Device,

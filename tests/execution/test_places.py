@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.execution import devices as devices_module
-from bench.execution import places as places_module
+from bench.execution import devices as devices_module, places as places_module
 from bench.execution.devices import Device, Slot, User, cpu_slots
 from bench.execution.places import Place, Places
 

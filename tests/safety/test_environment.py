@@ -17,64 +17,68 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="locales, homes and m
 
 BENCH = Path(sys.executable).with_name("bench")
 OWN_LOCALE = ("LANG", "LC_ALL", "LC_CTYPE", "LANGUAGE")
-LOCALES: Mapping[str, Mapping[str, str]] = {
-    "C": {"LANG": "C"},
-    "C in ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "Turkish": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
-    "no UTF-8 mode": {"PYTHONUTF8": "0", "LANG": "C.UTF-8"},
+SURROUNDINGS: Mapping[str, Mapping[str, str]] = {
+    "LANG=C, without UTF-8, bytecode and random hashes": {
+        "LANG": "C",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+    },
+    "Turkish, hash seed 1, no such backend": {
+        "LANG": "C",
+        "LC_ALL": "tr_TR.UTF-8",
+        "PYTHONHASHSEED": "1",
+        "MPLBACKEND": "x",
+    },
 }
-INTERPRETERS: Mapping[str, Mapping[str, str]] = {
-    "no bytecode, hash seed 0": {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"},
-    "hash seed 1": {"PYTHONHASHSEED": "1"},
-    "random hash seed": {"PYTHONHASHSEED": "random"},
-    "a backend that matplotlib does not know": {"MPLBACKEND": "x"},
-}
 
 
-class Run:
-    """`bench run` of a small experiment in a process of its own: what it said and found."""
+class Found:
+    """The results of a `bench run` that ended well."""
 
-    def __init__(
-        self,
-        experiment: Path,
-        store: str,
-        *,
-        environment: Mapping[str, str] | None = None,
-        prefix: Sequence[str] = (),
-        seeds: int = 6,
-    ) -> None:
-        inherited = {name: os.environ[name] for name in os.environ if name not in OWN_LOCALE}
-        words = [BENCH, "run", experiment, "--seeds", str(seeds), "--workers", "1"]
-        self.done = subprocess.run(
-            [*prefix, *words, "--store", store],
-            env={**inherited, **(environment or {})},
-            cwd=experiment.parent,
-            capture_output=True,
-        )
-        said = (self.done.stdout + self.done.stderr).decode("utf-8", "replace")
-        assert self.done.returncode == 0 and "Traceback" not in said, said
-        assert b"test accuracy" in self.done.stdout  # the verdict, in whatever encoding
+    def __init__(self, store: str) -> None:
         page = Path(store.removeprefix("sqlite:///")).parent / "reports" / "tiny"
         self.results = json.loads((page / "results.json").read_bytes())
+        self.provenance = self.results["provenance"]
 
     @property
-    def numbers(self) -> Any:
-        """What a report computes, and what it was computed from."""
-        return [self.results[name] for name in ("comparisons", "calibration", "n_test")] + [
-            [(run["arm"], run["seed"], run["value"]) for run in self.results["pairs"]]
-        ]
-
-    @property
-    def identity(self) -> Any:
-        return self.results["plan"]["benchmark_id"]
-
-    @property
-    def provenance(self) -> Any:
-        return self.results["provenance"]
+    def same(self) -> Any:
+        """What surroundings may not change: the benchmark, its data and what follows from them."""
+        pairs = [(run["arm"], run["seed"], run["value"]) for run in self.results["pairs"]]
+        computed = [self.results[name] for name in ("comparisons", "calibration", "n_test")]
+        return [self.results["plan"]["benchmark_id"], pairs, computed]
 
     def check(self, name: str) -> Any:
         (found,) = (check for check in self.results["checks"] if check["id"] == name)
         return found
+
+
+def words_of(experiment: Path, store: str, *, seeds: int = 6) -> list[str]:
+    """Return a command line after `bench`."""
+    return ["run", str(experiment), "--seeds", str(seeds), "--workers", "1", "--store", store]
+
+
+def run(
+    experiment: Path,
+    store: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+) -> Found:
+    """Run an experiment in a process of its own."""
+    inherited = {name: os.environ[name] for name in os.environ if name not in OWN_LOCALE}
+    done = subprocess.run(
+        [*prefix, BENCH, *words_of(experiment, store)],
+        env={**inherited, **(environment or {})},
+        cwd=experiment.parent,
+        capture_output=True,
+    )
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    assert done.returncode == 0 and "Traceback" not in said, said
+    assert b"test accuracy" in done.stdout  # the verdict, in whatever encoding
+    return Found(store)
 
 
 @pytest.fixture(scope="module")
@@ -90,30 +94,29 @@ def undisturbed(
     experiment: Path,
     tmp_path_factory: pytest.TempPathFactory,
     copy_store: Callable[[Path], str],
-) -> Run:
-    return Run(experiment, copy_store(tmp_path_factory.mktemp("undisturbed")))
+) -> Found:
+    return run(experiment, copy_store(tmp_path_factory.mktemp("undisturbed")))
 
 
-# -- languages and interpreters ------------------------------------------------------------------
+# -- languages, interpreters and homes -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*LOCALES, *INTERPRETERS])
-def test_neither_a_language_nor_a_hash_seed_changes_a_number(
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_no_language_hash_seed_or_backend_changes_a_number(
     name: str,
     experiment: Path,
-    undisturbed: Run,
+    undisturbed: Found,
     tmp_path: Path,
     copy_store: Callable[[Path], str],
 ):
-    environment = {**LOCALES, **INTERPRETERS}[name]
-    found = Run(experiment, copy_store(tmp_path / "store"), environment=environment)
-    assert found.numbers == undisturbed.numbers and found.identity == undisturbed.identity
+    found = run(experiment, copy_store(tmp_path / "store"), environment=SURROUNDINGS[name])
+    assert found.same == undisturbed.same
 
 
 def test_a_home_that_is_read_only_changes_no_number(
-    experiment: Path, undisturbed: Run, tmp_path: Path, copy_store: Callable[[Path], str]
+    experiment: Path, undisturbed: Found, tmp_path: Path, copy_store: Callable[[Path], str]
 ):
-    """As a user, or as a root that modes hold for too."""
+    """As a user, or as a root that modes hold for too; with a hash seed that nobody knows."""
     home = tmp_path / "home"
     home.mkdir(mode=0o500)
     prefix = () if os.getuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
@@ -121,10 +124,14 @@ def test_a_home_that_is_read_only_changes_no_number(
         pytest.skip("root may write everywhere, and there is no setpriv to take that away")
     tried = [*prefix, sys.executable, "-c", f"open({str(home / 'x')!r}, 'w')"]
     assert b"PermissionError" in subprocess.run(tried, capture_output=True).stderr
-    environment = {"HOME": str(home), "XDG_CACHE_HOME": "", "MPLCONFIGDIR": ""}
-    store = copy_store(tmp_path / "store")
-    found = Run(experiment, store, environment=environment, prefix=prefix)
-    assert found.numbers == undisturbed.numbers and not list(home.iterdir())
+    empty = {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": "",
+        "MPLCONFIGDIR": "",
+        "PYTHONHASHSEED": "random",
+    }
+    found = run(experiment, copy_store(tmp_path / "store"), environment=empty, prefix=prefix)
+    assert found.same == undisturbed.same and not list(home.iterdir())
 
 
 # -- repositories -------------------------------------------------------------------------------
@@ -164,9 +171,10 @@ def repository(tmp_path: Path) -> Callable[[str], Path]:
 def test_in_a_submodule_its_own_commit_is_recorded(
     repository: Callable[[str], Path],
     experiment: Path,
-    undisturbed: Run,
+    undisturbed: Found,
     tmp_path: Path,
     copy_store: Callable[[Path], str],
+    bench: Any,
 ):
     """A submodule has a detached HEAD, and its `.git` is a file."""
     inner, outer = repository("inner"), repository("outer")
@@ -176,23 +184,31 @@ def test_in_a_submodule_its_own_commit_is_recorded(
     git(outer, "submodule", "--quiet", "add", str(inner), "sub")
     git(outer, "commit", "-qm", "submodule")
     git(outer / "sub", "checkout", "-q", "--detach")
-    found = Run(outer / "sub" / experiment.name, copy_store(tmp_path / "store"))
+    store = copy_store(tmp_path / "store")
+    assert bench(*words_of(outer / "sub" / experiment.name, store)).status == 0
+    found = Found(store)
     assert found.provenance["commit"] == git(inner, "rev-parse", "HEAD")
     assert found.provenance["commit"] != git(outer, "rev-parse", "HEAD")
     assert found.provenance["dirty"] is False and found.check("C12")["state"] == "passed"
-    assert found.numbers == undisturbed.numbers and found.identity == undisturbed.identity
+    assert found.same == undisturbed.same
 
 
 def test_in_a_repository_without_commits_no_commit_is_recorded_and_the_check_says_so(
-    experiment: Path, undisturbed: Run, tmp_path: Path, copy_store: Callable[[Path], str]
+    experiment: Path,
+    undisturbed: Found,
+    tmp_path: Path,
+    copy_store: Callable[[Path], str],
+    bench: Any,
 ):
     git(tmp_path, "init", "-q")
     shutil.copy(experiment, tmp_path)
-    found = Run(tmp_path / experiment.name, copy_store(tmp_path / "store"))
-    assert found.numbers == undisturbed.numbers and found.identity == undisturbed.identity
-    for run in (found, undisturbed):  # and without any repository
-        assert (run.provenance["commit"], run.provenance["dirty"]) == (None, None)
-        assert run.check("C12")["state"] == "not checked"
+    store = copy_store(tmp_path / "store")
+    assert bench(*words_of(tmp_path / experiment.name, store)).status == 0
+    found = Found(store)
+    assert found.same == undisturbed.same
+    for each in (found, undisturbed):  # and without any repository
+        assert (each.provenance["commit"], each.provenance["dirty"]) == (None, None)
+        assert each.check("C12")["state"] == "not checked"
 
 
 def test_a_detached_head_is_the_commit_that_is_checked_out(repository: Callable[[str], Path]):
@@ -234,21 +250,25 @@ def test_variables_of_a_git_hook_do_not_stand_for_another_repository(
 
 
 def test_a_package_that_was_upgraded_between_runs_is_named(
-    tmp_path: Path, tiny_text: Callable[..., str], copy_store: Callable[[Path], str]
+    tmp_path: Path,
+    tiny_text: Callable[..., str],
+    copy_store: Callable[[Path], str],
+    bench: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """What is in site-packages has a version, and no other digest, in a run's record."""
     package = tmp_path / "venv" / "site-packages" / "upgraded"
     package.mkdir(parents=True)
-    path = tmp_path / "tiny_upgraded.py"
-    path.write_text(tiny_text(), "utf-8")
-    path.write_text(f"import upgraded\n{path.read_text('utf-8')}", "utf-8")
-    store, inherited = copy_store(tmp_path / "store"), os.environ.get("PYTHONPATH", "")
-    environment = {
-        "PYTHONPATH": os.pathsep.join([str(package.parent), inherited]).strip(os.pathsep)
-    }
+    path, store = tmp_path / "tiny_upgraded.py", copy_store(tmp_path / "store")
+    path.write_text(f"{tiny_text()}\nimport upgraded\n", "utf-8")
+    inherited = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, [str(package.parent), inherited]))
+    )
     for version, seeds, state in (("1.9", 2, "passed"), ("1.10", 3, "failed")):
         (package / "__init__.py").write_text(f"__version__ = {version!r}\n")
-        found = Run(path, store, environment=environment, seeds=seeds)
-        assert found.check("C10")["state"] == state, found.check("C10")
-    assert "upgraded: 1.10, 1.9" in found.check("C10")["text"]
-    assert len(found.results["pairs"]) == 6  # one benchmark, whose later pair ran apart
+        assert bench(*words_of(path, store, seeds=seeds)).status == 0
+        check = Found(store).check("C10")
+        assert check["state"] == state, check
+    assert "upgraded: 1.10, 1.9" in check["text"]
+    assert len(Found(store).results["pairs"]) == 6  # one benchmark, whose last pair ran apart

@@ -15,8 +15,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from bench.analysis.data.format import NONE
-from bench.analysis.report import html as page
-from bench.analysis.report import latex, markdown, sentences
+from bench.analysis.report import html as page, latex, markdown, sentences
 from bench.analysis.report.csv_files import sheets
 from bench.analysis.report.figures import raster
 from bench.analysis.report.names import fitted

@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
-from bench.analysis.report import html as page
-from bench.analysis.report import markdown
+from bench.analysis.report import html as page, markdown
 from bench.analysis.report.csv_files import sheets
 from bench.analysis.report.names import NAME, fitted, printable
 from bench.analysis.report.pictures import pictures

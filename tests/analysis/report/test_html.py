@@ -6,8 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from bench.analysis.data.format import decimals, scale
-from bench.analysis.report import html as page
-from bench.analysis.report import sentences as words
+from bench.analysis.report import html as page, sentences as words
 from bench.analysis.report.names import NAME, fitted, printable
 
 FORBIDDEN = ("significant", "trend", "marginal", "sota")

@@ -1,0 +1,176 @@
+"""What a paper can say: one paragraph with the numbers, and the answers for a checklist."""
+
+from bench.analysis.data.format import (
+    count,
+    difference,
+    interval,
+    level,
+    magnitude,
+    p_equation,
+    spread,
+    value,
+)
+from bench.analysis.report.sentences.common import (
+    METHOD,
+    REACH,
+    adjusted_p,
+    confidence,
+    flip_name,
+    limits,
+    signed_estimate,
+    unit,
+)
+from bench.analysis.report.sentences.verdict import reading, scope
+from bench.analysis.study.findings import (
+    Findings,
+    Treatment,
+)
+
+
+def paragraph(f: Findings, c: Treatment) -> str:
+    """Return the paste-ready results paragraph."""
+    u, design, p, n = f.measure.unit, f.design, c.primary, c.n_pairs
+    base, other = f.arm(design.baseline), f.arm(c.treatment)
+    verb = "raised" if (p.difference or 0) > 0 else "lowered"
+    if c.verdict.word in ("none", "inconclusive", "equivalent"):
+        change = (
+            f"{design.baseline} reached a mean {f.metric_label} of {value(base.mean, u)} (SD "
+            f"{spread(base.sd, u)}) and {c.treatment} {value(other.mean, u)} (SD "
+            f"{spread(other.sd, u)}), a mean paired difference of {signed_estimate(f, p)}"
+        )
+    else:
+        change = (
+            f"{c.treatment} {verb} mean {f.metric_label} from {value(base.mean, u)} (SD "
+            f"{spread(base.sd, u)}) to {value(other.mean, u)} (SD {spread(other.sd, u)}), a mean "
+            f"paired difference of {signed_estimate(f, p)}"
+        )
+    parts = [f"Across {count(n, 'paired training seed')}, {change}"]
+    if c.verdict.word == "none":
+        parts[0] += "."
+    else:
+        parts[0] += f", {confidence(f, p)}, {adjusted_p(f, p.p_value)} ({METHOD[p.method]}"
+        parts[0] += f"{_companions(f, c)})"
+        parts[0] += f"; it won on {c.effect.wins} of {count(n, 'seed')}." if c.effect else "."
+        parts.append(_margin_sentence(f, c))
+        parts.append(_scope_sentence(f, c))
+        parts.append(_calibration_sentence(f, c))
+    parts.append(_completeness(f))
+    return " ".join(part for part in parts if part)
+
+
+def _companions(f: Findings, c: Treatment) -> str:
+    texts = []
+    t, flip = c.analysis("paired_t"), c.analysis("sign_flip")
+    if c.primary.method != "paired_t" and t is not None and t.p_value is not None:
+        texts.append(f"on this test set alone: paired t, {p_equation(t.p_value)}")
+    if flip is not None and flip.p_value is not None:
+        texts.append(f"{flip_name(c.n_pairs)} {p_equation(flip.p_value)}")
+    return "".join(f"; {text}" for text in texts)
+
+
+def _margin_sentence(f: Findings, c: Treatment) -> str:
+    p, v = c.primary, c.verdict
+    if f.design.margin is None:
+        if v.word == "inconclusive":
+            return "These data do not distinguish the arms."
+        return ""
+    declared = "pre-declared " if f.design.frozen_before_first_run else ""
+    margin = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
+    if v.word == "equivalent":
+        p_text = (
+            f", {adjusted_p(f, c.equivalence.p_value)}"
+            if c.equivalence is not None and c.equivalence.p_value is not None
+            else ""
+        )
+        return (
+            f"The {level(p.level90)} CI {limits(f, p.low90, p.high90)} lies within ±{margin} "
+            f"(two one-sided tests{p_text})."
+        )
+    if v.word == "inconclusive":
+        best = p.high if f.design.higher_is_better else p.low
+        if best is None:
+            return "These data do not distinguish the arms."
+        return (
+            "These data do not distinguish the arms: the interval includes both no difference and "
+            f"one of {difference(best, f.measure.unit)}."
+        )
+    if v.size_open:
+        return f"The interval includes differences smaller than {margin}."
+    return f"The interval lies beyond the {declared}smallest difference of interest ({margin})."
+
+
+def _scope_sentence(f: Findings, c: Treatment) -> str:
+    t = c.analysis("paired_t")
+    if scope(f, c) == "seeds":
+        return "The interval describes new seeds on this fixed test set."
+    if t is None or t.low is None:
+        return "The interval covers new seeds and new test examples."
+    return (
+        "The interval covers new seeds and new test examples; for new seeds on this fixed test "
+        f"set it is {limits(f, t.low, t.high)}."
+    )
+
+
+def _calibration_sentence(f: Findings, c: Treatment) -> str:
+    raw = next((s for s in c.secondary if s.metric == "ece_debiased"), None)
+    if raw is None or raw.low is None:
+        return ""
+    verb = {"▲ better": "improved", "▼ worse": "worsened"}.get(reading(raw))
+    shown = (
+        f"{difference(raw.difference, 'fraction')}, {level(raw.level)} CI "
+        f"{interval(raw.low, raw.high, 'fraction')}, {p_equation(raw.p_adjusted)}, adjusted for "
+        f"{len(c.secondary)} secondary outcomes"
+    )
+    if verb is None:
+        return f"The change in calibration error (debiased ECE) was not resolved ({shown})."
+    return f"Calibration {verb}: debiased ECE changed by {shown}."
+
+
+def _completeness(f: Findings) -> str:
+    design = f.design
+    planned = len(design.seeds) * len(design.arms)
+    done = sum(run.status == "finished" for run in f.runs)
+    failed = sum(run.status == "failed" for run in f.runs)
+    if done == planned:
+        runs = f"All {planned} planned runs were completed and analysed"
+    else:
+        runs = f"{done} of {planned} planned runs were completed"
+        runs += f", {failed} failed" if failed else ""
+    if design.stopped_at is not None:
+        rule = METHOD[f.comparisons[0].primary.method]
+        runs = (
+            f"The planned rule ({rule}) stopped the training after {design.stopped_at} of at most "
+            f"{len(design.seeds)} pairs; {done} runs were completed and analysed, those in "
+            "training at the stop included"
+        )
+    if not design.hash:
+        return f"{runs}; the analysis was not preregistered."
+    if design.frozen_before_first_run and not design.analysis_changed_after_results:
+        when = f"the analysis was frozen before the first run (plan {design.hash[:7]})"
+    else:
+        when = f"the analysis was changed after results could be seen (plan {design.hash[:7]})"
+    if design.seeds_added_after_look:
+        when += ", and seeds were added after results could be seen"
+    return f"{runs}; {when}."
+
+
+def neurips(f: Findings) -> str:
+    """Return answers to items 7 and 8 of the NeurIPS checklist."""
+    c = f.comparisons[0]
+    hours = sum(run.duration_s or 0.0 for run in f.runs) / 3600
+    devices = ", ".join(sorted({run.device for run in f.runs if run.device}))
+    done = count(sum(run.status == "finished" for run in f.runs), "run")
+    if c.verdict.word == "none":
+        bars = "[No] There is no verdict and no interval to report."
+    else:
+        bars = (
+            f"[Yes] Error bars are {level(c.primary.level)} confidence intervals of the mean "
+            f"paired difference over {count(c.n_pairs, 'training seed')} "
+            f"({METHOD[c.primary.method]}; for {REACH[scope(f, c)]}). SDs, where given, are over "
+            "seeds."
+        )
+    if hours and devices:
+        compute = f"[Yes] {done}, {hours:.2g} device-hours in total on {devices}."
+    else:
+        compute = f"[No] {done}; their compute was not recorded."
+    return f"7. Statistical significance. {bars}\n8. Compute. {compute}"
