@@ -1,4 +1,4 @@
-"""Formats: how numbers are printed, and nowhere else are they rounded."""
+"""Formats numbers for print: the only place where they are rounded."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Tables: the tidy data that every analysis reads, their checks, and pairing by seed."""
+"""Tables: the tidy data that every analysis reads, checked, and paired by seed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Results: frozen, plain floats, so that they print and serialise as themselves."""
+"""Comparison: the result of one test, frozen, in plain floats."""
 
 from dataclasses import dataclass
 

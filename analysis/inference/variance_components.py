@@ -1,4 +1,4 @@
-"""Components: how far do seeds, test examples and the rest spread a difference, and how sure?
+"""Variance components: how far seeds, examples and the rest spread a difference.
 
 Each part answers a question of its own, and the parts say what would narrow the interval. After
 Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks, MLSys.

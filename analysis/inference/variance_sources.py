@@ -1,4 +1,4 @@
-"""Sources: where does the spread over seeds come from: data drawn, weights, order, augmentation?
+"""Sources of variance: data drawn, first weights, order, augmentation: which spreads?
 
 One source of randomness varies and the others are pinned to one seed; then all vary together. What
 a source brings is the SD that its runs show. After Bouthillier et al. (2021), Accounting for

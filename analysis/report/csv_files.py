@@ -1,4 +1,4 @@
-"""Sheets: the raw values as CSV, one row an observation, nothing rounded."""
+"""CSV: the raw values, one row an observation, nothing rounded."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""Display: findings whose names fit the page and do nothing but be read."""
+"""Names in a report: shortened to fit, and made inert."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Discover: a name, a file or a module becomes an experiment, described in plain values.
+"""Loading: a name, a file or a module becomes an experiment, described in plain values.
 
 Only the processes of `bench.execution` import an experiment; everybody else knows its description.
 """

@@ -1,4 +1,4 @@
-"""What one training process is asked for, and what comes back."""
+"""Jobs and results: what a training process is asked for, and what comes back."""
 
 import hashlib
 import re

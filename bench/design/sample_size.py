@@ -1,4 +1,4 @@
-"""Planning: how many seeds for which gain, before anything is trained."""
+"""Sample size: how many seeds a gain takes, before anything is trained."""
 
 from dataclasses import dataclass
 from itertools import zip_longest

@@ -1,4 +1,4 @@
-"""Answers: how the results of a training go from its process to the supervisor, as files.
+"""Answers: the files by which the results of a training reach the supervisor.
 
 JSON and numpy's arrays, nothing that is unpickled; `answer.json` comes last and by an atomic
 rename, so that an answer is whole or not there.

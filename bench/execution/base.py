@@ -1,4 +1,4 @@
-"""What one training process is asked for, what comes back, and what every executor offers."""
+"""Executor: the contract of what trains jobs, on this machine or on others."""
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, Self

@@ -1,4 +1,4 @@
-"""Cluster: the workers of a dask scheduler, on other machines, in place of this machine's.
+"""Executor on dask: the workers of a scheduler, on other machines.
 
 Each dask worker supervises trainings as this machine would, one a thread, so that a training's
 time limit, its crash and its output are handled as everywhere else. Epochs are shown while it

@@ -1,4 +1,4 @@
-"""Devices: what hardware there is, and which slot trains where."""
+"""Devices: which CPUs and accelerators there are, and the slots that trainings get."""
 
 import json
 import math

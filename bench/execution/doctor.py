@@ -1,4 +1,4 @@
-"""Doctor: is this machine ready, and does an experiment keep what a paired design rests on?"""
+"""Doctor: is this machine ready, does an experiment hold what a paired design assumes?"""
 
 import os
 from collections.abc import Iterator, Sequence

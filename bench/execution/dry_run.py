@@ -1,4 +1,4 @@
-"""Rehearsal: what will a plan cost? One epoch is trained and thrown away; nothing is recorded."""
+"""Dry run: what a plan will cost, from one epoch that is trained and thrown away."""
 
 import statistics
 import time

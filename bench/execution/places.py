@@ -1,4 +1,4 @@
-"""Places: which slot is free, whose device is leased, busy, short of memory or shut out.
+"""Slot scheduling: which slot is free, whose device is leased, busy, full or shut out.
 
 A place is also the permit to start: it comes back when the result of its training is recorded, so
 that a stopping rule always knows all results before it is asked.

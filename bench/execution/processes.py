@@ -1,4 +1,4 @@
-"""Processes: trains jobs on this machine, each in a process of its own, supervised by threads.
+"""Executor on this machine: a process for each training, supervised by joblib threads.
 
 One thread a slot takes a place, asks whether to start, starts, listens until nothing of the
 training is left, and reads its answer. It returns values and never raises: whatever becomes of a

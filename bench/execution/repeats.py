@@ -1,4 +1,4 @@
-"""Repeats: is a failure the second of its kind in an arm in which nothing has succeeded yet?"""
+"""Fail fast: is a failure the second of its kind in an arm without a success?"""
 
 from collections import Counter
 from collections.abc import Iterable

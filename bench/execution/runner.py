@@ -1,4 +1,4 @@
-"""Runner: the story of one benchmark, from a frozen plan to recorded trials."""
+"""Runner: trains what a plan still needs and records it, until it is complete or stopped."""
 
 import contextlib
 import difflib

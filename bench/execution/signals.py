@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C, SIGTERM and a lost terminal become exceptions where it is safe to stop."""
+"""Signals: Ctrl-C, SIGTERM and SIGHUP end a run in order, at a point where that is safe."""
 
 import _weakrefset
 import contextlib

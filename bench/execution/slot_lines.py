@@ -1,4 +1,4 @@
-"""The line to one slot: a request goes out, what the training says comes back.
+"""The supervisor's connection to one slot: a request goes out, events come back.
 
 Where Linux has guards, the training is forked by one, or starts as a fresh interpreter below it.
 Elsewhere the supervisor starts the fresh interpreter itself.

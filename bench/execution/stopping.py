@@ -1,4 +1,4 @@
-"""Stopping: what do the pairs so far say, and does the plan's rule say that they are enough?"""
+"""Stopping rules: the running interval, and whether the plan says that it is enough."""
 
 from collections.abc import Callable, Sequence
 

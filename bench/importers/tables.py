@@ -1,4 +1,4 @@
-"""Scores: a table of results from elsewhere becomes the tables and the design of a study."""
+"""Imports a table of scores (CSV, JSON lines, Parquet): the tables and design of a study."""
 
 import difflib
 import hashlib

@@ -1,4 +1,4 @@
-"""Reporting: a recorded benchmark becomes findings, files and a note on its parent run."""
+"""Builds the report of a recorded benchmark: findings, files, and a note on its run."""
 
 import shlex
 import socket

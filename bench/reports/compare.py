@@ -1,4 +1,4 @@
-"""Comparing: scores from a file or from another project's MLflow runs become findings."""
+"""Builds findings from other people's scores: files, or another project's MLflow runs."""
 
 import shlex
 import tempfile

@@ -1,4 +1,4 @@
-"""Files: the report in every format, written whole or not at all."""
+"""Writes a report in every format, each file by an atomic rename."""
 
 import difflib
 import errno

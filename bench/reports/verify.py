@@ -1,4 +1,4 @@
-"""Verifying: do a report's numbers follow from its data, and does a pair train to them again?"""
+"""Verifies a report: do its numbers follow from its data, does a pair train to them?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Address: which store is meant, where does it keep things here, and how is it shown safely?"""
+"""Store addresses: which store is meant, where its state lies here, how it is shown safely."""
 
 import os
 import re

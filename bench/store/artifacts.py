@@ -1,4 +1,4 @@
-"""Artifacts: the files of one run (epochs, predictions, outcome, log), written and verified."""
+"""Artifacts: the files of one run (epochs, predictions, outcome, log), with their SHA-256."""
 
 import hashlib
 import json

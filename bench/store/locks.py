@@ -1,4 +1,4 @@
-"""Locks: who is running a benchmark, so that nobody else does at the same time?"""
+"""File locks: one process runs a benchmark at a time, and the others are told which."""
 
 import json
 import os

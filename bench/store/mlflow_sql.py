@@ -1,4 +1,4 @@
-"""Glance: what does a local store hold? Asked of SQLite: MLflow takes seconds to import.
+"""Reads a local MLflow store by SQL, to look at it only: importing MLflow takes seconds.
 
 Only to look. What must be mended first, or is not as expected, is left to bench.tracking.
 """

@@ -1,4 +1,4 @@
-"""UI: the MLflow user interface on a store, for this machine only, ended with this process."""
+"""Serves MLflow's user interface on a store, on 127.0.0.1 unless told otherwise."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Names: what can a disk and a database hold of a name or a text that somebody typed?"""
+"""File names and texts that every disk and database can hold."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Private: what lies in a folder is as private as the folder, whatever the umask."""
+"""File permissions: what is written is as private as the folder it lies in."""
 
 import stat
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records: what a benchmark and its runs are, and how they read back as tables."""
+"""Reads benchmarks and runs back from what the store holds: plans, trials, tables."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Resuming: which command goes on where a typed one stopped?"""
+"""The command that resumes a run: what was typed, without what starts or repeats anew."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The folder of a run's own: which of its files are kept with the run, and how they get there."""
+"""trial.folder: which of a run's own files are kept with it, as hard links or copies."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Pending: which finished trials are safe on this disk, but not yet in the store?
+"""Spool: results that are durable on this disk (fsync, atomic rename), not yet in the store.
 
 A result is kept here, whole and synced, before anybody is told that its run is over. Then a locked
 database, a server that is down or a killed process costs nothing: the next session under the

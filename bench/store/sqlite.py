@@ -1,4 +1,4 @@
-"""Database: is this SQLite file a store of ours, is it whole, and does it know where it lies?"""
+"""The SQLite file of a store: its integrity, its schema, and paths after it was moved."""
 
 import os
 import re

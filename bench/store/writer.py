@@ -1,4 +1,4 @@
-"""Recorder: every epoch and result of one session, written to the store by one background thread.
+"""Writer: one background thread writes the epochs and results of a session to the store.
 
 A result is safe on this disk when `record` returns (bench.pending); the store follows within
 seconds, or when it answers again.

@@ -1,4 +1,4 @@
-"""Augment: which images does a trial train on, in which batches, cropped and flipped how?"""
+"""Augmentation: which images a trial trains on, in which batches, cropped and flipped."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Batches: what do CIFAR-10's own files hold? They are pickles, and nothing in them is run."""
+"""Reads CIFAR-10's own files: pickles, of which nothing is executed."""
 
 import pickle
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Data: digits, CIFAR-10 or a folder of images, as uint8 tensors; and subsets drawn from them."""
+"""Data sets: digits, CIFAR-10 or a folder of images, as uint8 tensors; subsets of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Cache: what was downloaded or decoded once, complete or absent, shared by every process."""
+"""Download cache: files fetched or decoded once, atomically, for all processes."""
 
 import hashlib
 import json

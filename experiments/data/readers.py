@@ -1,4 +1,4 @@
-"""Readers: CIFAR-10's files or a folder of images on the disk, to arrays; decoded once."""
+"""Readers: CIFAR-10's files or a folder of images, decoded to arrays once."""
 
 import hashlib
 import os

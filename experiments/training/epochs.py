@@ -1,4 +1,4 @@
-"""Epochs: how do networks train side by side until the training of each is over?"""
+"""The training loop: networks side by side, until the training of each is over."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Features: what does the frozen trunk make of images? Computed once where they stay the same."""
+"""Frozen features: the output of a frozen trunk, computed once for images that stay."""
 
 from collections import OrderedDict
 from collections.abc import Iterator

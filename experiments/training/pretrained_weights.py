@@ -1,4 +1,4 @@
-"""Weights: where a pretrained network comes from: ImageNet, a file, or nowhere."""
+"""Pretrained weights: from ImageNet, from a file, or none."""
 
 import warnings
 from functools import cache, lru_cache

@@ -1,4 +1,4 @@
-"""Reproducible: how a training repeats bit for bit, whatever ran before it in the process."""
+"""Determinism: a training repeats bit for bit, whatever ran before it in the process."""
 
 import os
 from collections.abc import Iterator

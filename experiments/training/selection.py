@@ -1,4 +1,4 @@
-"""Selection: which epoch stands for a training, and when is a training over?"""
+"""Model selection: the epoch that stands for a training, and early stopping."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

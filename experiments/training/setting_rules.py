@@ -1,4 +1,4 @@
-"""Settings: is every value one that a training can use? If not, say which and what fits."""
+"""Setting rules: refuses values that no training can use, and says which fit."""
 
 import difflib
 import math

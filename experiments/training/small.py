@@ -1,4 +1,4 @@
-"""Small: how do small networks learn from few images, several trainings at once?
+"""Small networks on few images, several trainings at once.
 
 The recipe of `digits`, for any network and any images that fit a device: each seed draws its
 training and validation images; Adam; the epoch with the best validation accuracy is selected, the

@@ -1,4 +1,4 @@
-"""Stacked: how do several networks of one shape train side by side?
+"""Stacked networks: several of one shape train side by side as one batched network.
 
 A small network leaves a processor waiting for its next instruction most of the time. Ten of them
 whose weights share tensors with one more axis, the network, cost little more than one.

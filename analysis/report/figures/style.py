@@ -1,4 +1,4 @@
-"""Canvas: how figures are drawn so that one SVG fits light, dark and print."""
+"""Style: how figures are drawn so that one SVG fits light, dark and print."""
 
 import io
 import os

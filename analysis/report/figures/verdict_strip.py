@@ -1,4 +1,4 @@
-"""Strip: the verdict in one line (F0), and the small intervals of the tables."""
+"""Verdict strip: the verdict in one line (F0), and the small intervals of the tables."""
 
 from html import escape
 
