@@ -20,7 +20,6 @@ import os
 import platform
 import re
 import resource
-import runpy
 import select
 import shutil
 import signal
@@ -218,12 +217,6 @@ def real_main(words: Sequence[str]) -> None:
     os.execv(PROGRAM, [os.fsencode(word) for word in (str(PROGRAM), *words)])
 
 
-def planted_main(file: str) -> Callable[[Sequence[str]], object]:
-    """Return the main of a file that stands in for bench, to see that its faults are found."""
-    main: Callable[[Sequence[str]], object] = runpy.run_path(file)["main"]
-    return main
-
-
 # -- inputs by number ---------------------------------------------------------------------------
 
 
@@ -238,16 +231,8 @@ class Tried(NamedTuple):
 class Fuzzer:
     """Makes, tries and counts inputs."""
 
-    def __init__(
-        self,
-        seed: int,
-        valid: Path,
-        keep: Path,
-        limit_s: float,
-        main: Callable[[Sequence[str]], object],
-    ) -> None:
+    def __init__(self, seed: int, valid: Path, keep: Path, limit_s: float) -> None:
         self.seed, self.valid, self.keep, self.limit_s = seed, valid, keep, limit_s
-        self.main = main
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.peaks: dict[str, float] = defaultdict(float)
         self.seconds: dict[str, float] = defaultdict(float)
@@ -258,7 +243,7 @@ class Fuzzer:
 
     def attempt(self, number: int) -> Tried:
         """Try one input; keep it where it was not answered well."""
-        main = real_main if number >= FIRST_REAL else self.main
+        main = real_main if number >= FIRST_REAL else forked_main
         rng, kind = np.random.default_rng([self.seed, number]), self.kind(number)
         folder = self.keep / str(number)
         shutil.rmtree(folder, ignore_errors=True)
@@ -355,13 +340,12 @@ def main() -> int:
     options.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "bench-fuzz")
     options.add_argument("--page", type=Path, default=Path(__file__).with_name("fuzz.md"))
     options.add_argument("--limit-s", type=float, default=60)
-    options.add_argument("--main", help="a file whose main(words) stands in for bench")
     asked = options.parse_args()
-    began, chosen = time.monotonic(), planted_main(asked.main) if asked.main else forked_main
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as valid:
         made = [sys.executable, str(Path(fuzz_inputs.__file__)), valid, str(PROGRAM)]
         subprocess.run(made, check=True)  # whose memory is not counted
-        fuzzer = Fuzzer(asked.seed, Path(valid), asked.keep.absolute(), asked.limit_s, chosen)
+        fuzzer = Fuzzer(asked.seed, Path(valid), asked.keep.absolute(), asked.limit_s)
         if asked.only is not None:
             _, answer, faults = fuzzer.attempt(asked.only)
             print(answer.out, answer.err, f"{answer.status}, {answer.peak_mib:.0f} MiB", sep="\n")
