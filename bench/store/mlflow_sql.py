@@ -1,6 +1,6 @@
 """Reads a local MLflow store by SQL, to look at it only: importing MLflow takes seconds.
 
-Only to look. What must be mended first, or is not as expected, is left to bench.tracking.
+Only to look. What must be mended first, or is not as expected, is left to `mlflow_store`.
 """
 
 import sqlite3
@@ -53,7 +53,7 @@ def glance(uri: str | None) -> Glance | None:
 
     Parameters
     ----------
-    uri : as bench.tracking.Store takes it
+    uri : as `mlflow_store.Store` takes it
     """
     uri = address(uri)
     path, state = database_of(uri), state_folder(uri)

@@ -1,6 +1,6 @@
 """Writer: one background thread writes the epochs and results of a session to the store.
 
-A result is safe on this disk when `record` returns (bench.pending); the store follows within
+A result is safe on this disk when `record` returns (`spool`); the store follows within
 seconds, or when it answers again.
 """
 
