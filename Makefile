@@ -8,14 +8,16 @@ STAMP := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test test-all coverage lint lock clean
 
 help:
-	@echo "make demo   set up .venv, train the embedded experiment, write a report"
-	@echo "make test   set up .venv and run every test"
-	@echo "make lint   ruff and mypy"
-	@echo "make lock   write requirements.lock anew from pyproject.toml"
-	@echo "make clean  remove .venv and caches; what is recorded in mlruns/ stays"
+	@echo "make demo      set up .venv, train the embedded experiment, write a report"
+	@echo "make test      set up .venv and run the tests: at least one case of every behaviour"
+	@echo "make test-all  every case of every test, and samples of faults, fuzz and error rates"
+	@echo "make coverage  make test, and which lines of bench and analysis it ran"
+	@echo "make lint      ruff and mypy"
+	@echo "make lock      write requirements.lock anew from pyproject.toml"
+	@echo "make clean     remove .venv and caches; what is recorded in mlruns/ stays"
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"bench needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}. fix: make demo PYTHON=python3.13")'
@@ -29,8 +31,17 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/bench run digits --seeds 20
 
+PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not thorough"
+
+test-all: $(STAMP)
+	$(PYTEST)
+
+# Lines that only fork servers, trainings and started commands run do not count.
+coverage: $(STAMP)
+	$(PYTEST) -m "not thorough" --cov --cov-report=term:skip-covered
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

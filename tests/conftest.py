@@ -32,6 +32,8 @@ QUIET = (
     "--disable-sync",
 )
 
+SAMPLE = 3  # cases of one test that `make test` runs
+
 settings.register_profile("bench", derandomize=True, deadline=None)
 settings.load_profile("bench")
 
@@ -62,6 +64,30 @@ def pytest_configure(config: pytest.Config) -> None:
     ignored = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
     config.stash[COUNTS] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `thorough` all but a sample of each test's cases: the first, the last, some between.
+
+    `make test` leaves the thorough ones out, `make test-all` and plain pytest run them. A test
+    whose cases are behaviours of their own says how many it needs: `@pytest.mark.sample(8)`.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_one_test in cases.values():
+        mark = of_one_test[0].get_closest_marker("sample")
+        for item in thorough(of_one_test, mark.args[0] if mark else SAMPLE):
+            item.add_marker("thorough")
+
+
+def thorough(cases: list[pytest.Item], n: int) -> list[pytest.Item]:
+    """Return all but `n` of a test's cases, which are spread evenly."""
+    quick = [case for case in cases if not case.get_closest_marker("thorough")]
+    last = len(quick) - 1
+    kept = {round(i * last / max(1, n - 1)) for i in range(n)}
+    return [case for i, case in enumerate(quick) if last >= n and i not in kept]
 
 
 @pytest.fixture(scope="session")

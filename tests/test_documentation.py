@@ -29,7 +29,13 @@ def options(command: Any) -> dict[str, Any]:
 
 
 def every_option() -> list[tuple[str, str]]:
-    return [(name, option) for name, command in COMMANDS.items() for option in options(command)]
+    """Return a command that takes it and an option; one that many share and explain alike, once."""
+    found = {
+        (option, param.help): (name, option)
+        for name, command in COMMANDS.items()
+        for option, param in options(command).items()
+    }
+    return list(found.values())
 
 
 def section(command: str) -> str:

@@ -352,6 +352,10 @@ SAME_PAGE = frozenset(
      "one_test_example", "no_validation", "one_epoch", "certain", "brier")
 )  # fmt: skip
 
+# What `make test` looks at: no verdict and each kind of one, several arms, another metric, gaps.
+QUICK = ("rule0_blocker", "rule1_equivalent", "rule3_better", "rule7_inconclusive",
+         "three_treatments", "own_score_lower_is_better", "failed_runs")  # fmt: skip
+
 
 @cache
 def _findings(name: str) -> Findings:
@@ -413,6 +417,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     `page_case` leaves out what gives the same page as another; drawing it takes most of a second.
     """
     pages = [name for name in RULES | ODD if name not in SAME_PAGE]
-    for name, cases in (("rule_case", RULES), ("any_case", RULES | ODD), ("page_case", pages)):
+    if "rule_case" in metafunc.fixturenames:
+        metafunc.parametrize("rule_case", list(RULES))
+    for name, cases in (("any_case", list(RULES | ODD)), ("page_case", pages)):
         if name in metafunc.fixturenames:
-            metafunc.parametrize(name, list(cases))
+            metafunc.parametrize(name, [_quick_or_thorough(case) for case in cases])
+
+
+def _quick_or_thorough(case: str) -> Any:
+    return pytest.param(case, marks=[] if case in QUICK else [pytest.mark.thorough])

@@ -198,6 +198,7 @@ def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.sample(27)
 @pytest.mark.parametrize("text", LEAKS)
 def test_a_secret_is_hidden_in_whatever_shape_it_comes(text: str):
     hidden = redacted(text)
@@ -209,13 +210,19 @@ def test_a_secret_is_hidden_in_whatever_shape_it_comes(text: str):
         assert not word.endswith("==") or word not in hidden
 
 
+@pytest.mark.sample(len(LOOKS))
 @pytest.mark.parametrize("token", LOOKS)
-@pytest.mark.parametrize("around", ["{}", "got {} from it", '"{}"', "x={},y", "/path/{}/x"])
-def test_a_token_is_known_by_its_looks(token: str, around: str):
-    hidden = redacted(around.format(token))
-    assert hidden == around.format("***")
+def test_a_token_is_known_by_its_looks(token: str):
+    assert redacted(f"got {token} from it") == "got *** from it"
 
 
+@pytest.mark.sample(4)
+@pytest.mark.parametrize("around", ["{}", '"{}"', "x={},y", "/path/{}/x"])
+def test_a_token_is_known_wherever_it_stands(around: str):
+    assert redacted(around.format(GITHUB)) == around.format("***")
+
+
+@pytest.mark.sample(15)
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_stays_as_it_is(text: str):
     assert redacted(text) == text
@@ -225,12 +232,21 @@ def test_the_tables_are_as_long_as_they_should_be():
     assert len(LEAKS) + len(LOOKS) >= 60 and len(ORDINARY) >= 40 and len(NAMES) >= 30
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", ["hunter2", "h%4&x", X, "zebra", 'a"b\\c d', "48151623"])
 def test_the_value_of_a_secret_variable_is_shown_nowhere(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv(name, "hunter2")
+    assert redacted("login with hunter2 failed") == "login with *** failed"
+
+
+@pytest.mark.sample(6)
+@pytest.mark.parametrize("value", ["hunter2", "h%4&x", X, "zebra", 'a"b\\c d', "48151623"])
+def test_a_secret_value_is_hidden_as_it_is_and_as_json_and_in_an_address(
+    value: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DB_PASS", value)
     for said in (value, json.dumps(value)[1:-1], urllib.parse.quote(value, safe="")):
         assert redacted(f"login with {said} failed") == "login with *** failed"
         assert redacted(f"login with '{said}' failed") == "login with '***' failed"

@@ -98,6 +98,7 @@ def section(html, c, f):
 # -- a page that cannot contact anything ------------------------------------------------------
 
 
+@pytest.mark.sample(7)
 def test_nothing_in_the_page_fetches(rendered, page_case):
     _, html, read = rendered(page_case)
     for tag, attributes in read.elements:
@@ -114,6 +115,7 @@ def test_nothing_in_the_page_fetches(rendered, page_case):
     assert not re.search(r"https?://(?!www\.w3\.org/)", re.sub(r"<script.*?</script>", "", html))
 
 
+@pytest.mark.sample(7)
 def test_the_one_script_is_the_data(rendered, page_case):
     f, _, read = rendered(page_case)
     scripts = [attributes for tag, attributes in read.elements if tag == "script"]
@@ -121,6 +123,7 @@ def test_the_one_script_is_the_data(rendered, page_case):
     assert json.loads("".join(read.data)) == f.as_dict()
 
 
+@pytest.mark.sample(7)
 def test_the_policy_forbids_everything_but_style(rendered, page_case):
     _, html, read = rendered(page_case)
     metas = [attributes for tag, attributes in read.elements if tag == "meta"]
@@ -130,6 +133,7 @@ def test_the_policy_forbids_everything_but_style(rendered, page_case):
     assert html.index("Content-Security-Policy") < html.index("<style")
 
 
+@pytest.mark.sample(7)
 def test_ids_are_unique_and_links_lead_somewhere(rendered, page_case):
     _, html, read = rendered(page_case)
     assert len(read.ids) == len(set(read.ids))
@@ -143,12 +147,14 @@ def test_ids_are_unique_and_links_lead_somewhere(rendered, page_case):
     assert set(targets) | set(named) <= set(read.ids)
 
 
+@pytest.mark.sample(7)
 def test_elements_are_closed_in_order(rendered, page_case):
     _, _, read = rendered(page_case)
     assert [tag for tag in read.unclosed if tag not in ("p", "li", "td", "th", "tr")] == []
     assert read.open == []
 
 
+@pytest.mark.sample(7)
 def test_figures_and_tables_are_described(rendered, page_case):
     _, html, read = rendered(page_case)
     for svg in re.findall(r"<svg.*?</svg>", html, flags=re.S):
@@ -179,6 +185,7 @@ def test_the_files_stay_small(simulate, seeds, epochs, page_kb, json_kb):
 # -- no sentence contradicts a number ---------------------------------------------------------
 
 
+@pytest.mark.sample(7)
 def test_nothing_reads_nan_or_none(rendered, page_case):
     _, html, read = rendered(page_case)
     text = read.text.replace("loss became NaN", "")
@@ -189,6 +196,7 @@ def test_nothing_reads_nan_or_none(rendered, page_case):
     assert "NaN" not in re.sub(r"<script.*?</script>", "", html).replace("became NaN", "")
 
 
+@pytest.mark.sample(7)
 def test_a_headline_holds_no_forbidden_word(rendered, page_case):
     f, html, _ = rendered(page_case)
     for c in f.comparisons:
@@ -196,6 +204,7 @@ def test_a_headline_holds_no_forbidden_word(rendered, page_case):
         assert not any(word in text for word in FORBIDDEN)
 
 
+@pytest.mark.sample(7)
 def test_the_word_follows_the_interval(rendered, page_case):
     f, html, _ = rendered(page_case)
     for c in f.comparisons:
@@ -218,6 +227,7 @@ def test_the_word_follows_the_interval(rendered, page_case):
                 assert -margin < c.primary.low90 and c.primary.high90 < margin
 
 
+@pytest.mark.sample(7)
 def test_the_headline_numbers_are_those_of_the_findings(rendered, page_case):
     f, html, _ = rendered(page_case)
     unit = f.measure.unit
@@ -238,6 +248,7 @@ def test_the_headline_numbers_are_those_of_the_findings(rendered, page_case):
         assert agrees(estimate[1], p.difference, unit)
 
 
+@pytest.mark.sample(7)
 def test_no_printed_limit_meets_zero_or_the_margin_unless_it_is_there(rendered, page_case):
     f, html, _ = rendered(page_case)
     unit = f.measure.unit
@@ -256,6 +267,7 @@ def test_no_printed_limit_meets_zero_or_the_margin_unless_it_is_there(rendered, 
         assert all(len(x.partition(".")[2]) >= decimals(unit) for x in intervals[0] if "∞" not in x)
 
 
+@pytest.mark.sample(7)
 def test_the_claim_line_follows_the_interval(rendered, page_case):
     f, html, _ = rendered(page_case)
     for c in f.comparisons:
@@ -277,6 +289,7 @@ def test_the_claim_line_follows_the_interval(rendered, page_case):
             assert c.verdict.word == "equivalent" or claim * p.difference < 0
 
 
+@pytest.mark.sample(7)
 def test_what_is_still_plausible_is_what_the_interval_says(rendered, page_case):
     f, html, _ = rendered(page_case)
     for c in f.comparisons:
@@ -296,6 +309,7 @@ def test_what_is_still_plausible_is_what_the_interval_says(rendered, page_case):
             assert value(needed[1]) == c.verdict.seeds_needed > c.n_pairs
 
 
+@pytest.mark.sample(7)
 def test_yes_and_not_shown_follow_their_p(rendered, page_case):
     f, _, read = rendered(page_case)
     m, alpha = len(f.design.treatments), f.design.alpha
@@ -313,6 +327,7 @@ def test_yes_and_not_shown_follow_their_p(rendered, page_case):
     )
 
 
+@pytest.mark.sample(7)
 def test_the_trust_line_counts_the_checks_that_are_listed(rendered, page_case):
     f, _, read = rendered(page_case)
     asked = [c for c in f.checks if c.level != "note"]
@@ -329,6 +344,7 @@ def test_the_trust_line_counts_the_checks_that_are_listed(rendered, page_case):
     assert ("no verdict can be given" in read.text) == blocked == (failed["blocker"] > 0)
 
 
+@pytest.mark.sample(7)
 def test_no_verdict_shows_no_interval_of_the_effect_and_no_p(rendered, page_case):
     f, html, read = rendered(page_case)
     if not all(c.verdict.word == "none" for c in f.comparisons):
@@ -340,6 +356,7 @@ def test_no_verdict_shows_no_interval_of_the_effect_and_no_p(rendered, page_case
     assert not re.search(r"\bp [<=>]|CI \[", paragraph)
 
 
+@pytest.mark.sample(7)
 def test_the_paragraph_repeats_the_headline_and_the_history(rendered, page_case):
     f, html, _ = rendered(page_case)
     paragraphs = re.findall(r'<div class="paste prose"[^>]*>(Across .*?)</div>', html, flags=re.S)
@@ -353,6 +370,7 @@ def test_the_paragraph_repeats_the_headline_and_the_history(rendered, page_case)
         assert ("not preregistered" in text) == (not f.design.hash)
 
 
+@pytest.mark.sample(7)
 def test_counts_agree_with_their_nouns(rendered, page_case):
     _, _, read = rendered(page_case)
     wrong = re.findall(

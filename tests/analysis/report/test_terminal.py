@@ -20,6 +20,7 @@ def one_line(text):
     return re.sub(r"\s+", " ", text)
 
 
+@pytest.mark.sample(7)
 def test_no_line_is_wider_than_the_terminal(any_case, known):
     for unicode in (True, False):
         lines = summary(known(any_case), report=REPORT, unicode=unicode).splitlines()
@@ -27,6 +28,7 @@ def test_no_line_is_wider_than_the_terminal(any_case, known):
         assert not any(line != line.rstrip() for line in lines)
 
 
+@pytest.mark.sample(7)
 def test_the_fallback_is_ascii_and_loses_nothing(any_case, known):
     text = summary(known(any_case), report=REPORT, unicode=False)
     assert text.isascii()
@@ -40,6 +42,7 @@ def value_list(text):
     return [x.replace("\u2212", "-") for x in re.findall(r"[+\u2212-]?\d+\.\d+", text)]
 
 
+@pytest.mark.sample(7)
 def test_the_numbers_are_those_of_the_findings(any_case, known):
     f = known(any_case)
     unit, text = f.measure.unit, summary(f, report=REPORT)
@@ -107,6 +110,7 @@ def test_the_recorded_runs_are_shown_by_the_command_given(known):
     assert text.endswith("next     bench ui --store sqlite:///x.db")
 
 
+@pytest.mark.sample(7)
 def test_no_forbidden_word_is_printed(any_case, known):
     text = summary(known(any_case), report=None).lower()
     assert not any(word in text for word in FORBIDDEN)

@@ -30,6 +30,7 @@ def facts(s, **changes):
     return s.changed(provenance={**s.provenance, **changes})
 
 
+@pytest.mark.sample(7)
 def test_every_check_is_answered_once_in_the_order_blockers_cautions_notes(any_case, known):
     checks = known(any_case).checks
     named = [c.id for c in checks if c.level != "note"]
@@ -202,6 +203,7 @@ def test_several_treatments_are_all_reported(known):
     assert "All 3 treatments" in check(known("three_treatments"), "C5").text
 
 
+@pytest.mark.sample(7)
 def test_tuning_is_never_said_to_have_been_checked(any_case, known):
     assert check(known(any_case), "C6").state == "not checked"
 

@@ -20,11 +20,13 @@ def again(data):
     return recompute(Findings.from_dict(data), rng=np.random.default_rng(0))
 
 
+@pytest.mark.sample(7)
 def test_json_gives_the_findings_back(known, any_case):
     data = stored(known(any_case))
     assert Findings.from_dict(data).as_dict() == data
 
 
+@pytest.mark.sample(7)
 def test_every_study_can_be_computed_again(known, any_case):
     found = again(stored(known(any_case)))
     assert found.mismatches == ()

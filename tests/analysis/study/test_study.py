@@ -95,6 +95,7 @@ def numbers(value):
         yield value
 
 
+@pytest.mark.sample(7)
 def test_the_json_has_the_keys_and_types_of_the_schema(any_case, known):
     data = known(any_case).as_dict()
     assert data["schema"] == "bench.report/1"
@@ -118,6 +119,7 @@ def test_the_json_has_the_keys_and_types_of_the_schema(any_case, known):
         assert c["primary"]["method"] in ("two_way", "paired_t", "anytime", "group")
 
 
+@pytest.mark.sample(7)
 def test_the_json_holds_no_nan_and_comes_back_as_it_was(any_case, known):
     f = known(any_case)
     data = f.as_dict()
@@ -125,6 +127,7 @@ def test_the_json_holds_no_nan_and_comes_back_as_it_was(any_case, known):
     assert all(math.isfinite(x) for x in numbers(data))
 
 
+@pytest.mark.sample(7)
 def test_nothing_becomes_none_without_a_reason(any_case, known):
     for c in known(any_case).as_dict()["comparisons"]:
         for item in [c["primary"], *c["analyses"], *c["secondary"]]:
@@ -132,6 +135,7 @@ def test_nothing_becomes_none_without_a_reason(any_case, known):
                 assert item["reason"], item
 
 
+@pytest.mark.sample(7)
 def test_limits_and_differences_are_ordered(any_case, known):
     for c in known(any_case).comparisons:
         for item in [c.primary, *c.analyses, *c.secondary]:
@@ -198,6 +202,7 @@ def test_ten_more_flips_of_the_sign_give_the_exact_p(simulate):
     assert c.analysis("sign_flip").p_value == pytest.approx(expected)
 
 
+@pytest.mark.sample(7)
 def test_equivalence_p_and_word_agree(any_case, known):
     f = known(any_case)
     m, alpha = len(f.design.treatments), f.design.alpha
