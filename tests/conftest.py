@@ -34,8 +34,8 @@ QUIET = (
 
 SAMPLE = 3  # cases of one test that `make test` runs
 
-settings.register_profile("bench", derandomize=True, deadline=None)
-settings.load_profile("bench")
+settings.register_profile("thorough", derandomize=True, deadline=None)
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,12 @@ COUNTS = pytest.StashKey[dict[str, Table]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let MLflow's own models use what SQLAlchemy deprecates; it is not ours to mend."""
+    """Say how many examples Hypothesis draws, and what is not ours to mend.
+
+    MLflow's own models use what SQLAlchemy deprecates.
+    """
+    quick = "not thorough" in config.getoption("markexpr")
+    settings.load_profile("quick" if quick else "thorough")
     ignored = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
     config.stash[COUNTS] = {}

@@ -134,6 +134,7 @@ def test_a_run_that_was_changed_is_named_and_never_used(
         refused_and_named(DAMAGES[name](damaged), damaged, bench)
 
 
+@pytest.mark.thorough
 def test_redo_mends_all_that_was_changed(
     damaged: Any, bench: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -155,6 +156,7 @@ def refused_and_named(trials: list[str], damaged: Any, bench: Callable[..., Any]
         assert f"seed 0{seed}, {arm}," in said.err and f"--redo {trial}" in said.err
 
 
+@pytest.mark.thorough
 def test_a_benchmark_that_was_deleted_in_mlflow_is_not_begun_again_without_a_word(
     damaged: Any, undisturbed: Any, fault: Any
 ):
@@ -240,6 +242,7 @@ def test_a_database_that_is_not_one_of_ours_is_refused_and_left_as_it_is(
 # -- a store that lies elsewhere ---------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_store_that_was_moved_works_where_it_is_and_mlflow_finds_its_files(
     damaged: Any, whole: Path, bench: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -277,6 +280,7 @@ def test_a_store_without_its_artifacts_says_what_is_missing(
         assert "are missing" in said.err
 
 
+@pytest.mark.thorough
 def test_results_that_a_killed_command_left_half_written_are_not_used(
     damaged: Any, undisturbed: Any, fault: Any
 ):

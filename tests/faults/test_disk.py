@@ -60,6 +60,7 @@ def on_small_disk(bench: Any, part: str, disk: Path) -> None:
         (disk / name).symlink_to(elsewhere)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("part", WRITES)
 def test_a_full_disk_harms_nothing_finished_and_is_gone_on_from(
     part: str,

@@ -31,6 +31,7 @@ def end_well(bench: Any, commands: list[Any], undisturbed: Any, fault: Any, name
     fault.right(name, bench.numbers(), undisturbed)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("name", "short", "long"),
     [
@@ -121,6 +122,7 @@ def stop(name: str, command: Any) -> bool:
     return bool(alive)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "short", "long"),
     [("kill -9 of the parent", 2, 20), ("SIGTERM", 1, 10), ("Ctrl-C once", 1, 10)],
@@ -167,6 +169,7 @@ def is_whole(path: Path) -> bool:
     return text.endswith("</html>" if path.suffix == ".html" else "}") and len(text) > 1000
 
 
+@pytest.mark.thorough
 def test_a_store_that_was_being_made_is_made_again(
     on: Callable[..., Any],
     undisturbed: Any,
@@ -192,6 +195,7 @@ def test_a_store_that_was_being_made_is_made_again(
     fault.right(name, bench.numbers(), undisturbed)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("victim", ["training", "guard"])
 def test_a_training_that_is_killed_is_trained_again(
     victim: str,

@@ -34,6 +34,7 @@ def mine(tmp_path: Path, write_tiny: Callable[..., Path]) -> Path:
     return write_tiny(tmp_path, TORCH, extra=PREPARE)
 
 
+@pytest.mark.thorough
 def test_another_setting_other_data_or_another_source_is_a_new_benchmark_and_said_so(
     mine: Path, on: Callable[..., Any], fault: Any
 ):
@@ -64,6 +65,7 @@ def test_another_setting_other_data_or_another_source_is_a_new_benchmark_and_sai
     assert "new benchmark" not in again.err and not bench.told([again])
 
 
+@pytest.mark.thorough
 def test_another_commit_torch_or_device_within_one_benchmark_is_named_in_the_checks(
     mine: Path, on: Callable[..., Any], fault: Any
 ):
@@ -87,6 +89,7 @@ def test_another_commit_torch_or_device_within_one_benchmark_is_named_in_the_che
         assert "commit: " in check["text"] and "torch: 2.10.0, 2.9.0" in check["text"]
 
 
+@pytest.mark.thorough
 def test_another_device_within_one_benchmark_is_named_in_the_checks(
     on: Callable[..., Any], fault: Any
 ):
@@ -123,6 +126,7 @@ def test_another_device_within_one_benchmark_is_named_in_the_checks(
         assert check.state == "failed" and "device: cpu, cuda" in check.text
 
 
+@pytest.mark.thorough
 def test_seeds_added_after_a_look_are_recorded_and_give_the_anytime_valid_interval(
     on: Callable[..., Any], fault: Any
 ):

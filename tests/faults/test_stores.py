@@ -46,6 +46,7 @@ def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
         fault.right(name, bench.numbers(), undisturbed)
 
 
+@pytest.mark.thorough
 def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
@@ -78,6 +79,7 @@ SHORT = {"BUSY_S": 0.5}  # so long MLflow waits for another writer; by itself 20
 AWAY = "the store does not answer; finished runs are kept on this disk"
 
 
+@pytest.mark.thorough
 def test_a_store_that_another_writer_locks_for_long_is_written_when_it_is_free(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
@@ -109,6 +111,7 @@ def test_a_store_that_is_locked_at_the_start_is_an_error_before_any_training(
         assert "Traceback" not in command.err
 
 
+@pytest.mark.thorough
 def test_a_store_that_is_locked_for_a_moment_at_the_start_is_waited_for(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -122,6 +125,7 @@ def test_a_store_that_is_locked_for_a_moment_at_the_start_is_waited_for(
         fault.right(name, bench.numbers(), undisturbed)
 
 
+@pytest.mark.thorough
 def test_a_store_that_is_locked_while_the_report_is_published_keeps_all_else(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -275,6 +279,7 @@ QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": 0}  # the client's own patience is n
 BRIEF = {**QUICK, "MLFLOW_HTTP_REQUEST_TIMEOUT": 1}  # in place of 20 s
 
 
+@pytest.mark.thorough
 def test_a_server_that_cannot_be_used_is_an_error_before_any_training(
     on: Callable[..., Any], remote: Any, server: Server, fault: Any
 ):
@@ -290,6 +295,7 @@ def test_a_server_that_cannot_be_used_is_an_error_before_any_training(
     server.broken = server.silent = False
 
 
+@pytest.mark.thorough
 def test_a_slow_server_only_takes_longer(
     remote: Any, server: Server, fault: Any, times: Callable[[int, int], int]
 ):
@@ -301,6 +307,7 @@ def test_a_slow_server_only_takes_longer(
         assert each_once(remote, command)
 
 
+@pytest.mark.thorough
 def test_what_a_server_does_not_take_is_written_when_it_is_back(
     remote: Any, server: Server, fault: Any
 ):
@@ -314,6 +321,7 @@ def test_what_a_server_does_not_take_is_written_when_it_is_back(
         assert each_once(remote, command)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trouble", ["broken", "silent"])
 def test_a_server_that_answers_500_or_nothing_for_a_while_is_waited_for(
     trouble: str, remote: Any, server: Server, fault: Any
@@ -329,6 +337,7 @@ def test_a_server_that_answers_500_or_nothing_for_a_while_is_waited_for(
         assert "Traceback" not in command.err and each_once(remote, command)
 
 
+@pytest.mark.thorough
 def test_a_server_that_answers_500_meanwhile_and_a_ctrl_c_lose_nothing(
     remote: Any, server: Server, fault: Any
 ):

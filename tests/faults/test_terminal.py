@@ -105,6 +105,7 @@ def below_the_head(shot: str) -> str:
     return re.split(r"plan [0-9a-f]{7}\n", shot)[-1]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES)
 def test_the_table_and_the_pairs_are_seen_and_gone_at_the_end(
     case: tuple[int, bool], screens: dict[tuple[int, bool], Screen]
@@ -122,6 +123,7 @@ def test_the_table_and_the_pairs_are_seen_and_gone_at_the_end(
     assert "device" not in end and "pairs  " not in end and "tiny" in end
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES)
 def test_a_blind_run_shows_no_difference_and_an_open_one_an_interval_that_is_safe(
     case: tuple[int, bool], screens: dict[tuple[int, bool], Screen]

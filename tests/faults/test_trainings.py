@@ -45,6 +45,7 @@ REASONS = {  # seed to the failure's code, its reason, and what its traceback or
 }
 
 
+@pytest.mark.thorough
 def test_a_training_that_goes_wrong_fails_with_its_reason_and_the_others_go_on(
     tmp_path: Path,
     write_tiny: Callable[..., Path],

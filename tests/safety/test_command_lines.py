@@ -31,7 +31,10 @@ VALUES = ["", "0", "-1", "3", "1e9", "nan", "inf", "0-", "0-5", "²", "a=b", "a:
           "\udcff", "Größe", "seeds", "worse,none", "sqlite:///", "sqlite:////dev/null/x.db",
           "http://me:s3cret@127.0.0.1:9/", "file:///x", "--", "-", "no.csv", "html,json", "MINE",
           "mlflow:x", "²:weak", "nap=" + "9" * 400, "\x1b[2J", "a\x00b", "../../x"]  # fmt: skip
-MANY = settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(
+    max_examples=4 * settings.default.max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 class WouldTrain(Refusal):

@@ -17,7 +17,6 @@ from bench.store import artifacts, spool
 from bench.store.locks import Locks
 
 SOME = settings(
-    max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 anything = st.recursive(
@@ -102,7 +101,7 @@ def test_a_byte_that_changed_is_found(
             assert said.status == 5 and "the stored plan files of tiny" in said.err
 
 
-@settings(SOME, max_examples=80)
+@SOME
 @given(st.sampled_from(["plan", "provenance"]), st.integers(0, 10**6), anything)
 @example("plan", 0, {"plan": {}, "events": []})
 @example("provenance", 0, [])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 SOME = settings(
-    max_examples=80,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 cell = st.one_of(
