@@ -1,22 +1,30 @@
-"""Refusals: what went wrong, the facts, and the fix, in words a user can act on.
+"""Refusals: what went wrong, the facts, and the remedy as data.
 
-The ground floor of the house: everything may import this file, it imports nothing.
+Everything may import this file; it imports nothing of the house.
 """
 
 import errno
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class Refusal(Exception):
     """A problem that its reader can solve; never a bug in bench.
 
+    The remedy is data, and whoever shows the refusal words it: `remedy()` for a caller in Python,
+    the command line as a command that can be typed.
+
     Parameters
     ----------
     what : one sentence: what happened
     facts : lines with the numbers and names behind it
-    fix : what to do next, where possible a command that works as typed; options alone stand for
-        the command that was typed, with these in place of its own
-    without : what that command leaves out besides: "--set", or one of several, "--set epoch=3"
+    fix : what to do, in words; it leads up to the command where there is one
+    options : the same call with these, as ("unit", "percent"); a flag is True
+    settings : the same call with these settings of the experiment
+    without : options that the same call leaves out, "arm"; of several one, ("set", "epochs=3")
+    replace : words that were typed, each with the one to type instead
+    command : another command, word by word
     """
 
     code = "data"
@@ -28,39 +36,52 @@ class Refusal(Exception):
         *,
         facts: Sequence[str] = (),
         fix: str | None = None,
-        without: Sequence[str] = (),
+        options: Sequence[tuple[str, object]] = (),
+        settings: Mapping[str, object] | None = None,
+        without: Sequence[str | tuple[str, str]] = (),
+        replace: Sequence[tuple[str, str]] = (),
+        command: Sequence[str] = (),
     ) -> None:
         super().__init__(what)
         self.what = what
         self.facts = tuple(facts)
         self.fix = fix
-        self.without = tuple(without)
+        self.options = tuple((name, value) for name, value in options)
+        self.settings = dict(settings or {})
+        self.without: tuple[str | tuple[str, str], ...] = tuple(
+            each if isinstance(each, str) else (each[0], each[1]) for each in without
+        )
+        self.replace = tuple((old, new) for old, new in replace)
+        self.command = tuple(command)
 
     def __reduce__(self) -> tuple[object, ...]:
-        arguments = (type(self), self.what, self.facts, self.fix, self.without)
-        return _rebuild, arguments, vars(self)  # a code of its own, and notes
+        return type(self), (self.what,), vars(self)  # with a code of its own, and notes
 
-    def render(self) -> str:
-        """Return the three-part message of the command line."""
-        lines = [f"error[{self.code}]: {self.what}"]
-        lines += [f"  {fact}" for fact in self.facts]
-        if self.fix:
-            lines.append(f"  fix: {self.fix}")
-        return "\n".join(lines)
+    @property
+    def same_call(self) -> bool:
+        """Whether the remedy is the same call, changed."""
+        return bool(self.options or self.settings or self.without or self.replace)
 
-    def as_dict(self) -> dict[str, object]:
+    def remedy(self) -> str | None:
+        """Return what to do, as a caller in Python reads it."""
+        changes = [f"{name}={value!r}" for name, value in self.options]
+        changes += [f"settings={self.settings!r}"] if self.settings else []
+        changes += [f"{new!r} in place of {old!r}" for old, new in self.replace]
+        names = (each if isinstance(each, str) else "=".join(each) for each in self.without)
+        changes += [f"without {name}" for name in names]
+        parts = (self.fix, ", ".join(changes), shlex.join(self.command))
+        return " ".join(filter(None, parts)) or None
+
+    def render(self, remedy: str | None = None) -> str:
+        """Return the message: what, the facts, and the remedy, worded as given or for Python."""
+        remedy = remedy or self.remedy()
+        lines = [f"error[{self.code}]: {self.what}", *(f"  {fact}" for fact in self.facts)]
+        return "\n".join([*lines, *([f"  fix: {remedy}"] if remedy else [])])
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the message as JSON values."""
-        return {
-            "code": self.code,
-            "message": " ".join([self.what, *self.facts]),
-            "fix": self.fix,
-        }
-
-
-def _rebuild(
-    kind: type[Refusal], what: str, facts: Sequence[str], fix: str | None, without: Sequence[str]
-) -> Refusal:
-    return kind(what, facts=facts, fix=fix, without=without)
+        message = " ".join([self.what, *self.facts])
+        return {"code": self.code, "message": message, "fix": self.remedy()}
 
 
 class UnusableRuns(Refusal):

@@ -18,12 +18,12 @@ from bench.commands.doctor import doctor
 from bench.commands.parser import Interrupted, ReaderGone, application, parser
 from bench.commands.plan import plan
 from bench.commands.report import report
-from bench.commands.retyping import retyped
 from bench.commands.run import run
 from bench.commands.status import status
 from bench.commands.streams import OutputLost, discard, prepare_streams
 from bench.commands.ui import ui
 from bench.commands.verify import verify
+from bench.commands.wording import worded
 
 app = application((run, report, compare, plan, verify, doctor, status, ui))
 
@@ -107,15 +107,12 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
     if verbose:
         trace = redacted("".join(traceback.format_exception(refusal)))
         print(printable(trace), end="", file=sys.stderr)
-    if refusal.code == "experiment" and words[:1] in (["plan"], ["doctor"]):
-        refusal.fix = (refusal.fix or "").replace("bench run ", f"bench {words[0]} ", 1) or None
-    if refusal.without or (refusal.fix or "").startswith("--"):
-        typed = [redacted(word) for word in words]  # quoted, a secret would not be known again
-        refusal.fix = retyped(typed, refusal.fix or "", refusal.without, parser(app))
+    remedy = worded(refusal, words, parser(app))
     if "--json" in words:
-        _print_error({k: v and redacted(str(v)) for k, v in refusal.as_dict().items()})
+        told = {**refusal.as_dict(), "fix": remedy}
+        _print_error({key: text and redacted(str(text)) for key, text in told.items()})
     refusal.what, refusal.facts = cut(refusal.what), tuple(map(cut, refusal.facts))
-    tell(redacted(refusal.render()))
+    tell(redacted(refusal.render(remedy)))
     return refusal.exit_status
 
 

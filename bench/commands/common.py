@@ -36,7 +36,7 @@ def data_folder(data: Path | None) -> Path | None:
         raise DataTrouble(
             f"there is no folder {data}.",
             facts=["--data names the folder that holds the data set."],
-            fix="--data FOLDER",
+            options=[("data", "FOLDER")],
         )
     return folder
 
@@ -66,7 +66,7 @@ def fail_words(text: str | None) -> frozenset[str]:
             raise Usage(
                 f'--fail-on "{word}" is no verdict word.',
                 facts=[f"Words: {', '.join(WORDS)}."],
-                fix=f"--fail-on {close[0]}",
+                options=[("fail_on", close[0])],
             )
     return frozenset(words)
 

@@ -113,7 +113,7 @@ def compare(
 
     words = fail_words(fail_on)
     if unit not in UNITS:
-        raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', fix="--unit auto")
+        raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', options=[("unit", "auto")])
     require_margin(margin, claim)
     if out is not None:
         require_writable(out)

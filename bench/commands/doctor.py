@@ -66,5 +66,6 @@ def doctor(
         raise looks.Unwell(
             f"{len(bad)} of {len(findings)} checks failed.",
             facts=[f"{found.name}: {found.text}." for found in bad],
-            fix="mend these before training; bench doctor -h",
+            fix="mend these before training:",
+            command=["bench", "doctor", "-h"],
         )

@@ -1,7 +1,6 @@
 """Drafting: what was typed becomes a plan."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,8 +70,7 @@ def draft(
     if typed.aa and (typed.arms or typed.claim is not None):
         raise BadDesign(
             "--aa compares the baseline with itself, so it takes no --arm and no --claim.",
-            fix="--aa",
-            without=("--arm", "--claim"),
+            without=["arm", "claim"],
         )
     found = server.found
     arms = arms_with(found, typed.settings, typed.arms)
@@ -84,7 +82,7 @@ def draft(
         data = server.data(arms, folder)
         packs = server.pack_seeds(arms, slots) if slots else None
     except Refusal as refusal:
-        _in_its_place(refusal, typed)
+        _where_typed(refusal, typed)
         raise
     plan = make_plan(
         found,
@@ -154,13 +152,12 @@ def varied(plan: Plan, text: str) -> list[Plan]:
         raise BadDesign(
             f'--vary "{text[:60]}" is no list of streams, each once.',
             facts=['A stream is what trainings ask for: trial.rng("init") draws from init.'],
-            fix="--vary subset,init,order",
+            options=[("vary", "subset,init,order")],
         )
     if plan.stop != "fixed" or plan.aa:
         raise BadDesign(
             "--vary trains every source on all seeds, so it takes no --stop and no --aa.",
-            fix=f"--vary {','.join(sources)}",
-            without=("--stop", "--max-seeds", "--aa"),
+            without=["stop", "max_seeds", "aa"],
         )
     return [replace(plan, vary=source) for source in sources]
 
@@ -175,23 +172,22 @@ def seeds_of(typed: Typed) -> tuple[int, ...]:
     seeds = parse_seeds(typed.seeds)
     if typed.stop not in get_args(Stop):
         raise BadDesign(
-            f'--stop "{typed.stop}" is not fixed, group or anytime.', fix="--stop anytime"
+            f'--stop "{typed.stop}" is not fixed, group or anytime.', options=[("stop", "anytime")]
         )
     if typed.max_seeds is None:
-        return _long_enough(typed.stop, seeds, "--seeds")
+        return _long_enough(typed.stop, seeds, "seeds")
     if typed.stop == "fixed":
         raise BadDesign(
             "--max-seeds bounds a training that may stop early, and --stop fixed does not.",
-            fix=f"--stop anytime --max-seeds {typed.max_seeds}",
+            options=[("stop", "anytime")],
         )
     if not typed.seeds.strip().isdigit():
         raise BadDesign(
             f"--seeds {typed.seeds} already lists the seeds that --max-seeds would choose.",
-            fix=f"--stop {typed.stop} --max-seeds {typed.max_seeds}",
-            without=("--seeds",),
+            without=["seeds"],
         )
-    seeds = parse_seeds(str(typed.max_seeds), "--max-seeds")
-    return _long_enough(typed.stop, seeds, "--max-seeds")
+    seeds = parse_seeds(str(typed.max_seeds), "max_seeds")
+    return _long_enough(typed.stop, seeds, "max_seeds")
 
 
 def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, ...]:
@@ -199,7 +195,7 @@ def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, .
         raise BadDesign(
             f"--stop group looks first at half of {len(seeds)} seeds, and fewer than "
             f"{FEWEST_PAIRS} pairs give no verdict.",
-            fix=f"{option} {2 * FEWEST_PAIRS - 1}",
+            options=[(option, 2 * FEWEST_PAIRS - 1)],
         )
     return seeds
 
@@ -207,22 +203,18 @@ def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, .
 def _scope(text: str) -> Scope:
     if text not in ("seeds-and-examples", "seeds"):
         raise BadDesign(
-            f'--scope "{text}" is not seeds-and-examples or seeds.', fix="--scope seeds"
+            f'--scope "{text}" is not seeds-and-examples or seeds.', options=[("scope", "seeds")]
         )
     return cast(Scope, text.replace("-", "_"))
 
 
-def _in_its_place(refusal: Refusal, typed: Typed) -> None:
-    """Mend a setting where it was typed: in its --arm, which --set would not reach, or --set."""
-    fix = re.fullmatch(r"--set (.+?)=(.*)", refusal.fix or "")
-    if fix:
-        given = [text for text in typed.settings if text.partition("=")[0].strip() == fix[1]]
-        refusal.without = tuple(f"--set {text}" for text in given)
-    for text in typed.arms if fix else ():
-        name, _, rest = text.partition(":")
-        parts = [part.partition("=") for part in rest.split(",")]
-        if fix and any(key.strip() == fix[1] for key, _, _ in parts):
-            new = [f"{k}={fix[2] if k.strip() == fix[1] else v}" for k, _, v in parts]
-            refusal.fix = f"--arm {shlex.quote(f'{name}:' + ','.join(new))}"
-            refusal.without = (f"--arm {text}",)
-            return
+def _where_typed(refusal: Refusal, typed: Typed) -> None:
+    """Let the settings of a remedy replace those that were typed: in an --arm, or in a --set."""
+    for key, value in list(refusal.settings.items()):
+        one = re.compile(rf"(?<![^:,]){re.escape(key)}\s*=[^,]*")
+        new = f"{key}={value}"
+        arms = [(t, new.join(one.split(t, maxsplit=1))) for t in typed.arms if one.search(t)]
+        shared = [(text, new) for text in typed.settings if one.match(text)]
+        if arms or shared:
+            refusal.replace = (*refusal.replace, (*arms, *shared)[0])
+            del refusal.settings[key]

@@ -162,8 +162,7 @@ def _require_one_mode(
         if idle:
             raise Usage(
                 f"{', '.join(idle)} {_belong(idle)} to planning, and --freeze writes a plan down.",
-                fix="--freeze",
-                without=idle,
+                without=[option[2:] for option in idle],
             )
         return
     named = {"settings": "--set", "arms": "--arm", "max_seeds": "--max-seeds"}
@@ -173,8 +172,8 @@ def _require_one_mode(
         raise Usage(
             f"{', '.join(idle)} {_belong(idle)} to a plan that --freeze writes down.",
             facts=facts,
-            fix=None if name is None else "--freeze",
-            without=idle if name is None else list(advised),
+            options=[] if name is None else [("freeze", True)],
+            without=[option[2:] for option in (idle if name is None else advised)],
         )
 
 
@@ -199,7 +198,10 @@ def _freeze(
     from bench.store.mlflow_store import Store
 
     if name is None:
-        raise Usage("--freeze needs the NAME of an experiment.", fix="bench plan digits --freeze")
+        raise Usage(
+            "--freeze needs the NAME of an experiment.",
+            command=["bench", "plan", "digits", *sys.argv[2:]],
+        )
     with Server(name) as server:
         places = server.slots()
         found, plan = draft(server, folder, Typed(**typed), places)

@@ -69,11 +69,11 @@ def report(
     if open_it and "html" not in wanted:
         raise Usage(
             f"--open opens report.html, which --format {formats} does not write.",
-            fix=f"--format html,{','.join(wanted)} --open",
+            options=[("format", ",".join(["html", *wanted]))],
         )
     place = opened(Store(store), tell)
     known = experiment_name(name)
-    benchmark = place.benchmark() if known is None else comparison(place, known, ask="bench report")
+    benchmark = place.benchmark() if known is None else comparison(place, known)
     findings = publish(
         place,
         benchmark,

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from bench.analysis.errors import Refusal
 from bench.commands.common import Usage, data_folder, fail_if, fail_words
@@ -234,12 +234,14 @@ def run(
     seeds_of(typed)
     _require_backend(backend, address, dry_run=dry_run)
     if timeout is not None and not timeout > 0:
-        raise Usage(f"--timeout {timeout:g} leaves no time to train.", fix="--timeout 60")
+        raise Usage(f"--timeout {timeout:g} leaves no time to train.", options=[("timeout", 60)])
     if max_hours is not None and not max_hours > 0:
-        raise Usage(f"--max-hours {max_hours:g} leaves no time to train.", fix="--max-hours 8")
+        raise Usage(
+            f"--max-hours {max_hours:g} leaves no time to train.", options=[("max_hours", 8)]
+        )
     deadline = time.monotonic() + 3600 * (max_hours or float("inf"))
     if retries < 0:
-        raise Usage(f"--retries {retries} is below 0.", fix="--retries 1")
+        raise Usage(f"--retries {retries} is below 0.", options=[("retries", 1)])
     folder = data_folder(data)
     session = Session(store, quiet=quiet or as_json, cluster=address, retries=retries)
     chosen, note = _choose(name, folder)
@@ -299,24 +301,25 @@ def run(
 
 def _require_backend(backend: str, address: str | None, *, dry_run: bool) -> None:
     if backend not in ("processes", "dask"):
-        raise Usage(f'--backend "{backend}" is not processes or dask.', fix="--backend processes")
+        raise Usage(
+            f'--backend "{backend}" is not processes or dask.', options=[("backend", "processes")]
+        )
     if (backend == "dask") != (address is not None):
         lacking = "--address" if address is None else "--backend dask"
         raise Usage(
             f"{lacking} is missing: a dask scheduler has an address.",
-            fix="--backend dask --address tcp://HOST:8786",
+            options=[("backend", "dask"), ("address", "tcp://HOST:8786")],
         )
     if address is not None and not re.fullmatch(r"[a-z]+://\S+:\d+", address):
         raise Usage(
             f'--address "{address}" is not that of a dask scheduler.',
             facts=["It has a protocol and a port, as the scheduler prints it."],
-            fix="--address tcp://HOST:8786",
+            options=[("address", "tcp://HOST:8786")],
         )
     if dry_run and address is not None:
         raise Usage(
             "--dry-run counts and times the workers of this machine, not those of a cluster.",
-            fix="--dry-run",
-            without=("--backend", "--address"),
+            without=["backend", "address"],
         )
 
 
@@ -348,14 +351,13 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
             raise Usage(
                 f'--redo "{text}" is not SEED:ARM.',
                 facts=[f"Arms: {', '.join(plan.arms)}."],
-                fix=f"--redo {shlex.quote(f'{plan.seeds[0]}:{plan.baseline}')}",
-                without=[f"--redo {text}"],
+                replace=[(text, f"{plan.seeds[0]}:{plan.baseline}")],
             )
         keys.add(TrialKey(arm, int(seed)))
     return frozenset(keys)
 
 
-def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> str:
+def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> list[str]:
     """Return the command that goes on: what was typed, with the repeats that are still to come."""
     from bench.store.resume_command import going_on
 
@@ -363,7 +365,7 @@ def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> str:
     to_come = redo & {*ran.unstarted, *(failure.key for failure in ran.failures)}
     for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
         words += ["--redo", f"{key.seed}:{key.arm}"]
-    return shlex.join(["bench", *words])
+    return ["bench", *words]
 
 
 def _incomplete(ran: "Ran") -> bool:
@@ -375,7 +377,7 @@ def _end(
     findings: "Findings | None",
     words: frozenset[str],
     *,
-    command: str,
+    command: Sequence[str],
     all_begun: bool,
 ) -> None:
     """Choose the exit status and say what is missing."""
@@ -388,7 +390,10 @@ def _end(
     unstarted = sum(len(ran.unstarted) for ran in rans)
     least = "" if all_begun else "at least "
     left = f"{least}{unstarted} {'run is' if unstarted == 1 else 'runs are'} left"
-    anew = f"change the experiment in both arms, then {command} --fresh"
+    anew: dict[str, Any] = {
+        "fix": "change the experiment in both arms, then",
+        "command": [*command, "--fresh"],
+    }
     if failures:
         failure, where = failures[0]
         more = len(failures) - 1
@@ -409,7 +414,7 @@ def _end(
             failure.code,
             f"{failure.key.title}: {failure.what}",
             facts=facts,
-            fix=anew if failure.code == "nan" else f"{first}, then {command}",
+            **(anew if failure.code == "nan" else {"fix": f"{first}, then", "command": command}),
         )
         refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
         raise refusal
@@ -420,7 +425,7 @@ def _end(
             "nan",
             f"{key.title}, diverged when it was trained, and would again.",
             facts=[*where, kept],
-            fix=anew,
+            **anew,
         )
     if refused := [text for ran in rans for text in ran.refused]:
         more = len(refused) - 1
@@ -428,13 +433,14 @@ def _end(
         raise Incomplete(
             refused[0],
             facts=[*facts, "The runs are kept as failed, and the same command trains them again."],
-            fix=f"mend the cause, then {command}",
+            fix="mend the cause, then",
+            command=command,
         )
     if unstarted:
         raise Incomplete(
             f"the time of --max-hours is up; {left}.",
             facts=["Everything that had finished is recorded; nothing was cut short."],
-            fix=command,
+            command=command,
         )
     if findings is not None:
         fail_if(findings, words)
@@ -460,8 +466,8 @@ class Incomplete(Refusal):
     exit_status = 3
 
     @classmethod
-    def of(cls, code: str, what: str, *, facts: Sequence[str], fix: str) -> "Incomplete":
+    def of(cls, code: str, what: str, **told: Any) -> "Incomplete":
         """Return one that carries the failure's own code."""
-        refusal = cls(what, facts=facts, fix=fix)
+        refusal = cls(what, **told)
         refusal.code = code
         return refusal

@@ -39,7 +39,7 @@ def ui(
     from bench.store.mlflow_ui import free_port, here_alone, served, server_of
 
     if not 0 <= port <= 65535:
-        raise Usage(f"--port {port} is not a port (0 to 65535).", fix="bench ui --port 5000")
+        raise Usage(f"--port {port} is not a port (0 to 65535).", options=[("port", 5000)])
     place = Store(store)
     there = server_of(place.uri)
     if there is None:

@@ -94,7 +94,7 @@ def _seed(typed: str) -> int:
             "A seed is a whole number from 0 to 4294967295, one of the report's own.",
             "Every arm of it is trained again.",
         ],
-        fix=f"--rerun {first[0] if first else 0}",
+        options=[("rerun", first[0] if first else 0)],
     )
 
 
@@ -117,5 +117,5 @@ def _built_in(f: "Findings") -> str:
     raise Usage(
         f'the report is about "{name}", which does not come with bench: its file has to be named.',
         facts=[f"It was made by {command}."] if command else [],
-        fix=f"--experiment {shlex.quote(here[0]) if here else 'FILE'}",
+        options=[("experiment", here[0] if here else "FILE")],
     )

@@ -8,7 +8,6 @@ import hashlib
 import importlib
 import importlib.util
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -147,7 +146,7 @@ def reference_of(name: str) -> str:
             raise UnknownExperiment(
                 f"there is no file {name}.",
                 facts=[f"Built-in experiments: {', '.join(built_in())}."],
-                fix="bench run digits",
+                replace=[(name, "digits")],
             )
         return str(path.resolve())
     if exists(name) if "." in name else _is_module(name):
@@ -156,13 +155,13 @@ def reference_of(name: str) -> str:
         raise UnknownExperiment(
             f'no experiment called "{name}".',
             facts=[f"There is a file {name}.py in this folder."],
-            fix=shlex.join(["bench", "run", f"{name}.py"]),
+            replace=[(name, f"{name}.py")],
         )
     known = built_in()
     raise UnknownExperiment(
         f'no experiment called "{name}".',
         facts=[known_names(name, known), "A file of your own: bench run my_experiment.py"],
-        fix=f"bench run {nearest(name, known)}",
+        replace=[(name, nearest(name, known))],
     )
 
 

@@ -4,7 +4,6 @@ import difflib
 import hashlib
 import json
 import re
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -307,8 +306,8 @@ def arms_with(
         if any(key in settings for settings in own.values()):
             raise BadSetting(
                 f"{key} is what the arms differ in, so --set {text} would undo the comparison.",
-                fix=f"--arm {shlex.quote(f'another:{text}')}",
-                without=[f"--set {text}"],
+                options=[("arm", f"another:{text}")],
+                without=[("set", text)],
             )
         key, value = typed.pair(text)
         shared[key] = value
@@ -391,14 +390,13 @@ class _Typed:
         return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
     def instead(self, text: str) -> dict[str, Any]:
-        """Return a refusal's fix: another text in place of this one."""
-        fix = f"{self.option} {shlex.quote(text)}"
-        return {"fix": fix, "without": [f"{self.option} {self.text}"]}
+        """Return a refusal's remedy: another text in place of this one."""
+        return {"replace": [(self.text, text)]}
 
     def _corrected(self, part: str, key: str | None = None) -> dict[str, Any]:
         """Return the fix for one KEY=VALUE, with the typed value where it fits."""
         if not self.known:
-            return {"without": [self.option]}
+            return {"without": [self.option[2:]]}
         raw = part.partition("=")[2]
         keeps = key is not None and raw and _fits(_value(raw), self.known[key])
         good = f"{key}={raw}" if keeps else self.example(key)
@@ -432,12 +430,12 @@ def _fits(value: Any, old: Any) -> bool:
     )
 
 
-def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
+def parse_seeds(text: str, option: str = "seeds") -> tuple[int, ...]:
     """Read "20" (that many, from 0), "0-19" or "0,3,7".
 
     Parameters
     ----------
-    option : where it was typed
+    option : whose value it is
 
     Raises
     ------
@@ -448,9 +446,9 @@ def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
     def refusal(what: str) -> BadSeeds:
         every = f"Seeds are whole numbers from 0 to {LARGEST_SEED}, each once."
         return BadSeeds(
-            f'{option} "{text[:60]}" {what}.',
+            f'--{option.replace("_", "-")} "{text[:60]}" {what}.',
             facts=[f"Use 20, 0-19 or 0,3,7. {every}"],
-            fix=f"{option} 20",
+            options=[(option, 20)],
         )
 
     if re.fullmatch(r"\d+", text, re.ASCII):
@@ -484,15 +482,15 @@ def require_margin(margin: float | None, claim: float | None) -> None:
     BadSetting : a margin of 0 or less, or a number that is none, or whose square is none
     """
     if margin is not None and not 0 < margin < float("inf"):
-        raise BadSetting(f"--margin {margin:g} is not a number above 0.", fix="--margin 0.3")
+        raise BadSetting(f"--margin {margin:g} is not a number above 0.", options=[("margin", 0.3)])
     if claim is not None and not abs(claim) < float("inf"):
-        raise BadSetting(f"--claim {claim} is not a number.", fix="--claim 0.3")
+        raise BadSetting(f"--claim {claim} is not a number.", options=[("claim", 0.3)])
     for option, value in (("--margin", margin), ("--claim", claim)):
         if value and not 1 / LARGEST < abs(value) < LARGEST:
             raise BadSetting(
                 f"{option} {value:g} is beyond every metric.",
                 facts=[f"It lies between {1 / LARGEST:g} and {LARGEST:g}, in size."],
-                fix=f"{option} 0.3",
+                options=[(option[2:], 0.3)],
             )
 
 

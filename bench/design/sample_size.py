@@ -172,11 +172,13 @@ def advise(
     BadPlan : a number outside its range
     """
     if not alpha < power < 1:
-        raise BadPlan(f"--power {power:g} is not between {alpha:g} and 1.", fix="--power 0.8")
+        raise BadPlan(
+            f"--power {power:g} is not between {alpha:g} and 1.", options=[("power", 0.8)]
+        )
     if detect is not None and not (0 < abs(detect) < float("inf")):
-        raise BadPlan("--detect is not a gain other than 0.", fix="--detect 0.3")
+        raise BadPlan("--detect is not a gain other than 0.", options=[("detect", 0.3)])
     if seeds is not None and not 2 <= seeds <= 10**6:
-        raise BadPlan(f"--seeds {seeds} is not between 2 and 1,000,000.", fix="--seeds 20")
+        raise BadPlan(f"--seeds {seeds} is not between 2 and 1,000,000.", options=[("seeds", 20)])
     spread, source = _spread(unit, sd, pilot)
     counts = sorted({*SEED_COUNTS, *([seeds] if seeds else [])})
     gains = GAINS if unit == "fraction" else tuple(k * spread for k in GAINS_IN_SDS)
@@ -216,15 +218,17 @@ def advise(
 def _spread(unit: Unit, sd: float | None, pilot: Pilot | None) -> tuple[float, str]:
     if sd is not None:
         if not 0 < sd < float("inf"):
-            raise BadPlan(f"--sd {sd * scale(unit):g} is not a spread above 0.", fix="--sd 0.8")
+            raise BadPlan(
+                f"--sd {sd * scale(unit):g} is not a spread above 0.", options=[("sd", 0.8)]
+            )
         return sd, "as given"
     if pilot is not None:
         if pilot.n < 2 or pilot.sd <= 0:
             raise BadPlan(
                 f"pilot {pilot.name} has {count(pilot.n, 'complete pair')} and no spread to plan "
                 "from.",
-                fix="--sd 0.8",
-                without=("--pilot",),
+                options=[("sd", 0.8)],
+                without=["pilot"],
             )
         return upper_sd(
             pilot.sd, pilot.n

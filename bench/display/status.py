@@ -130,7 +130,7 @@ class Listing:
             for row in rows
         ]
         for found in self._damaged():
-            lines += ["", found.trouble.what, f"  fix: {found.trouble.fix}"]
+            lines += ["", found.trouble.what, f"  fix: {found.trouble.remedy()}"]
         text = "\n".join(lines)
         return text if unicode else _plain(text)
 
@@ -201,7 +201,7 @@ def _listed(store: "Store", found: Benchmark | Unreadable) -> State | Unreadable
 
 def one(store: "Store", name: str) -> State:
     """Return the latest benchmark of one experiment."""
-    benchmark = store.benchmark(name, ask="bench status")
+    benchmark = store.benchmark(name)
     return replace(_stored(store, benchmark), again=shlex.join(store.again(benchmark)))
 
 

@@ -93,7 +93,8 @@ class Cluster(Closing):
             raise ClusterTrouble(
                 f"no dask scheduler answers at {address}.",
                 facts=[f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"],
-                fix="dask scheduler, then --address tcp://HOST:8786",
+                fix="start one with `dask scheduler`, then",
+                options=[("address", "tcp://HOST:8786")],
             ) from None
         try:
             self._require_alike()

@@ -150,7 +150,7 @@ def _parsed(output: str) -> list[Device]:
 
 def _unknown(fact: str) -> BadDevices:
     what = "this machine has a GPU driver, and its devices cannot be listed."
-    return BadDevices(what, facts=[fact], fix="--devices cpu")
+    return BadDevices(what, facts=[fact], options=[("devices", "cpu")])
 
 
 source: Source = Machine()
@@ -205,13 +205,14 @@ def slots(
     ------
     BadDevices : a device that is not there or cannot be used so, or a count below 1
     """
-    for option, count in (("--per-device", per_device), ("--workers", workers)):
+    for option, count in (("per_device", per_device), ("workers", workers)):
         if count is not None and count < 1:
-            what = f"{option} {count} leaves nobody to train; it must be 1 or more."
-            raise BadDevices(what, fix=f"{option} 1")
+            spoken = option.replace("_", "-")
+            what = f"--{spoken} {count} leaves nobody to train; it must be 1 or more."
+            raise BadDevices(what, options=[(option, 1)])
     if device == "cpu" and wanted not in ("auto", "cpu"):
         what = f'the experiment trains on the CPU, and --devices "{wanted}" names something else.'
-        raise BadDevices(what, fix="--devices cpu")
+        raise BadDevices(what, options=[("devices", "cpu")])
     needed = devices if device == "gpu" or (device == "any" and devices > 1) else 0
     there = [] if device == "cpu" or (wanted == "cpu" and not needed) else accelerators()
     if not needed and not there and wanted in ("auto", "cpu"):
@@ -242,11 +243,11 @@ def _typed(wanted: str, there: Sequence[Device], needed: int) -> list[Device]:
             trouble = f"no process may use {match[0].label}"
         elif match[0] in found:
             trouble = f"{match[0].label} is named twice"
-            fix = f"--devices {','.join(parts[:place] + parts[place + 1 :])}"
+            fix = [("devices", ",".join(parts[:place] + parts[place + 1 :]))]
         else:
             found += match
             continue
-        raise BadDevices(f'--devices "{wanted}": {trouble}.', facts=_facts(there), fix=fix)
+        raise BadDevices(f'--devices "{wanted}": {trouble}.', facts=_facts(there), options=fix)
     return found
 
 
@@ -268,11 +269,11 @@ def _facts(there: Sequence[Device]) -> list[str]:
     return [are, *([f"Compute mode prohibited: {', '.join(closed)}."] if closed else [])]
 
 
-def _fix(there: Sequence[Device], needed: int) -> str | None:
+def _fix(there: Sequence[Device], needed: int) -> list[tuple[str, str]]:
     """Return the option that works here, if any does."""
     if len(_usable(there)) >= max(1, needed):
-        return "--devices auto"
-    return None if needed else "--devices cpu"
+        return [("devices", "auto")]
+    return [] if needed else [("devices", "cpu")]
 
 
 def _too_few(found: int, there: Sequence[Device], needed: int) -> BadDevices:
@@ -280,7 +281,7 @@ def _too_few(found: int, there: Sequence[Device], needed: int) -> BadDevices:
     if needed:
         count = "a GPU" if needed == 1 else f"{needed} GPUs"
         what = f"each training of this experiment needs {count} and is given {found or 'none'}."
-    return BadDevices(what, facts=_facts(there), fix=_fix(there, needed))
+    return BadDevices(what, facts=_facts(there), options=_fix(there, needed))
 
 
 def _check_sharing(chosen: Sequence[Device], per_device: int, devices: int) -> None:
@@ -288,7 +289,7 @@ def _check_sharing(chosen: Sequence[Device], per_device: int, devices: int) -> N
     if per_device > 1 and (alone or devices > 1):
         why = f"{alone.label} admits one process" if alone else f"a training has {devices} devices"
         what = f"--per-device {per_device}: {why}, so they carry one training at a time."
-        raise BadDevices(what, fix="--per-device 1")
+        raise BadDevices(what, options=[("per_device", 1)])
     if devices > 1 and any(device.uuid.startswith("MIG-") for device in chosen):
         what = f"a training on {devices} devices needs whole GPUs: CUDA uses one MIG instance only."
         raise BadDevices(what, facts=_facts(chosen))

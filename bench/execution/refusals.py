@@ -7,6 +7,8 @@ from bench.analysis.errors import Refusal, text_of
 from bench.design.loading import UnknownExperiment
 from bench.experiment import BadExperiment
 
+REMEDY = ("facts", "fix", "options", "settings", "without", "replace", "command")
+
 
 def refusal_of(error: BaseException) -> dict[str, Any]:
     """Return a refusal as plain values; of another exception, with its traceback."""
@@ -14,9 +16,7 @@ def refusal_of(error: BaseException) -> dict[str, Any]:
         error = BadExperiment(text_of(error)).with_traceback(error.__traceback__)
     return {
         "what": error.what,
-        "facts": list(error.facts),
-        "fix": error.fix,
-        "without": list(error.without),
+        "remedy": {name: getattr(error, name) for name in REMEDY},
         "code": error.code,
         "exit_status": error.exit_status,
         "unknown": isinstance(error, UnknownExperiment),
@@ -30,7 +30,7 @@ def answered(message: dict[str, Any]) -> Any:
     if told is None:
         return message["answer"]
     kind = UnknownExperiment if told["unknown"] else Refusal
-    refusal = kind(told["what"], facts=told["facts"], fix=told["fix"], without=told["without"])
+    refusal = kind(told["what"], **told["remedy"])
     refusal.code, refusal.exit_status = told["code"], told["exit_status"]
     refusal.add_note(f"\nWhere the experiment was imported:\n{told['traceback']}")  # -v shows it
     raise refusal

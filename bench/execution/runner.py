@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import shlex
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -206,8 +205,7 @@ def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
         raise NotPlanned(
             f"seed {key.seed}, {key.arm}, is not planned, so there is nothing to repeat.",
             facts=[f"Planned seeds: {seeds}."],
-            fix=f"--redo {shlex.quote(f'{plan.seeds[0]}:{key.arm}')}",
-            without=[f"--redo {key.seed}:{key.arm}"],
+            replace=[(f"{key.seed}:{key.arm}", f"{plan.seeds[0]}:{key.arm}")],
         )
 
 
@@ -232,8 +230,8 @@ def require_drawn(streams: Sequence[str], facts: Mapping[str, Any]) -> None:
                 f"It draws from {', '.join(drawn) or 'no stream'}.",
                 "What has finished is recorded, and was trained with everything drawn anew.",
             ],
-            fix=f"--vary {shlex.quote(','.join(kept))}" if kept else None,
-            without=("--vary",),
+            options=[("vary", ",".join(kept))] if kept else [],
+            without=["vary"],
         )
 
 

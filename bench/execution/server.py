@@ -167,7 +167,7 @@ class Server(Closing):
             raise BadDevices(
                 f"{slots[0].device} is there, but torch cannot use it.",
                 facts=[" ".join((reasons[0] or "").split())[:400]],
-                fix="--devices cpu",
+                options=[("devices", "cpu")],
             )
 
     def missing(self, data_dir: Path | None) -> str | None:

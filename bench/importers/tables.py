@@ -196,7 +196,7 @@ def _not_a_table(path: Path, why: str, kind: str | None) -> BadScores:
     return BadScores(
         f"{path.name} cannot be read as {kind or 'CSV'}: {why}.",
         facts=["Known: .csv, .tsv, .parquet, .jsonl."],
-        fix="bench compare results.csv",
+        fix="save it as one of these",
     )
 
 
@@ -294,21 +294,27 @@ def _checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
         raise BadColumns(
             "with --arm the column of values is needed too.",
             facts=[f"Columns: {', '.join(columns)}."],
-            fix="--metric COLUMN",
+            options=[("metric", "COLUMN")],
         )
     if not layout.is_long and len(layout.metrics) > 1:
-        raise BadColumns("two columns hold one metric.", fix="--metric NAME once, or --arm COLUMN")
+        raise BadColumns(
+            "two columns hold one metric.", options=[("metric", "NAME")], without=["metric"]
+        )
     if not layout.is_long and not layout.treatments:
         raise BadColumns(
             "a comparison needs a treatment.",
-            facts=[f"Columns: {', '.join(columns)}."],
-            fix="--treatment COLUMN, or in long form --arm COLUMN --metric COLUMN",
+            facts=[
+                f"Columns: {', '.join(columns)}.",
+                "In long form two of them hold the arm and the metric.",
+            ],
+            options=[("treatment", "COLUMN")],
         )
     if layout.is_long and pair is None:
         raise BadColumns(
             "which rows belong together is not known.",
             facts=[f"Columns: {', '.join(columns)}."],
-            fix="--pair COLUMN, for example the seed",
+            fix="for example by the seed:",
+            options=[("pair", "COLUMN")],
         )
     return Layout(
         baseline=layout.baseline,
@@ -325,7 +331,7 @@ def _unknown_column(column: str, columns: Sequence[str], path: Path) -> BadColum
     return BadColumns(
         f'{path.name} has no column "{column}".',
         facts=[*facts, f"Columns: {', '.join(columns[:30])}."],
-        fix=f"use {close[0] if close else columns[0]}",
+        replace=[(column, close[0] if close else columns[0])],
     )
 
 
@@ -342,16 +348,16 @@ def _as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
             raise BadColumns(
                 f'{path.name} has no arm "{layout.baseline}" in column {layout.arm}.',
                 facts=[f"Arms: {', '.join(arms[:30])}."],
-                fix=f"--baseline {close[0] if close else arms[0]}",
+                options=[("baseline", close[0] if close else arms[0])],
             )
         unknown = [name for name in layout.treatments if name not in arms]
         if unknown:
+            others = [arm for arm in arms if arm != layout.baseline]
             raise BadColumns(
                 f'{path.name} has no arm "{unknown[0]}" in column {layout.arm}.',
                 facts=[f"Arms: {', '.join(arms[:30])}."],
-                fix=f"--treatment {next(arm for arm in arms if arm != layout.baseline)}"
-                if len(arms) > 1
-                else "add the treatment's rows",
+                fix=None if others else "add the treatment's rows",
+                replace=[(unknown[0], other) for other in others[:1]],
             )
         if layout.treatments:
             found = found[found["arm"].isin([layout.baseline, *layout.treatments])]
@@ -367,7 +373,9 @@ def _as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     arms = [layout.baseline, *layout.treatments]
     if len(set(arms)) < len(arms):
         raise BadColumns(
-            "the baseline and the treatment are the same column.", fix="--treatment COLUMN"
+            "the baseline and the treatment are the same column.",
+            options=[("treatment", "COLUMN")],
+            without=["treatment"],
         )
     metric = (layout.metrics or (WIDE_METRIC,))[0]
     return pd.concat(
@@ -416,7 +424,8 @@ def _require_numbers(long: pd.DataFrame, metric: str, path: Path) -> None:
                 f"{path.name}: {metric} of {row['arm']}, pair {row['pair']}, {trouble}: "
                 f"{str(row[_column(metric)])[:40]!r}.",
                 facts=["A failed run has no value: leave the cell empty, it is then counted."],
-                fix="mend the value, or leave it empty with --allow-missing",
+                fix="mend the value, or leave it empty and type",
+                options=[("allow_missing", True)],
             )
     long[_column(metric)] = numbers
 
@@ -464,9 +473,12 @@ def _complete(
         counts = " and ".join(f"{len(have[a])} {a}" for a in arms)
         raise BadPairs(
             f"{path.name} has {counts} values; pair {incomplete[0]} has no {arm}.",
-            facts=["Dropping a pair can bias the result, so it is not dropped silently."],
-            fix=f"add the missing value, or bench compare {path.name} --allow-missing "
-            "(reported as a caution)",
+            facts=[
+                "Dropping a pair can bias the result, so it is not dropped silently.",
+                "A pair that is left out is reported as a caution.",
+            ],
+            fix="add the missing value, or",
+            options=[("allow_missing", True)],
         )
     kept = long[~long["pair"].isin(incomplete)].reset_index(drop=True)
     if kept.empty:
@@ -484,7 +496,7 @@ def _unit_of(long: pd.DataFrame, metric: str, layout: Layout, unit: GivenUnit) -
         if unit == "fraction" and not (low >= 0 and high <= 1):
             raise BadScores(
                 f"{metric} runs from {low:g} to {high:g}, so it holds no fractions.",
-                fix="--unit percent, or --unit plain",
+                options=[("unit", "percent" if 0 <= low and high <= 100 else "plain")],
             )
         return unit
     spoken = f"{metric} {layout.baseline}".lower()

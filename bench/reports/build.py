@@ -99,9 +99,9 @@ def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
     )
 
 
-def comparison(store: Store, name: str, *, ask: str) -> Benchmark:
+def comparison(store: Store, name: str) -> Benchmark:
     """Return the latest benchmark that compares arms; an A/A only where there is no other."""
-    latest = store.benchmark(name, ask=ask)
+    latest = store.benchmark(name)
     if not latest.plan.aa:
         return latest
     return next((each for each in store.benchmarks(name) if not each.plan.aa), latest)
@@ -121,13 +121,13 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
     from bench.analysis.study.verdict_interval import fixed_analysis, variance_floor
     from bench.design.sample_size import BadPlan, Pilot
 
-    benchmark = comparison(store, name, ask="--pilot")
+    benchmark = comparison(store, name)
     if benchmark.plan.aa:
         raise BadPlan(
             f"all that is recorded of {name} is an A/A, whose arms share no seeds.",
             facts=["The SD of paired differences is not in it."],
-            fix="--sd 0.8",
-            without=("--pilot",),
+            options=[("sd", 0.8)],
+            without=["pilot"],
         )
     tables, design = store.tables(benchmark), benchmark.design()
     pairs = paired(tables, design, design.treatments[0])

@@ -46,7 +46,7 @@ def compared(
         raise BadColumns(
             "which values are the baseline's is not said.",
             facts=[f"--baseline names {what}."],
-            fix="--baseline NAME",
+            options=[("baseline", "NAME")],
         )
     layout = Layout(baseline=baseline, treatments=treatments, pair=pair, arm=arm, metrics=metrics)
     with tempfile.TemporaryDirectory() as folder:

@@ -53,7 +53,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
             raise BadFormat(
                 f'--format "{name}" is no format.',
                 facts=[f"Formats: {', '.join(FORMATS)}, or several as html,csv."],
-                fix=f"--format {near}",
+                options=[("format", near)],
             )
     return tuple(dict.fromkeys(names))
 
@@ -124,7 +124,7 @@ def require_writable(folder: Path) -> None:
         raise Unwritable(
             f"a report cannot be written to {folder}: {reason}.",
             facts=["It takes a folder that you may write to."],
-            fix="--out DIR",
+            options=[("out", "DIR")],
         ) from error
 
 

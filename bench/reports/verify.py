@@ -63,7 +63,7 @@ def check(path: Path) -> "Verified":
 
     if not path.is_file():
         raise DamagedReport(
-            f"there is no file {path}.", fix="bench report NAME, which writes and names one"
+            f"there is no file {path}.", fix="write one:", command=["bench", "report", "NAME"]
         )
     if path.stat().st_size > MOST_BYTES:
         raise DamagedReport(
@@ -79,13 +79,15 @@ def check(path: Path) -> "Verified":
         raise DamagedReport(
             f"the data embedded in {path} do not fit together.",
             facts=[first_line(error)],
-            fix="bench report NAME, which writes it anew",
+            fix="write it anew:",
+            command=["bench", "report", "NAME"],
         ) from error
     if not found.holds:
         raise Unverified(
             f"{path} does not say what its data say.",
             facts=_listed(found.mismatches),
-            fix=f"bench report {found.findings.design.experiment}, which writes it anew",
+            fix="write it anew:",
+            command=["bench", "report", found.findings.design.experiment],
         )
     return found
 
@@ -147,7 +149,8 @@ def retrain(
                 f"Benchmark {f.design.benchmark_id[:7]} there, {plan.benchmark_id[:7]} here.",
                 f"The report's commit: {f.provenance.get('commit') or 'not recorded'}.",
             ],
-            fix="check out that commit, or name the experiment's file with --experiment FILE",
+            fix="check out that commit, or name the experiment's file:",
+            options=[("experiment", "FILE")],
         )
     others = {key for key in plan.trials() if key.seed != seed}
     wanted = jobs(plan, found, Options(data_dir=folder), others)

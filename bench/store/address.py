@@ -44,13 +44,13 @@ def address(typed: str | None = None) -> str:
         raise StoreTrouble(
             f'"{uri}" names no file, so nothing recorded there could be found again.',
             facts=["A store on this disk is sqlite:///FILE, with three slashes."],
-            fix=f"--store {DEFAULT}",
+            options=[("store", DEFAULT)],
         )
     if not re.match(r"https?://|[a-z]+(\+[a-z0-9]+)?://", uri) or "\0" in uri:
         raise StoreTrouble(
             f'"{redacted(uri)}" is not a store.',
             facts=["A store is sqlite:///FILE or the address of an MLflow server, http://…"],
-            fix=f"--store {DEFAULT}",
+            options=[("store", DEFAULT)],
         )
     return uri
 
@@ -75,7 +75,7 @@ def _require_text(database: Path) -> None:
         raise StoreTrouble(
             f"a store cannot lie in {str(database.parent)!r}: its name is no UTF-8.",
             facts=["MLflow keeps the paths of its files as text."],
-            fix=f"--store sqlite:///{Path.home() / 'mlruns' / 'mlflow.db'}",
+            options=[("store", f"sqlite:///{Path.home() / 'mlruns' / 'mlflow.db'}")],
         ) from None
 
 

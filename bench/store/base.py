@@ -152,7 +152,7 @@ class Store(Protocol):
     def benchmarks(self, name: str | None = None) -> Sequence[Benchmark]:
         """Return the same, without those that are damaged."""
 
-    def benchmark(self, name: str | None = None, *, ask: str = ...) -> Benchmark:
+    def benchmark(self, name: str | None = None) -> Benchmark:
         """Return the latest benchmark, of one experiment or of all.
 
         Raises

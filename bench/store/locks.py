@@ -74,7 +74,8 @@ class Locks:
                 "this benchmark is being run by another process "
                 f"(pid {held.get('pid')} on {held.get('host')}, since {held.get('since')}).",
                 facts=["Other benchmarks may use the same store."],
-                fix=f"bench status {name}, and wait for it",
+                fix="wait for it:",
+                command=["bench", "status", name],
             ) from None
         try:
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}

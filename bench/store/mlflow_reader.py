@@ -185,10 +185,12 @@ class Reader:
         except Exception as error:
             if is_disk_full(error) or "database is locked" in str(error):
                 raise refusal(error, self.uri, self.folder) from error
+            upgrade = self._other_schema()
             raise StoreTrouble(
                 f"the store {redacted(self.uri)} cannot be opened.",
                 facts=[first_line(error)],
-                fix=self._other_schema() or "--store sqlite:///FILE, in a folder you may write to",
+                fix=upgrade or "name one in a folder you may write to:",
+                options=[] if upgrade else [("store", "sqlite:///FILE")],
             ) from error
         self._opened = sqlite.identity(self.database) if self.database else None
 
@@ -249,13 +251,12 @@ class Reader:
         runs = self._search(ids, "tags.`bench.kind` = 'benchmark'")
         return sorted(map(self._readable, runs), key=order, reverse=True)
 
-    def benchmark(self, name: str | None = None, *, ask: str = "bench report") -> Benchmark:
+    def benchmark(self, name: str | None = None) -> Benchmark:
         """Return the latest benchmark, of one experiment or of all.
 
         Parameters
         ----------
         name : of the experiment
-        ask : what a name that is known would be typed after
 
         Raises
         ------
@@ -271,10 +272,11 @@ class Reader:
             raise NothingRecorded(
                 f'no experiment called "{name}".',
                 facts=[known_names(name, known)],
-                fix=f"{ask} {shlex.quote(nearest(name, known))}",
+                replace=[(name, nearest(name, known))],
             )
         raise NothingRecorded(
-            f"nothing is recorded in {redacted(self.uri)} yet.", fix="bench run digits --seeds 20"
+            f"nothing is recorded in {redacted(self.uri)} yet.",
+            command=["bench", "run", "digits", "--seeds", "20"],
         )
 
     def find(self, benchmark_id: str, name: str) -> Benchmark | None:
@@ -441,7 +443,7 @@ class Reader:
             raise NothingRecorded(
                 f'no experiment called "{experiment}".',
                 facts=[known_names(experiment, names)],
-                fix="mlflow:EXPERIMENT",
+                replace=[(f"mlflow:{experiment}", f"mlflow:{nearest(experiment, names)}")],
             )
         rows = [
             {

@@ -123,10 +123,10 @@ def free_port(wanted: int, host: str = HOST) -> int:
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 what = f"{host} is no IPv4 address of this machine."
-                raise UiTrouble(what, fix=f"--host {HOST}") from None
+                raise UiTrouble(what, options=[("host", HOST)]) from None
             raise UiTrouble(
                 f"port {wanted} is in use by another program.",
-                fix=f"bench ui --port {wanted + 1 if wanted < 65535 else 0}",
+                options=[("port", wanted + 1 if wanted < 65535 else 0)],
             ) from None
         return int(probe.getsockname()[1])
 
@@ -198,13 +198,13 @@ def _await(server: "subprocess.Popen[bytes]", health: str, said: IO[bytes]) -> N
         if server.poll() is not None:
             said.seek(0)
             lines = said.read().decode("utf-8", "replace").strip().splitlines()
-            raise UiTrouble("MLflow did not start.", facts=lines[-3:], fix="bench ui --port 5001")
+            raise UiTrouble("MLflow did not start.", facts=lines[-3:], options=[("port", 5001)])
         with contextlib.suppress(urllib.error.URLError, OSError):
             with urllib.request.urlopen(health, timeout=2) as answer:
                 if answer.status == 200:
                     return
         time.sleep(0.2)
-    raise UiTrouble(f"MLflow did not answer within {START_S:.0f} s.", fix="bench ui --port 5001")
+    raise UiTrouble(f"MLflow did not answer within {START_S:.0f} s.", options=[("port", 5001)])
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:

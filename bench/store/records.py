@@ -55,7 +55,8 @@ def _require_tag(run: Run, tag: str, expected: str) -> None:
         raise Damaged(
             f"{run.name} no longer says which version of its plan holds.",
             facts=[f"Its tag {tag} is {said[:80]}; recorded was {expected}."],
-            fix=f"put that back in MLflow run {run.run_id}: bench ui",
+            fix=f"put that back in MLflow run {run.run_id}:",
+            command=["bench", "ui"],
         )
 
 
@@ -119,7 +120,8 @@ def _parsed(run: Run, text: str) -> Benchmark:
         raise Damaged(
             f"the stored plan of {run.name} cannot be read.",
             facts=[first_line(error), f"MLflow run {run.run_id}."],
-            fix="restore its plan/*.json and tags, or delete that run: bench ui",
+            fix="restore its plan/*.json and tags, or delete that run:",
+            command=["bench", "ui"],
         ) from error
     return found
 
@@ -203,7 +205,8 @@ def key_of(run: Run) -> TrialKey:
         raise Damaged(
             f"MLflow run {run.run_id} no longer says which arm and seed it is.",
             facts=["Its tags arm and seed were changed."],
-            fix="restore them, or delete that run: bench ui",
+            fix="restore them, or delete that run:",
+            command=["bench", "ui"],
         ) from error
 
 
@@ -315,7 +318,8 @@ def _all_damaged(damaged: Mapping[TrialKey, Damaged], again: Sequence[str]) -> D
     return Damaged(
         first.what,
         facts=[*first.facts, *(f"And {other.what}" for other in others)],
-        fix=f"restore it, or {shlex.join([*again, *repeats])}",
+        fix="restore it, or",
+        command=[*again, *repeats],
     )
 
 

@@ -88,7 +88,8 @@ def mlflow_uri(uri: str) -> str:
     raise StoreTrouble(
         f"MLflow cannot open {database}: it reads the name as an address.",
         facts=["A store's path holds no % and no ?."],
-        fix="--store sqlite:///FILE, of another name",
+        fix="name another:",
+        options=[("store", "sqlite:///FILE")],
     )
 
 
@@ -107,7 +108,8 @@ def _require_ours(database: Path) -> None:
 
 
 def _refused(what: str) -> StoreTrouble:
-    return StoreTrouble(what, facts=["It was left as it is."], fix="--store sqlite:///another.db")
+    fact, other = "It was left as it is.", ("store", "sqlite:///another.db")
+    return StoreTrouble(what, facts=[fact], options=[other])
 
 
 def artifact_folder(database: Path, experiment: str, benchmark_id: str) -> Path:

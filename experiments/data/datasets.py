@@ -23,11 +23,11 @@ from bench.experiments.data.download_cache import (
     shown,
 )
 from bench.experiments.data.readers import (
+    ANOTHER,
     CIFAR10_ARCHIVE,
     CIFAR10_NEEDED,
     CIFAR10_SHA256,
     CIFAR10_URL,
-    FIX,
     BadDataset,
     is_cifar10,
     read_cifar10,
@@ -126,12 +126,13 @@ def require_per_class(images: Images, wanted: Mapping[str, int]) -> None:
     if fewest >= needed:
         return
     each = fewest // len(wanted)
-    smaller = " ".join(f"--set {name}={min(count, each)}" for name, count in wanted.items())
+    smaller = {name: min(count, each) for name, count in wanted.items()}
     raise BadDataset(
         f"class {images.classes[int(counts.argmin())]} of {images.name} has {fewest} training "
         f"images; {needed} are needed.",
         facts=[", ".join(f"{name} is {count}" for name, count in wanted.items()) + "."],
-        fix=f"add --data FOLDER {smaller} to the command" if each else FIX,
+        options=ANOTHER,
+        settings=smaller if each else None,
     )
 
 
@@ -187,10 +188,10 @@ def load(data_dir: Path | None = None) -> Images:
         raise BadDataset(
             f"the decoded images cannot be kept in {shown(cache_dir())}.",
             facts=[f"{error}."],
-            fix="BENCH_CACHE=FOLDER bench run cifar10, with a folder that can be written",
+            fix="set BENCH_CACHE to a folder that can be written",
         ) from error
     except OSError as error:
-        raise BadDataset(f"{shown(path)} cannot be read: {error}.", fix=FIX) from error
+        raise BadDataset(f"{shown(path)} cannot be read: {error}.", options=ANOTHER) from error
 
 
 def missing(data_dir: Path | None = None) -> str | None:
@@ -218,6 +219,7 @@ def _downloaded() -> Path:
             raise BadDataset(
                 f"CIFAR-10 is not in {shown(cache_dir())}, and {failed}.",
                 facts=[CIFAR10_NEEDED],
-                fix=f"put the file in a folder, then {FIX}",
+                fix="put the file in a folder, then",
+                options=ANOTHER,
             ) from failure
     return _archive()

@@ -6,7 +6,6 @@ import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ CIFAR10_FOLDER = "cifar-10-batches-py"
 LARGEST_BATCH = 2**26  # twice the real ones: more is not CIFAR-10, and may fill the memory
 CIFAR10_NEEDED = f"Needed: {CIFAR10_ARCHIVE}, 163 MiB, sha256 {CIFAR10_SHA256}."
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
-FIX = "bench run cifar10 --data FOLDER"
+ANOTHER = (("data", "FOLDER"),)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -45,10 +44,8 @@ def recognise(data_dir: Path) -> Path:
     """
     if not data_dir.is_dir():
         what = "is a file; --data takes the folder it is in" if data_dir.exists() else "not found"
-        fix = (
-            f"bench run cifar10 --data {quote(str(data_dir.parent))}" if data_dir.exists() else FIX
-        )
-        raise BadDataset(f"data folder {shown(data_dir)} {what}.", fix=fix)
+        fix = [("data", str(data_dir.parent))] if data_dir.exists() else ANOTHER
+        raise BadDataset(f"data folder {shown(data_dir)} {what}.", options=fix)
     if found := _inside(data_dir):
         return found
     names = sorted(f"{e.name}/" if e.is_dir() else e.name for e in os.scandir(data_dir))
@@ -60,7 +57,7 @@ def recognise(data_dir: Path) -> Path:
             f"Found: {listed or 'nothing'}.",
             f"Known: {CIFAR10_FOLDER}/, {CIFAR10_ARCHIVE}, or train/CLASS/* and test/CLASS/*.",
         ],
-        fix=f"bench run cifar10 --data {quote(str(below[0]))}" if below else FIX,
+        options=[("data", str(below[0]))] if below else ANOTHER,
     )
 
 
@@ -137,7 +134,8 @@ def _wrong(path: Path, name: str, md5: str, trouble: str) -> BadDataset:
     return BadDataset(
         f"{name} in {shown(path)} {trouble}.",
         facts=[f"Needed: {name} with md5 {md5}, from {CIFAR10_ARCHIVE}."],
-        fix=f"download {CIFAR10_URL} again, then {FIX}",
+        fix=f"download {CIFAR10_URL} again, then",
+        options=ANOTHER,
     )
 
 
@@ -164,7 +162,8 @@ def _archived(archive: Path, names: Mapping[str, str]) -> dict[str, bytes]:
         raise BadDataset(
             f"{shown(archive)} is damaged: {error}.",
             facts=[CIFAR10_NEEDED],
-            fix=f"download {CIFAR10_URL} again, then {FIX}",
+            fix=f"download {CIFAR10_URL} again, then",
+            options=ANOTHER,
         ) from error
     return contents
 
@@ -186,8 +185,8 @@ def read_image_folder(root: Path) -> Decoded:
         raise BadDataset(
             f"train and test of {shown(root)} have different classes.",
             facts=[f"Only in {split}: {', '.join(n[:6])}." for split, n in only.items() if n],
-            fix="give train and test the same folders, then "
-            f"bench run cifar10 --data {quote(str(root))}",
+            fix="give train and test the same folders, then",
+            options=[("data", str(root))],
         )
     listed = {split: [f for group in files[split].values() for f in group] for split in files}
 
@@ -207,12 +206,14 @@ def _files_by_class(split: Path) -> dict[str, list[Path]]:
     folders = [e for e in sorted(split.iterdir()) if e.is_dir() and not e.name.startswith(".")]
     files = {folder.name: _image_files(folder) for folder in folders}
     if empty := [name for name, found in files.items() if not found]:
-        raise BadDataset(f"class folder {shown(split / empty[0])} holds no images.", fix=FIX)
+        raise BadDataset(
+            f"class folder {shown(split / empty[0])} holds no images.", options=ANOTHER
+        )
     if len(files) < 2:
         raise BadDataset(
             f"{shown(split)} holds {len(files)} class folders; two or more are needed.",
             facts=[f"Wanted: {split.name}/CLASS/*.png, or .jpg, one folder a class."],
-            fix=FIX,
+            options=ANOTHER,
         )
     return files
 

@@ -40,7 +40,7 @@ def target_values(epsilon: float, classes: int, convention: str) -> tuple[float,
         raise BadSetting(
             f"no label smoothing convention called {convention!r}.",
             facts=["Known: article (1-epsilon), uniform (1-epsilon+epsilon/K, as PyTorch)."],
-            fix=f"--set convention={nearest(convention, CONVENTIONS)}",
+            settings={"convention": nearest(convention, CONVENTIONS)},
         )
     if not EPSILON.holds(epsilon):
         raise BadSetting(

@@ -34,7 +34,7 @@ def require(precision: str, device: torch.device) -> None:
         raise BadSetting(
             f"setting precision is {precision!r}, which {device} cannot compute in.",
             facts=[f"It can: {', '.join(there)}."],
-            fix=f"--set precision={there[-1]}",
+            settings={"precision": there[-1]},
         )
 
 

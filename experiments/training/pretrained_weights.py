@@ -3,7 +3,6 @@
 import warnings
 from functools import cache, lru_cache
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -87,7 +86,7 @@ def read(weights: str, model: str) -> State | None:
         raise BadWeights(
             f"weights file {shown(path)} not found.",
             facts=["--set weights= takes imagenet, none, or a file with a state dict."],
-            fix="bench run cifar10 --set weights=FILE",
+            settings={"weights": "FILE"},
         )
     state = {k: v for k, v in _state_dict(path).items() if not k.startswith("fc.")}
     _require_fit(state, model, path)
@@ -118,7 +117,8 @@ def _download_imagenet(model: str) -> None:
         raise BadWeights(
             f"the ImageNet weights of {model} are not in {shown(path.parent)}, and {failed}.",
             facts=[f"Needed: {path.name} from {url}, sha256 {prefix}…"],
-            fix="bench run cifar10 --set weights=FILE, with that file or another state dict",
+            fix="with that file, or another state dict:",
+            settings={"weights": "FILE"},
         ) from failure
 
 
@@ -150,7 +150,8 @@ def _require_fit(state: State, model: str, path: Path) -> None:
         if bad := [k for k, v in state.items() if not torch.isfinite(v).all()]:
             raise BadWeights(
                 f"{shown(path)} holds NaN or infinity, first in {bad[0]}.",
-                fix="bench run cifar10 --set weights=FILE, with another file",
+                fix="with another file:",
+                settings={"weights": "FILE"},
             )
         return
     lists = {
@@ -162,8 +163,7 @@ def _require_fit(state: State, model: str, path: Path) -> None:
     raise BadWeights(
         f"{shown(path)} does not fit {model}.",
         facts=[f"{what}: {len(k)} tensors, first {k[0]}." for what, k in lists.items() if k],
-        fix="bench run cifar10 "
-        f"--set model={fits[0] if fits else 'NAME'} --set weights={quote(str(path))}",
+        settings={"model": fits[0] if fits else "NAME", "weights": str(path)},
     )
 
 

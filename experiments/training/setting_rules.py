@@ -71,7 +71,7 @@ def check(
         if not rules[name].holds(value):
             raise BadSetting(
                 f"setting {name} is {value!r}; it must be {rules[name].words}.",
-                fix=f"--set {name}={defaults[name]}",
+                settings={name: defaults[name]},
             )
 
 

@@ -172,7 +172,7 @@ def test_a_refusal_names_the_trouble_the_facts_and_a_fix_that_can_be_typed(
     ("words", "status", "what"),
     [
         (["run", "digts"], 2, 'no experiment called "digts".\n  Closest: digits.'),
-        (["plan", "digts", "--seeds", "9", "--freeze"], 2, "fix: bench plan digits\n"),
+        (["plan", "digts", "--seeds", "9"], 2, "fix: bench plan digits --seeds 9\n"),
         (["run", "nowhere.py"], 2, "error[experiment]: there is no file nowhere.py."),
         (["runn"], 2, 'error[option]: bench has no command "runn". Did you mean run?'),
         (["--json", "run"], 2, "error[option]: bench has no option --json."),
@@ -248,7 +248,7 @@ def test_json_on_failure_is_one_object_with_code_message_and_fix(mine: Path, ben
     said = bench("run", mine, "--seeds", "x", "--json")
     error = said.json["error"]
     assert said.status == 2 and set(error) == {"code", "message", "fix"}
-    assert error["code"] == "seeds" and error["fix"] == f"bench run {mine} --seeds 20 --json"
+    assert error["code"] == "seeds" and error["fix"] == f"bench run {mine} --json --seeds 20"
     assert 'x" is not a number, range or list.' in error["message"]
 
 
@@ -267,7 +267,7 @@ def test_json_on_a_wrong_option_is_one_object_too(bench: Bench):
 
 def test_verbose_shows_the_traceback_of_a_refusal(mine: Path, bench: Bench):
     said = bench("run", mine, "--seeds", "x", "-v")
-    assert "Traceback" in said.err and said.err.endswith(f"fix: bench run {mine} --seeds 20 -v\n")
+    assert "Traceback" in said.err and said.err.endswith(f"fix: bench run {mine} -v --seeds 20\n")
 
 
 def test_a_name_with_spaces_is_quoted_in_the_fix(

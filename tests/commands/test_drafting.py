@@ -50,24 +50,24 @@ def test_the_most_seeds_of_a_rule_are_planned(server: Server):
 @pytest.mark.parametrize(
     ("typed", "says", "fix"),
     [
-        (Typed(stop="never"), "is not fixed, group or anytime", "--stop anytime"),
-        (Typed(max_seeds=40), "--stop fixed does not", "--stop anytime --max-seeds 40"),
-        (Typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "--max-seeds 20"),
-        (Typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "--seeds 11"),
-        (Typed(stop="group", max_seeds=8), "looks first at half of 8 seeds", "--max-seeds 11"),
-        (Typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "--max-seeds 9"),
-        (Typed(scope="images"), "is not seeds-and-examples or seeds", "--scope seeds"),
-        (Typed(margin=-1.0), "is not a number above 0", "--margin 0.3"),
-        (Typed(claim=float("nan")), "is not a number", "--claim 0.3"),
-        (Typed(aa=True, claim=0.3), "takes no --arm and no --claim", "--aa"),
-        (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "--aa"),
+        (Typed(stop="never"), "is not fixed, group or anytime", "stop='anytime'"),
+        (Typed(max_seeds=40), "--stop fixed does not", "stop='anytime'"),
+        (Typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "max_seeds=20"),
+        (Typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "seeds=11"),
+        (Typed(stop="group", max_seeds=8), "looks first at half of 8 seeds", "max_seeds=11"),
+        (Typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "without seeds"),
+        (Typed(scope="images"), "is not seeds-and-examples or seeds", "scope='seeds'"),
+        (Typed(margin=-1.0), "is not a number above 0", "margin=0.3"),
+        (Typed(claim=float("nan")), "is not a number", "claim=0.3"),
+        (Typed(aa=True, claim=0.3), "takes no --arm and no --claim", "without arm, without claim"),
+        (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "without arm"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(server: Server, typed: Typed, says: str, fix: str):
     with pytest.raises(Refusal) as caught:
         drafted(server, typed)
     assert caught.value.exit_status == 2
-    assert says in caught.value.what and fix in (caught.value.fix or "")
+    assert says in caught.value.what and fix in (caught.value.remedy() or "")
 
 
 # -- the baseline against itself -------------------------------------------------------------
@@ -163,8 +163,9 @@ def test_a_setting_that_only_one_typed_arm_has_is_mended_in_that_arm(serve: Serv
         typed = Typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"])
         drafted(serve("digits"), typed)
     good = digits.EXPERIMENT.settings["epochs"]
-    assert caught.value.fix == f"--arm 'bad one:lr=0.1,epochs={good}'"
-    assert caught.value.without == ("--arm bad one:lr=0.1,epochs=0",)
+    better = f"bad one:lr=0.1,epochs={good}"
+    assert caught.value.replace == (("bad one:lr=0.1,epochs=0", better),)
+    assert not caught.value.settings
 
 
 # -- preregistering ---------------------------------------------------------------------------

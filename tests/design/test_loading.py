@@ -98,7 +98,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest():
     with pytest.raises(UnknownExperiment, match='no experiment called "digts"') as caught:
         discover("digts")
     assert caught.value.facts[0] == "Closest: digits. Known: cifar10, digits, shuffled, trees."
-    assert caught.value.fix == "bench run digits"
+    assert caught.value.replace[0][1] == "digits"
     assert caught.value.exit_status == 2
 
 
@@ -110,7 +110,7 @@ def test_a_file_of_that_name_in_this_folder_is_named(
     with pytest.raises(UnknownExperiment, match='no experiment called "my forest"') as caught:
         discover("my forest")
     assert caught.value.facts == ("There is a file my forest.py in this folder.",)
-    assert caught.value.fix == "bench run 'my forest.py'"
+    assert caught.value.replace == (("my forest", "my forest.py"),)
 
 
 def test_a_name_like_no_other_is_answered_with_all_names():
@@ -123,7 +123,7 @@ def test_a_file_that_is_not_there_is_refused(name: str):
     with pytest.raises(UnknownExperiment, match="there is no file") as caught:
         discover(name)
     assert caught.value.facts == ("Built-in experiments: cifar10, digits, shuffled, trees.",)
-    assert caught.value.fix == "bench run digits"
+    assert caught.value.replace[0][1] == "digits"
 
 
 @pytest.mark.parametrize("name", [".", "..", "a.", "..x", "no.such.module", "", "-"])

@@ -1,7 +1,6 @@
 """The plan: what is read from a command line, what identity rests on, and what packs depend on."""
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +93,7 @@ def test_any_text_is_read_or_refused_and_nothing_else(text: str):
     try:
         seeds = parse_seeds(text)
     except BadSeeds as refusal:
-        assert refusal.exit_status == 2 and refusal.fix == "--seeds 20"
+        assert refusal.exit_status == 2 and refusal.options == (("seeds", 20),)
     else:
         assert 0 < len(seeds) == len(set(seeds)) and all(0 <= s <= LARGEST_SEED for s in seeds)
         assert set(text) <= set("0123456789-, \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0") or not (
@@ -113,7 +112,7 @@ def test_what_is_no_list_of_seeds_is_refused_with_the_three_forms(text: str):
     assert caught.value.render() == (
         f'error[seeds]: --seeds "{text}" is not a number, range or list.\n'
         "  Use 20, 0-19 or 0,3,7. Seeds are whole numbers from 0 to 4294967295, each once.\n"
-        "  fix: --seeds 20"
+        "  fix: seeds=20"
     )
 
 
@@ -163,33 +162,38 @@ def test_a_value_is_read_as_what_the_setting_is(text: str, value: Any):
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "fix"),
+    ("text", "what", "better"),
     [
-        ("epochs=many", "epochs is 'many', but it must be a number like 20", "--set epochs=20"),
-        ("epochs=true", "epochs is True, but it must be a number", "--set epochs=20"),
-        ("flag=1", "flag is 1, but it must be a bool like True", "--set flag=true"),
-        ("mode=3", "mode is 3, but it must be a str like 'fast'", "--set mode=fast"),
-        ("lr=" + "9" * 400, "but it must be a number like 0.001", "--set lr=0.001"),
-        ("lr=" + "9" * 9000, "but it must be a number like 0.001", "--set lr=0.001"),
+        ("epochs=many", "epochs is 'many', but it must be a number like 20", "epochs=20"),
+        ("epochs=true", "epochs is True, but it must be a number", "epochs=20"),
+        ("flag=1", "flag is 1, but it must be a bool like True", "flag=true"),
+        ("mode=3", "mode is 3, but it must be a str like 'fast'", "mode=fast"),
+        ("lr=" + "9" * 400, "but it must be a number like 0.001", "lr=0.001"),
+        ("lr=" + "9" * 9000, "but it must be a number like 0.001", "lr=0.001"),
         ("mode=" + "[" * 5000 + "1", "", None),
-        ("epoch=3", 'there is no setting "epoch"', "--set epochs=3"),
-        ("epo=3", 'there is no setting "epo"', "--set epochs=3"),
-        ("epoch=many", 'there is no setting "epoch"', "--set epochs=20"),
-        ("zzz=3", 'there is no setting "zzz"', "--set epochs=20"),
-        ("epochs", '--set "epochs" is not KEY=VALUE', "--set epochs=20"),
-        ("=3", '--set "=3" is not KEY=VALUE', "--set epochs=20"),
-        ("epsilon=0.3", "epsilon is what the arms differ in", "--arm another:epsilon=0.3"),
+        ("epoch=3", 'there is no setting "epoch"', "epochs=3"),
+        ("epo=3", 'there is no setting "epo"', "epochs=3"),
+        ("epoch=many", 'there is no setting "epoch"', "epochs=20"),
+        ("zzz=3", 'there is no setting "zzz"', "epochs=20"),
+        ("epochs", '--set "epochs" is not KEY=VALUE', "epochs=20"),
+        ("=3", '--set "=3" is not KEY=VALUE', "epochs=20"),
+        ("epsilon=0.3", "epsilon is what the arms differ in", "--arm"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused_with_one_that_does(
-    text: str, what: str, fix: str | None
+    text: str, what: str, better: str | None
 ):
-    if fix is None:  # only that it does not fall over: a text is a text
+    if better is None:  # only that it does not fall over: a text is a text
         assert arms_with(found(), [text])["on"]["mode"] == text.partition("=")[2]
         return
     with pytest.raises(BadSetting) as caught:
         arms_with(found(), [text])
-    assert what in caught.value.what and caught.value.fix == fix
+    assert what in caught.value.what
+    if better == "--arm":
+        assert caught.value.options == (("arm", f"another:{text}"),)
+        assert caught.value.without == (("set", text),)
+    else:
+        assert caught.value.replace == ((text, better),)
     assert (caught.value.code, caught.value.exit_status) == ("setting", 2)
 
 
@@ -227,8 +231,7 @@ def test_an_arm_that_cannot_be_added_is_refused_with_one_that_can(text: str, wha
     with pytest.raises(BadSetting) as caught:
         arms_with(found(), [], [text])
     assert what in caught.value.what
-    assert shlex.split(str(caught.value.fix)) == ["--arm", fix]
-    assert caught.value.without == (f"--arm {text}",)
+    assert caught.value.replace == ((text, fix),)
     assert list(arms_with(found(), [], [fix]))[:2] == ["off", "on"]
 
 

@@ -66,16 +66,16 @@ def test_fits_a_terminal(unit: str):
 @pytest.mark.parametrize(
     ("options", "what", "fix"),
     [
-        ({"power": 1.5}, "--power 1.5 is not between 0.05 and 1", "--power 0.8"),
-        ({"power": 0.01}, "--power 0.01 is not between", "--power 0.8"),
-        ({"detect": 0.0}, "--detect is not a gain other than 0", "--detect 0.3"),
-        ({"sd": -0.01}, "--sd -1 is not a spread above 0", "--sd 0.8"),
-        ({"sd": float("nan")}, "is not a spread above 0", "--sd 0.8"),
-        ({"seeds": 1}, "--seeds 1 is not between 2", "--seeds 20"),
+        ({"power": 1.5}, "--power 1.5 is not between 0.05 and 1", "power=0.8"),
+        ({"power": 0.01}, "--power 0.01 is not between", "power=0.8"),
+        ({"detect": 0.0}, "--detect is not a gain other than 0", "detect=0.3"),
+        ({"sd": -0.01}, "--sd -1 is not a spread above 0", "sd=0.8"),
+        ({"sd": float("nan")}, "is not a spread above 0", "sd=0.8"),
+        ({"seeds": 1}, "--seeds 1 is not between 2", "seeds=20"),
     ],
 )
 def test_refuses_numbers_without_a_plan(options: dict[str, float], what: str, fix: str):
     with pytest.raises(BadPlan) as refusal:
         advise(unit="fraction", **options)  # type: ignore[arg-type]
     assert what in refusal.value.what
-    assert refusal.value.fix == fix
+    assert refusal.value.remedy() == fix

@@ -149,7 +149,7 @@ def test_one_device_in_two_spellings_is_named_twice(twice: str, monkeypatch: pyt
     with_devices(monkeypatch, cuda(0), cuda(1))
     refusal = refused(f"0,1,{twice}")
     assert refusal.what == f'--devices "0,1,{twice}": cuda:0 is named twice.'
-    assert refusal.fix == "--devices 0,1"
+    assert refusal.options == (("devices", "0,1"),)
     assert [s.device for s in slots("0,1")] == ["cuda:0", "cuda:1"]
 
 
@@ -175,7 +175,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(
     refusal = refused(wanted)
     assert refusal.what == f'--devices "{wanted}": no device {missing}.'
     assert refusal.facts == ("There are: cpu, cuda:0.",)
-    assert refusal.fix == "--devices auto"
+    assert refusal.options == (("devices", "auto"),)
 
 
 def test_without_accelerators_the_fix_is_the_cpu_where_the_experiment_allows_it(
@@ -184,8 +184,8 @@ def test_without_accelerators_the_fix_is_the_cpu_where_the_experiment_allows_it(
     with_devices(monkeypatch)
     refusal = refused("97")
     assert refusal.what == '--devices "97": no device cuda:97.'
-    assert (refusal.facts, refusal.fix) == (("There is: cpu.",), "--devices cpu")
-    assert refused("97", device="gpu").fix is None
+    assert (refusal.facts, refusal.remedy()) == (("There is: cpu.",), "devices='cpu'")
+    assert refused("97", device="gpu").remedy() is None
 
 
 def test_a_beginning_of_two_uuids_is_refused(monkeypatch: pytest.MonkeyPatch):
@@ -200,7 +200,7 @@ def test_an_experiment_of_the_cpu_refuses_gpus(monkeypatch: pytest.MonkeyPatch):
     assert (
         refusal.what == 'the experiment trains on the CPU, and --devices "0" names something else.'
     )
-    assert refusal.fix == "--devices cpu"
+    assert refusal.options == (("devices", "cpu"),)
     assert slots("cpu", device="cpu")
 
 
@@ -209,11 +209,11 @@ def test_an_experiment_of_the_cpu_refuses_gpus(monkeypatch: pytest.MonkeyPatch):
     [
         ([], "auto", {"device": "gpu"}, "a GPU and is given none", None),
         ([], "cpu", {"device": "gpu"}, "a GPU and is given none", None),
-        ([cuda(0)], "cpu", {"device": "gpu"}, "a GPU and is given none", "--devices auto"),
+        ([cuda(0)], "cpu", {"device": "gpu"}, "a GPU and is given none", "auto"),
         ([], "auto", {"devices": 2}, "2 GPUs and is given none", None),
         ([cuda(0)], "auto", {"devices": 2}, "2 GPUs and is given 1", None),
-        ([cuda(0), cuda(1)], "1", {"devices": 2}, "2 GPUs and is given 1", "--devices auto"),
-        ([cuda(0), cuda(1)], "cpu", {"devices": 2}, "2 GPUs and is given none", "--devices auto"),
+        ([cuda(0), cuda(1)], "1", {"devices": 2}, "2 GPUs and is given 1", "auto"),
+        ([cuda(0), cuda(1)], "cpu", {"devices": 2}, "2 GPUs and is given none", "auto"),
     ],
 )
 def test_too_few_devices_are_refused(
@@ -227,9 +227,9 @@ def test_too_few_devices_are_refused(
     with_devices(monkeypatch, *there)
     refusal = refused(wanted, **options)
     assert refusal.what == f"each training of this experiment needs {what}."
-    assert refusal.fix == fix
+    assert refusal.options == (() if fix is None else (("devices", fix),))
     if fix is not None:
-        assert slots(fix.removeprefix("--devices "), **options)
+        assert slots(fix, **options)
 
 
 def test_a_prohibited_card_is_left_out_and_refused_when_typed(monkeypatch: pytest.MonkeyPatch):
@@ -239,22 +239,22 @@ def test_a_prohibited_card_is_left_out_and_refused_when_typed(monkeypatch: pytes
     refusal = refused("0")
     assert refusal.what == '--devices "0": no process may use cuda:0.'
     facts = ("There are: cpu, cuda:0, cuda:1.", "Compute mode prohibited: cuda:0.")
-    assert (refusal.facts, refusal.fix) == (facts, "--devices auto")
+    assert (refusal.facts, refusal.remedy()) == (facts, "devices='auto'")
 
 
 def test_prohibited_cards_alone_are_no_silent_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
     with_devices(monkeypatch, cuda(0, compute_mode="prohibited"))
     refusal = refused()
     assert refusal.what == "no process may use the devices that are here."
-    assert refusal.fix == "--devices cpu"
-    assert refused(device="gpu").fix is None
+    assert refusal.options == (("devices", "cpu"),)
+    assert refused(device="gpu").remedy() is None
 
 
 def test_a_card_that_admits_one_process_has_one_lane(monkeypatch: pytest.MonkeyPatch):
     with_devices(monkeypatch, cuda(0), cuda(1, compute_mode="exclusive"))
     refusal = refused(per_device=2)
     assert refusal.what.startswith("--per-device 2: cuda:1 admits one process")
-    assert refusal.fix == "--per-device 1"
+    assert refusal.options == (("per_device", 1),)
     assert len(slots()) == 2 and len(slots("0", per_device=2)) == 2
 
 
@@ -262,7 +262,7 @@ def test_a_training_on_several_devices_has_no_lanes(monkeypatch: pytest.MonkeyPa
     with_devices(monkeypatch, cuda(0), cuda(1))
     refusal = refused(devices=2, per_device=2)
     assert refusal.what.startswith("--per-device 2: a training has 2 devices")
-    assert refusal.fix == "--per-device 1"
+    assert refusal.options == (("per_device", 1),)
 
 
 def test_mig_instances_do_not_make_a_group(monkeypatch: pytest.MonkeyPatch):
@@ -274,8 +274,8 @@ def test_mig_instances_do_not_make_a_group(monkeypatch: pytest.MonkeyPatch):
 def test_a_count_that_leaves_nobody_to_train_is_refused(count: int):
     refusal = refused("cpu", workers=count)
     assert refusal.what == f"--workers {count} leaves nobody to train; it must be 1 or more."
-    assert refusal.fix == "--workers 1"
-    assert refused("cpu", per_device=count).fix == "--per-device 1"
+    assert refusal.options == (("workers", 1),)
+    assert refused("cpu", per_device=count).options == (("per_device", 1),)
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch):
@@ -425,7 +425,7 @@ def failure(script: str, folder: Path, limit_s: float = 60.0) -> BadDevices:
     with pytest.raises(BadDevices) as caught:
         Machine(path, limit_s).devices()
     assert caught.value.what == "this machine has a GPU driver, and its devices cannot be listed."
-    assert caught.value.fix == "--devices cpu"
+    assert caught.value.options == (("devices", "cpu"),)
     return caught.value
 
 

@@ -70,7 +70,7 @@ def test_a_training_that_diverges_is_over_at_once(image_folder):
 def test_prepare_refuses_a_setting_before_anything_is_loaded(name, value, tmp_path):
     with pytest.raises(BadSetting, match=f"setting {name} is {value!r}; it must be") as told:
         EXPERIMENT.prepare({**EXPERIMENT.settings, name: value}, tmp_path / "nowhere")
-    assert told.value.fix == f"--set {name}={EXPERIMENT.settings[name]}"
+    assert told.value.settings == {name: EXPERIMENT.settings[name]}
     assert (told.value.code, told.value.exit_status) == ("setting", 2)
 
 

@@ -155,7 +155,7 @@ def test_prepare_says_which_data_this_is():
 def test_prepare_refuses_a_setting_that_cannot_be_trained_with(name, value):
     with pytest.raises(BadSetting, match=f"setting {name} is {value!r}; it must be") as told:
         EXPERIMENT.prepare({**EXPERIMENT.settings, name: value}, None)
-    assert told.value.fix == f"--set {name}={EXPERIMENT.settings[name]}"
+    assert told.value.settings == {name: EXPERIMENT.settings[name]}
 
 
 def test_workers_can_be_sent_the_training():

@@ -40,7 +40,7 @@ def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
         second = bench.run()
         assert second.status == 4, second.err
         assert "error[benchmark-locked]" in second.err and f"(pid {first.pid} on " in second.err
-        assert "fix: bench status tiny, and wait for it" in second.err
+        assert "fix: wait for it: bench status tiny" in second.err
         assert first.wait() == 0, first.err
         assert bench.told([first, second]).total() == 12
         fault.right(name, bench.numbers(), undisturbed)

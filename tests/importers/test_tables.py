@@ -117,7 +117,7 @@ def test_a_missing_value_is_refused_and_named(values: pd.DataFrame, tmp_path: Pa
         imported(path, WIDE)
     assert "12 base and 11 new values; pair 5 has no new" in refusal.value.what
     assert "Dropping a pair can bias the result" in refusal.value.facts[0]
-    assert "--allow-missing" in (refusal.value.fix or "")
+    assert ("allow_missing", True) in refusal.value.options
     findings, found = answer(path, WIDE, allow_missing=True)
     assert found.dropped == ("5",)
     assert findings.comparisons[0].n_pairs == 11
@@ -141,7 +141,7 @@ def test_a_value_that_is_no_number_is_refused(
     with pytest.raises(BadScores) as refusal:
         imported(saved(values, tmp_path / "r.csv"), WIDE)
     assert f"score of new, pair 2, {words}" in refusal.value.what
-    assert "leave it empty with --allow-missing" in (refusal.value.fix or "")
+    assert ("allow_missing", True) in refusal.value.options
 
 
 def test_fractions_beside_percentages_are_refused(values: pd.DataFrame, tmp_path: Path):
@@ -163,7 +163,7 @@ def test_an_unknown_column_or_arm_names_the_nearest(values: pd.DataFrame, tmp_pa
     assert refusal.value.facts[0] == "Closest: model."
     with pytest.raises(BadColumns) as refusal:
         imported(path, Layout(baseline="bse", arm="model", pair="seed", metrics=("acc",)))
-    assert refusal.value.fix == "--baseline base"
+    assert refusal.value.options == (("baseline", "base"),)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_analysis(tmp_pa
         with pytest.raises(Unwritable) as caught:
             require_writable(folder)
         assert caught.value.exit_status == 4
-        assert str(folder) in caught.value.what and "--out DIR" in str(caught.value.fix)
+        assert str(folder) in caught.value.what and caught.value.options == (("out", "DIR"),)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -80,5 +80,5 @@ def test_an_unknown_format_names_the_nearest(typed: str, near: str):
     with pytest.raises(BadFormat) as caught:
         parse_formats(typed)
     assert caught.value.render().startswith("error[format]: --format ")
-    assert caught.value.fix == f"--format {near}" and caught.value.exit_status == 2
+    assert caught.value.options == (("format", near),) and caught.value.exit_status == 2
     assert "html, json, csv, md, tex, svg, png" in caught.value.facts[0]

@@ -54,7 +54,7 @@ def test_a_changed_number_ends_with_5_and_is_named(report: Path, tmp_path: Path,
     said = bench("verify", changed)
     assert said.status == 5
     assert "error[verify]" in said.err and "comparisons[0].primary.high" in said.err
-    assert "fix: bench report tiny" in said.err
+    assert "fix: write it anew: bench report tiny" in said.err
 
 
 def test_a_pair_trains_to_the_same_values_again(report: Path, source: Path, bench: Bench):

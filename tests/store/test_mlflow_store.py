@@ -525,7 +525,7 @@ def test_a_missing_file_is_refused(name: str, kind: str, store: Store, plan: Pla
     what = rf"the stored {kind} of seed 00, baseline, are missing"
     with pytest.raises(Damaged, match=what) as caught:
         store.tables(benchmark)
-    assert "--redo 0:baseline" in str(caught.value.fix)
+    assert "--redo 0:baseline" in str(caught.value.remedy())
 
 
 def test_a_repeated_run_stands_for_the_old_one_which_is_kept_and_marked(store: Store, plan: Plan):
@@ -553,7 +553,7 @@ def test_the_command_that_mends_is_the_one_that_was_typed(store: Store, plan: Pl
     again = "bench run 'my file.py' --set lr=0.1 --store sqlite:///x.db"
     with pytest.raises(Damaged) as caught:
         store.tables(benchmark)
-    assert caught.value.fix == f"restore it, or {again} --redo 0:baseline"
+    assert caught.value.remedy() == f"restore it, or {again} --redo 0:baseline"
     assert f"  resume   {again}" in status.one(store, plan.experiment).text(unicode=True)
 
 
@@ -660,7 +660,7 @@ def test_a_run_that_was_taken_away_is_named_and_can_be_repeated(
     edit(store, benchmark)
     with pytest.raises(Damaged, match="the run of seed 01, smoothed, ") as caught:
         store.tables(benchmark)
-    assert "--redo 1:smoothed" in str(caught.value.fix)
+    assert "--redo 1:smoothed" in str(caught.value.remedy())
     session(store, plan, [success("smoothed", 1)])
     assert len(store.tables(benchmark).trials) == 4
 
@@ -747,7 +747,7 @@ def test_a_run_without_its_seed_can_be_deleted(alone: Store, plan: Plan):
     alone.client.set_tag(child.run.run_id, "seed", "one")
     with pytest.raises(Damaged, match="which arm and seed it is") as caught:
         alone.tables(benchmark)
-    assert "delete that run" in str(caught.value.fix)
+    assert "delete that run" in str(caught.value.remedy())
     alone.client.delete_run(child.run.run_id)
     assert len(alone.tables(benchmark).trials) == 3
 
@@ -965,7 +965,7 @@ def test_a_benchmark_that_another_process_runs_is_refused_with_its_pid(
         "error[benchmark-locked]: this benchmark is being run by another process "
         f"(pid {held} on node07, since 14:02).\n"
         "  Other benchmarks may use the same store.\n"
-        f"  fix: bench status {plan.experiment}, and wait for it"
+        f"  fix: wait for it: bench status {plan.experiment}"
     )
     assert caught.value.exit_status == 4
     holder = store.holder(plan.benchmark_id)
@@ -992,7 +992,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path):
     with pytest.raises(StoreTrouble, match=r"thesis\.txt is not an SQLite database") as caught:
         Store(f"sqlite:///{path}")
     assert caught.value.facts == ("It was left as it is.",)
-    assert caught.value.fix == "--store sqlite:///another.db"
+    assert caught.value.options == (("store", "sqlite:///another.db"),)
     assert path.read_text() == "three years of work"
 
 
@@ -1011,7 +1011,7 @@ def test_an_empty_store_says_what_to_run(tmp_path: Path, copy_store: Callable[[P
     empty = Store(copy_store(tmp_path))
     with pytest.raises(NothingRecorded, match="nothing is recorded in sqlite:///") as caught:
         empty.benchmark()
-    assert caught.value.fix == "bench run digits --seeds 20" and caught.value.exit_status == 2
+    assert caught.value.remedy() == "bench run digits --seeds 20" and caught.value.exit_status == 2
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_recorded_one(
@@ -1020,10 +1020,10 @@ def test_an_unknown_name_is_answered_with_the_nearest_recorded_one(
     with pytest.raises(NothingRecorded, match='no experiment called "recorded hole"') as caught:
         store.benchmark("recorded hole")
     assert caught.value.facts[0].startswith("Closest: recorded whole. Known:")
-    assert caught.value.fix == "bench report 'recorded whole'"
+    assert caught.value.replace == (("recorded hole", "recorded whole"),)
     with pytest.raises(NothingRecorded) as caught:
         status.one(store, "recorded hole")
-    assert caught.value.fix == "bench status 'recorded whole'"
+    assert caught.value.replace == (("recorded hole", "recorded whole"),)
 
 
 def test_a_new_store_is_made_where_it_was_asked_for_and_keeps_what_it_has(

@@ -182,12 +182,12 @@ def test_a_cut_archive_is_damaged(batches, tmp_path):
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     told = refusal(tmp_path / "nowhere")
     assert told.what.endswith("/nowhere not found.")
-    assert told.fix == "bench run cifar10 --data FOLDER"
+    assert told.options == (("data", "FOLDER"),)
 
 
 def test_a_file_in_place_of_a_folder_is_refused_with_its_folder(tmp_path):
     (tmp_path / "images.zip").write_bytes(b"")
-    assert refusal(tmp_path / "images.zip").fix == f"bench run cifar10 --data {tmp_path}"
+    assert refusal(tmp_path / "images.zip").options == (("data", str(tmp_path)),)
 
 
 def test_another_layout_is_refused_with_what_was_found(tmp_path):
@@ -200,7 +200,7 @@ def test_another_layout_is_refused_with_what_was_found(tmp_path):
 
 
 def test_a_folder_one_level_too_high_is_refused_with_the_right_one(image_folder):
-    assert refusal(image_folder.parent).fix == f"bench run cifar10 --data {image_folder}"
+    assert refusal(image_folder.parent).options == (("data", str(image_folder)),)
     assert recognise(image_folder) == image_folder
 
 

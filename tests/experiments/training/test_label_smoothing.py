@@ -107,7 +107,7 @@ def test_the_arms_differ_in_epsilon_alone():
 def test_refuses_an_unknown_convention_and_names_the_nearest(batch):
     with pytest.raises(BadSetting, match="no label smoothing convention called 'articel'") as told:
         smoothed_cross_entropy(*batch, 0.1, "articel")
-    assert told.value.fix == "--set convention=article"
+    assert told.value.settings == {"convention": "article"}
     assert (told.value.code, told.value.exit_status) == ("setting", 2)
 
 

@@ -12,7 +12,7 @@ def test_a_cpu_has_no_tf32_and_says_what_it_has():
     with pytest.raises(BadSetting, match="precision is 'tf32', which cpu cannot") as told:
         require("tf32", CPU)
     assert told.value.facts == ("It can: fp32, bf16.",)
-    assert told.value.fix == "--set precision=bf16"
+    assert told.value.settings == {"precision": "bf16"}
     with pytest.raises(BadSetting), computing_in("tf32", CPU):
         pass
 

@@ -69,7 +69,7 @@ def test_a_damaged_file_is_refused(content, tmp_path):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     told = refusal(tmp_path / "none.pt")
     assert told.what.endswith("none.pt not found.")
-    assert told.fix == "bench run cifar10 --set weights=FILE"
+    assert told.settings == {"weights": "FILE"}
 
 
 def test_a_checkpoint_around_the_state_dict_is_refused_with_its_keys(state, tmp_path):
@@ -82,7 +82,7 @@ def test_the_weights_of_another_network_are_refused_with_the_right_one(file):
     told = refusal(file, "resnet34")
     assert told.what.endswith("trained.pt does not fit resnet34.")
     assert "Missing: " in told.facts[0]
-    assert told.fix == f"bench run cifar10 --set model=resnet18 --set weights={file}"
+    assert told.settings == {"model": "resnet18", "weights": str(file)}
     assert any(fact.startswith("Other shape: ") for fact in refusal(file, "resnet50").facts)
 
 
@@ -96,7 +96,7 @@ def test_offline_the_imagenet_weights_are_refused_with_the_file_that_is_needed()
         fetch("imagenet", "resnet18")
     assert "downloads are switched off (--offline)" in told.value.what
     assert told.value.facts[0].startswith("Needed: resnet18-f37072fd.pth from https://download.py")
-    assert "--set weights=FILE" in told.value.fix
+    assert told.value.settings == {"weights": "FILE"}
 
 
 def test_imagenet_weights_at_hand_are_used_when_their_checksum_holds(state, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def refused(rule, value):
 def test_a_whole_number_is_no_fraction_no_text_and_no_switch(value):
     told = refused(whole(1), value)
     assert told.what == f"setting x is {value!r}; it must be a whole number, 1 or more."
-    assert told.fix == "--set x=7"
+    assert told.settings == {"x": 7}
     assert (told.code, told.exit_status) == ("setting", 2)
 
 

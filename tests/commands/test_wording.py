@@ -1,5 +1,6 @@
 """What is printed to be typed next can be typed: fixes, and the command that goes on."""
 
+import pickle
 import re
 import shlex
 from collections.abc import Callable
@@ -8,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from bench.analysis.errors import Refusal
 from bench.cli import app
 from bench.commands.parser import parser
-from bench.commands.retyping import retyped
+from bench.commands.wording import worded
 from bench.store.resume_command import going_on
 
 Bench = Callable[..., Any]
@@ -27,30 +29,62 @@ def store(tmp_path_factory: pytest.TempPathFactory, copy_store: Callable[[Path],
 
 
 @pytest.mark.parametrize(
-    ("typed", "fix", "leave_out", "expected"),
+    ("typed", "remedy", "expected"),
     [
-        ("run x --seeds 0-", "--seeds 20", [], "run x --seeds 20"),
-        ("run --store s x -s 0- -q", "--seeds 20", [], "run --store s x --seeds 20 -q"),
-        ("run x -s0- --margin=3", "--seeds 20", [], "run x --seeds 20 --margin=3"),
-        ("run x --margin=-3", "--margin 0.3", [], "run x --margin 0.3"),
-        ("run x --set a=1 --set b=2", "--set c=1", ["--set a=1"], "run x --set c=1 --set b=2"),
-        ("run x --arm a:b=1 --aa --arm c:d=1", "--aa", ["--arm"], "run x --aa"),
-        ("run 'a b' --vary 'c d'", "", ["--vary"], "run 'a b'"),
+        ("run x --seeds 0-", {"options": [("seeds", 20)]}, "run x --seeds 20"),
+        ("run x -s0- -q", {"options": [("seeds", 20)]}, "run x -s0- -q --seeds 20"),
+        ("run x", {"settings": {"lr": 0.1, "k": "a b"}}, "run x --set lr=0.1 --set 'k=a b'"),
         (
-            "compare t.csv --pair p --unit u",
-            "--unit auto",
-            [],
-            "compare t.csv --pair p --unit auto",
+            "run x --set a=1 --set b=2",
+            {"options": [("arm", "other:a=1")], "without": [("set", "a=1")]},
+            "run x --set b=2 --arm other:a=1",
         ),
-        ("run x --seeds", "--seeds 20", [], "run x --seeds 20"),
-        ("run --store s x", "--store FILE, of yours", [], "run x --store FILE, of yours"),
-        ("nothing x", "--seeds 20", [], "nothing x --seeds 20"),
+        ("run x --arm a:b=1 --aa --arm=c:d=1", {"without": ["arm"]}, "run x --aa"),
+        ("run 'a b' --vary 'c d'", {"without": ["vary"]}, "run 'a b'"),
+        ("run --aa x --stop group", {"without": ["aa", "stop"]}, "run x"),
+        ("run -s 3,4 x", {"without": ["seeds"]}, "run x"),
+        ("run x --redo q:a", {"replace": [("q:a", "0:my a")]}, "run x --redo '0:my a'"),
+        ("run x --redo=q:a", {"replace": [("q:a", "0:a")]}, "run x --redo=0:a"),
+        ("plan digist --seeds 3", {"replace": [("digist", "digits")]}, "plan digits --seeds 3"),
+        ("run x", {"options": [("max_hours", 8), ("aa", True)]}, "run x --max-hours 8 --aa"),
+        ("run x --claim", {"without": ["claim"]}, "run x"),
+        ("run x --margin=-3 -q", {"options": [("margin", 0.3)]}, "run x -q --margin 0.3"),
+        ("nothing x", {"options": [("seeds", 20)]}, "nothing x --seeds 20"),
+        ("run x", {"command": ["bench", "status", "a b"]}, "status 'a b'"),
     ],
 )
-def test_a_fix_takes_the_place_of_what_was_typed_and_the_rest_stays(
-    typed: str, fix: str, leave_out: list[str], expected: str
+def test_a_remedy_is_worded_as_a_command_and_nothing_that_was_typed_is_lost(
+    typed: str, remedy: dict[str, Any], expected: str
 ):
-    assert retyped(shlex.split(typed), fix, leave_out, parser(app)) == f"bench {expected}"
+    words = shlex.split(typed)
+    assert worded(Refusal("no.", **remedy), words, parser(app)) == f"bench {expected}"
+    lead = Refusal("no.", fix="mend it, then", **remedy)
+    assert worded(lead, words, parser(app)) == f"mend it, then bench {expected}"
+
+
+def test_where_nothing_typed_can_be_replaced_the_remedy_stays_in_words():
+    refusal = Refusal("no.", replace=[("mine", "digits")])
+    assert worded(refusal, ["report", "mine.py"], parser(app)) == "'digits' in place of 'mine'"
+
+
+def test_a_caller_in_python_reads_the_remedy_as_arguments():
+    refusal = Refusal(
+        "no.",
+        fix="mend it, or",
+        options=[("unit", "percent")],
+        settings={"lr": 0.1},
+        without=["sd"],
+    )
+    assert refusal.remedy() == "mend it, or unit='percent', settings={'lr': 0.1}, without sd"
+    assert Refusal("no.").remedy() is None and Refusal("no.", fix="go").remedy() == "go"
+    assert worded(Refusal("no."), ["run"], parser(app)) is None
+
+
+def test_a_remedy_arrives_whole_in_another_process():
+    refusal = Refusal("no.", facts=["a"], options=[("a", 1)], without=["b", ("c", "d")])
+    refusal.code = "other"
+    again = pickle.loads(pickle.dumps(refusal))
+    assert vars(again) == vars(refusal)
 
 
 def test_what_goes_on_neither_starts_nor_repeats_anything_anew():
