@@ -51,7 +51,7 @@ OWNERS = {
 }
 LOADERS = {"bench.execution.fork_server", "bench.execution.worker"}  # import an experiment
 TORCH = {"bench.experiment", "bench.execution.fork_server", "bench.execution.nvml"}
-WORDED = {"what", "fix", "facts", "without", "replace"}  # of a refusal: told, never taken apart
+WORDED = {"what", "fix", "facts", "without"}  # of a refusal: told, never taken apart
 TAKE_APART = {
     *("startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"),
     *("split", "rsplit", "splitlines", "replace", "index", "find", "rfind"),

@@ -22,9 +22,7 @@ def worded(refusal: Refusal, words: Sequence[str], command: Any) -> str | None:
         known = command.commands.get(words[0] if words else None)
         spelled = {name: param for param in getattr(known, "params", ()) for name in param.opts}
         options = [*refusal.options, *(("set", f"{k}={v}") for k, v in refusal.settings.items())]
-        once = [
-            name for name, _ in options if not getattr(spelled.get(_typed(name)), "multiple", 0)
-        ]
+        once = [n for n, _ in options if not getattr(spelled.get(_typed(n)), "multiple", False)]
         kept = _without(_replaced(words, refusal.replace), {*refusal.without, *once}, spelled)
         if not options and kept == list(words):  # what was to be replaced was not typed
             return refusal.remedy()
@@ -37,7 +35,7 @@ def worded(refusal: Refusal, words: Sequence[str], command: Any) -> str | None:
 
 
 def _typed(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.lstrip('-').replace('_', '-')}"
 
 
 def _replaced(words: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -55,14 +53,16 @@ def _without(
     words: Sequence[str], gone: Collection[str | tuple[str, str]], spelled: Mapping[str, Any]
 ) -> list[str]:
     """Return typed words without some options: all that have a name, or those with one value."""
-    kept, rest = [], iter(words)
+    kept, rest = list[str](), iter(words)
+    names = {_typed(each) for each in gone if isinstance(each, str)}
+    values = {(_typed(each[0]), each[1]) for each in gone if not isinstance(each, str)}
     for word in rest:
         name, equals, value = word.partition("=")
         param, typed = spelled.get(name) if name.startswith("-") else None, [word]
         if param is not None and not equals and not param.is_flag:
             value = next(rest, "")
             typed.append(value)
-        option = "" if param is None else param.opts[0].lstrip("-").replace("-", "_")
-        if option not in gone and (option, value) not in gone:
+        option = word if param is None else param.opts[0]
+        if param is None or not (option in names or (option, value) in values):
             kept += typed
     return kept

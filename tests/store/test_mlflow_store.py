@@ -965,7 +965,7 @@ def test_a_benchmark_that_another_process_runs_is_refused_with_its_pid(
         "error[benchmark-locked]: this benchmark is being run by another process "
         f"(pid {held} on node07, since 14:02).\n"
         "  Other benchmarks may use the same store.\n"
-        f"  fix: wait for it: bench status {plan.experiment}"
+        f"  fix: wait for it: bench status '{plan.experiment}'"
     )
     assert caught.value.exit_status == 4
     holder = store.holder(plan.benchmark_id)
