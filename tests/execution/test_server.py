@@ -154,7 +154,7 @@ def test_a_prepare_that_fails_is_a_refusal_with_its_line(scored: Run):
     top = 'def prepare(settings, folder):\n    raise OSError("no such images")'
     with Server(scored("return score()", top=top, extra="prepare=prepare")) as server:
         with pytest.raises(Refusal) as caught:
-            server.prepare({"on": {"x": 1}}, None)
+            server.data({"on": {"x": 1}}, None)
         assert server.found  # and it goes on
     said = "prepare of experiment 'scored' failed: OSError: no such images"
     assert caught.value.what == said
