@@ -349,7 +349,7 @@ class Reader:
             if run.tags.get("bench.kind") != "trial":
                 continue
             try:
-                key = key_of(run)
+                key = key_of(run, benchmark.plan)
             except Damaged:
                 if not run.deleted:
                     raise

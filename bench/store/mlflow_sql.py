@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.design.plan import TrialKey
+from bench.design.plan import Plan, TrialKey
 from bench.store import sqlite
 from bench.store.address import address, database_of, state_folder
 from bench.store.artifacts import Damaged
@@ -115,14 +115,15 @@ def _seen(
         raise OSError(f"{run.artifact_uri} is no folder")
     try:
         found = benchmark_of(run, lambda _, artifact: folder / artifact)
-        return found, _words(_runs(connection, TRIALS, run.run_id))
+        return found, _words(_runs(connection, TRIALS, run.run_id), found.plan)
     except Damaged as trouble:
         return unreadable(run, trouble), {}
 
 
-def _words(runs: Iterable[Run]) -> dict[TrialKey, str]:
+def _words(runs: Iterable[Run], plan: Plan) -> dict[TrialKey, str]:
     children: dict[TrialKey, list[Child]] = defaultdict(list)
     for run in runs:
-        children[key_of(run)].append(Child(key_of(run), run))
+        key = key_of(run, plan)
+        children[key].append(Child(key, run))
     current = {key: current_of(in_order(runs)) for key, runs in children.items()}
     return {key: child.status.lower() for key, child in current.items() if child is not None}

@@ -197,10 +197,18 @@ def facts_of(plain: Mapping[str, Any]) -> dict[str, Any]:
     return dict(plain)
 
 
-def key_of(run: Run) -> TrialKey:
-    """Return which trial a run is of."""
+def key_of(run: Run, plan: Plan) -> TrialKey:
+    """Return which trial of a plan a run is of.
+
+    Raises
+    ------
+    Damaged : its tags say no seed, or an arm that the plan does not have
+    """
     try:
-        return TrialKey(run.tags["arm"], int(run.tags["seed"]))
+        key = TrialKey(run.tags["arm"], int(run.tags["seed"]))
+        if key.arm not in plan.arms:
+            raise KeyError(key.arm)
+        return key
     except (KeyError, ValueError) as error:
         raise Damaged(
             f"MLflow run {run.run_id} no longer says which arm and seed it is.",

@@ -153,6 +153,24 @@ def test_a_run_whose_start_is_no_time_is_named(
         assert run_id in whole and "no longer says when it started" in whole, words
 
 
+@pytest.mark.parametrize(("tag", "value"), [("arm", "another"), ("seed", "two")])
+def test_a_run_whose_tags_name_no_trial_of_the_plan_is_named(
+    tag: str, value: str, recorded: Path, tmp_path: Path, answer: Any
+):
+    """Anybody can edit a tag in MLflow's own pages."""
+    shutil.copytree(recorded, tmp_path / "store")
+    database = tmp_path / "store" / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        select = "select run_uuid from tags where key = 'bench.kind' and value = 'trial'"
+        (run_id, *_) = connection.execute(select).fetchone()
+        sql = "update tags set value = ? where key = ? and run_uuid = ?"
+        connection.execute(sql, (value, tag, run_id))
+    for words in (["status"], ["status", "tiny"], ["report", "tiny"]):
+        said = answer([*words, "--store", f"sqlite:///{database}"])
+        whole = said.out + said.err
+        assert run_id in whole and "no longer says which arm and seed it is" in whole, words
+
+
 # -- what a process that died left behind -------------------------------------------------------
 
 
