@@ -236,6 +236,8 @@ class Fuzzer:
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.peaks: dict[str, float] = defaultdict(float)
         self.seconds: dict[str, float] = defaultdict(float)
+        self.state = keep / f"state-{seed}.json"
+        keep.mkdir(parents=True, exist_ok=True)
 
     def kind(self, number: int) -> str:
         rng = np.random.default_rng([self.seed, number, 0])
@@ -272,6 +274,24 @@ class Fuzzer:
         self.counts[row]["other"] += bool(set(faults) - {"traceback", "hang", "status 1"})
         self.peaks[row] = max(self.peaks[row], answer.peak_mib)
 
+    def tried(self, numbers: range) -> int:
+        """Return how many of these inputs, the first ones, are counted already."""
+        real = numbers.start >= FIRST_REAL
+        rows = (row for row in self.counts if row.endswith(", real command") is real)
+        return sum(self.counts[row]["tried"] for row in rows)
+
+    def save(self) -> None:
+        """Keep what is counted: a run that was killed goes on there."""
+        self.state.write_text(json.dumps([self.counts, self.peaks, self.seconds]))
+
+    def load(self) -> None:
+        """Go on with what was counted, where a run was killed."""
+        if self.state.exists():
+            counts, peaks, seconds = json.loads(self.state.read_text())
+            self.counts.update({row: Counter(count) for row, count in counts.items()})
+            self.peaks.update(peaks)
+            self.seconds.update(seconds)
+
     @property
     def bad(self) -> int:
         """How many inputs were not answered well, each for its worst fault."""
@@ -292,15 +312,17 @@ class Fuzzer:
 
 def run(fuzzer: Fuzzer, forks: int, real: int, jobs: int) -> None:
     """Try the real command first: what is forked from a large process counts its memory."""
-    every = {"real": range(FIRST_REAL, FIRST_REAL + real), "forks": range(forks)}
-    for name, numbers in every.items():
-        if name == "forks":
+    for numbers in (range(FIRST_REAL, FIRST_REAL + real), range(forks)):
+        numbers = numbers[fuzzer.tried(numbers) :]
+        if numbers and numbers[0] < FIRST_REAL:
             warm_up(fuzzer.valid)
         with multiprocessing.get_context("fork").Pool(jobs) as pool:
-            for done, tried in enumerate(pool.imap_unordered(fuzzer.attempt, numbers, 5), 1):
-                fuzzer.count(*tried)
-                if done % 1000 == 0:
-                    print(f"{done:,} of {len(numbers):,}, {fuzzer.bad} bad", flush=True)
+            for number, one in zip(numbers, pool.imap(fuzzer.attempt, numbers, 5), strict=True):
+                fuzzer.count(*one)
+                if (number + 1) % 100 == 0:
+                    fuzzer.save()
+                if (number + 1) % 1000 == 0:
+                    print(f"{number + 1:,}, {fuzzer.bad} bad", flush=True)
 
 
 def warm_up(valid: Path) -> None:
@@ -350,7 +372,9 @@ def main() -> int:
             _, answer, faults = fuzzer.attempt(asked.only)
             print(answer.out, answer.err, f"{answer.status}, {answer.peak_mib:.0f} MiB", sep="\n")
             return bool(faults)
+        fuzzer.load()
         run(fuzzer, asked.forks, asked.real, asked.jobs)
+        fuzzer.state.unlink(missing_ok=True)
     asked.page.write_text(page(fuzzer, time.monotonic() - began), "utf-8")
     print(fuzzer.table(), *(f"{fuzzer.seconds[k]:7.0f} s {k}" for k in fuzzer.seconds), sep="\n")
     return bool(fuzzer.bad)

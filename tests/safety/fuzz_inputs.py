@@ -390,11 +390,11 @@ def odd_environment(rng: Rng) -> dict[str, str]:
 
 
 KINDS: Mapping[str, tuple[Make, float]] = {  # and how many of all inputs are of this kind
-    "score tables": (tables, 0.5),
-    "reports": (reports, 0.1),
-    "stored records": (stored, 0.07),
-    "command lines": (command_lines, 0.22),
-    "experiment files": (experiments, 0.04),
+    "score tables": (tables, 0.55),
+    "reports": (reports, 0.06),
+    "stored records": (stored, 0.05),
+    "command lines": (command_lines, 0.24),
+    "experiment files": (experiments, 0.03),
     "settings": (settings, 0.05),
     "environments": (environments, 0.02),
 }
