@@ -5,99 +5,78 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from bench.commands.common import Usage, fail_if, fail_words
-from bench.commands.options import (
-    COLUMNS,
-    DESIGN,
-    OUTPUT,
-    AsJson,
-    FailOn,
-    NoColor,
-    Quiet,
-    StoreUri,
-    Verbose,
-)
-from bench.commands.parser import Argument, Option
-from bench.commands.showing import shown, unicode_out
+from bench.commands import options as panels
+from bench.commands.common import Usage, fail_if, fail_words, shown, unicode_out
+from bench.commands.options import FailOn, Output, StoreUri, expanded
+from bench.commands.parser import Argument
 from bench.terminal import show
 
 UNITS = ("auto", "fraction", "percent", "plain")
 
 
+@expanded
 def compare(
+    *,
     file: Annotated[
         str,
         Argument(metavar="FILE", help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT."),
     ],
     baseline: Annotated[
         str | None,
-        Option(
-            metavar="COL", rich_help_panel=COLUMNS, help="Baseline's column; long form: its name."
-        ),
+        panels.columns(metavar="COL", help="Baseline's column; long form: its name."),
     ] = None,
     treatment: Annotated[
         list[str] | None,
-        Option(
+        panels.columns(
             metavar="COL",
-            rich_help_panel=COLUMNS,
             help="Treatment's column (long form: its name); repeatable.",
         ),
     ] = None,
     pair: Annotated[
         str | None,
-        Option(
-            metavar="COL", rich_help_panel=COLUMNS, help="What belongs together (default: seed)."
-        ),
+        panels.columns(metavar="COL", help="What belongs together (default: seed)."),
     ] = None,
     arm: Annotated[
         str | None,
-        Option(metavar="COL", rich_help_panel=COLUMNS, help="Long form: names the arm."),
+        panels.columns(metavar="COL", help="Long form: names the arm."),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        Option(
+        panels.columns(
             metavar="COL",
-            rich_help_panel=COLUMNS,
             help="Long form: values; repeatable, the first decides.",
         ),
     ] = None,
     unit: Annotated[
         str,
-        Option(metavar="UNIT", rich_help_panel=DESIGN, help="auto, fraction, percent or plain."),
+        panels.design(metavar="UNIT", help="auto, fraction, percent or plain."),
     ] = "auto",
     lower_is_better: Annotated[
         bool,
-        Option("--lower-is-better", rich_help_panel=DESIGN, help="A loss or an error."),
+        panels.design("--lower-is-better", help="A loss or an error."),
     ] = False,
     margin: Annotated[
         float | None,
-        Option(
+        panels.design(
             metavar="X",
-            rich_help_panel=DESIGN,
             help="Smallest difference worth having; pp for fractions and percentages.",
         ),
     ] = None,
-    claim: Annotated[
-        float | None, Option(metavar="X", rich_help_panel=DESIGN, help="Gain to check.")
-    ] = None,
+    claim: Annotated[float | None, panels.design(metavar="X", help="Gain to check.")] = None,
     allow_missing: Annotated[
         bool,
-        Option(
+        panels.design(
             "--allow-missing",
-            rich_help_panel=DESIGN,
             help="Leave incomplete pairs out; reported as a caution.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
-        Option(metavar="DIR", rich_help_panel=OUTPUT, help="Write report.html there."),
+        panels.output(metavar="DIR", help="Write report.html there."),
     ] = None,
     fail_on: FailOn = None,
     store: StoreUri = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Analyse results from elsewhere in the same way; trains nothing.
 
@@ -134,7 +113,7 @@ def compare(
     )
     if out is not None:
         write_files(out, contents(findings, REPORT))
-    if as_json:
+    if output.as_json:
         print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
     else:
         from bench.analysis.report.terminal import summary

@@ -4,30 +4,29 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from bench.commands.common import data_folder
+from bench.commands.common import data_folder, unicode_out
 from bench.commands.options import (
-    AsJson,
+    Arms,
     DataFolder,
+    Design,
     Devices,
     Name,
-    NoColor,
-    Quiet,
+    Output,
     StoreUri,
-    Verbose,
+    expanded,
 )
-from bench.commands.showing import unicode_out
 from bench.terminal import show
 
 
+@expanded
 def doctor(
     name: Name = None,
+    *,
+    arms: Arms,
     devices: Devices = "auto",
     data: DataFolder = None,
     store: StoreUri = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Check this machine; with NAME also that its runs can be paired.
 
@@ -37,7 +36,7 @@ def doctor(
 
     With NAME two seeds are trained twice in both arms; nothing is recorded.
     """
-    from bench.commands.drafting import Typed, draft
+    from bench.commands.drafting import draft, seeds_of
     from bench.execution import doctor as looks
     from bench.execution.devices import slots
     from bench.execution.server import Server
@@ -46,21 +45,21 @@ def doctor(
 
     def add(found: Any) -> None:
         findings.append(found)
-        if not as_json and not quiet:
+        if not output.as_json:
             show(found.line(unicode=unicode_out()))
 
     for found in looks.machine(store, places):
         add(found)
     if name is not None:
-        folder = data_folder(data)
+        folder, design = data_folder(data), Design()
         with Server(name) as server:
             places = server.slots(devices)
-            _, plan = draft(server, folder, Typed(), places)
+            _, plan = draft(server, folder, design, arms, seeds_of(design), places)
             for found in looks.experiment(server, plan, places, folder=folder):
                 add(found)
         add(looks.pairing(store, plan.experiment))
     bad = [found for found in findings if found.state == "bad"]
-    if as_json and not bad:
+    if output.as_json and not bad:
         print(json.dumps({"findings": [asdict(found) for found in findings]}))
     if bad:
         raise looks.Unwell(

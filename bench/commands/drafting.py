@@ -1,16 +1,16 @@
 """Drafting: what was typed becomes a plan."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
-from bench.analysis.data.format import count, difference, magnitude, suffix
 from bench.analysis.data.tables import Scope, Stop
 from bench.analysis.errors import Refusal
 from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
+from bench.commands.options import Arms, Design
 from bench.design.loading import Discovered
 from bench.design.plan import (
     Plan,
@@ -22,9 +22,6 @@ from bench.design.plan import (
 )
 from bench.execution.devices import Slot
 from bench.execution.server import Server
-from bench.store.base import Benchmark, Store
-from bench.store.writer import recording
-from bench.terminal import label, wrapped
 
 
 class BadDesign(Refusal):
@@ -34,29 +31,20 @@ class BadDesign(Refusal):
     exit_status = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Typed:
-    """The options that decide what is trained and how it is judged, as they were typed."""
-
-    seeds: str = "20"
-    margin: float | None = None  # pp for fractions, else metric units
-    claim: float | None = None
-    scope: str = "seeds-and-examples"
-    stop: str = "fixed"
-    max_seeds: int | None = None
-    aa: bool = False
-    settings: Sequence[str] = ()  # KEY=VALUE, of every arm
-    arms: Sequence[str] = ()  # NAME:KEY=VALUE, more treatments
-
-
 def draft(
-    server: Server, folder: Path | None, typed: Typed, slots: Sequence[Slot]
+    server: Server,
+    folder: Path | None,
+    design: Design,
+    arms: Arms,
+    seeds: tuple[int, ...],
+    slots: Sequence[Slot],
 ) -> tuple[Discovered, Plan]:
     """Return the experiment and the plan that the options ask for; nothing is recorded.
 
     Parameters
     ----------
     server : imports the experiment
+    seeds : as `seeds_of` reads them
     folder : of the data set, or None
     slots : of this machine where it will train; none where others will
 
@@ -64,80 +52,41 @@ def draft(
     ------
     BadSeeds, BadSetting, BadDesign : options outside their range, or that contradict each other
     """
-    seeds = seeds_of(typed)
-    scope = _scope(typed.scope)
-    require_margin(typed.margin, typed.claim)
-    if typed.aa and (typed.arms or typed.claim is not None):
+    scope = _scope(design.scope)
+    require_margin(design.margin, design.claim)
+    if design.aa and (arms.arms or design.claim is not None):
         raise BadDesign(
             "--aa compares the baseline with itself, so it takes no --arm and no --claim.",
             without=["arm", "claim"],
         )
     found = server.found
-    arms = arms_with(found, typed.settings, typed.arms)
-    if typed.aa:
-        baseline, settings = next(iter(arms.items()))
-        arms = {baseline: settings, f"{baseline} again": dict(settings)}
+    changed = arms_with(found, arms.settings or (), arms.arms or ())
+    if design.aa:
+        baseline, settings = next(iter(changed.items()))
+        changed = {baseline: settings, f"{baseline} again": dict(settings)}
     metric = found.experiment.metric
     try:
-        data = server.data(arms, folder)
-        packs = server.pack_seeds(arms, slots) if slots else None
+        data = server.data(changed, folder)
+        packs = server.pack_seeds(changed, slots) if slots else None
     except Refusal as refusal:
-        _where_typed(refusal, typed)
+        _where_typed(refusal, arms)
         raise
     plan = make_plan(
         found,
         data=data,
-        arms=arms,
+        arms=changed,
         seeds=seeds,
-        margin=in_metric_units(typed.margin, metric),
-        claim=in_metric_units(typed.claim, metric),
+        margin=in_metric_units(design.margin, metric),
+        claim=in_metric_units(design.claim, metric),
         scope=scope,
-        stop=cast(Stop, typed.stop),
-        max_seeds=typed.max_seeds,
-        aa=typed.aa,
+        stop=cast(Stop, design.stop),
+        max_seeds=design.max_seeds,
+        aa=design.aa,
         pack_seeds=packs,
     )
-    if typed.aa:
+    if design.aa:
         plan = replace(plan, claim=None, question="Does the baseline differ from itself?")
     return found, plan
-
-
-def freeze(store: Store, found: Discovered, plan: Plan, provenance: Mapping[str, Any]) -> Benchmark:
-    """Write a plan into the store before anything is trained, as `bench run` does otherwise.
-
-    Raises
-    ------
-    Locked : another process runs this benchmark
-    """
-    with (
-        store.lock(plan),
-        recording(store, plan, provenance=provenance, source=found.source) as recorder,
-    ):
-        return recorder.benchmark
-
-
-def described(benchmark: Benchmark) -> str:
-    """Return what a frozen plan says, for a terminal."""
-    plan, design = benchmark.plan, benchmark.design()
-    unit = design.measure.unit
-    judged = [f"{plan.metric}, {'higher' if plan.higher_is_better else 'lower'} is better"]
-    if plan.margin is not None:
-        judged.append(f"margin {magnitude(plan.margin, unit)}{suffix(unit)}")
-    if plan.claim is not None:
-        judged.append(f"claim {difference(plan.claim, unit)}")
-    judged += [f"alpha {plan.alpha:g}", plan.scope.replace("_", " "), f"stop {plan.stop}"]
-    when = (design.frozen_at or "")[:16].replace("T", " ")
-    names = ", ".join(map(label, plan.arms))
-    seeds = f"{count(len(plan.seeds), 'seed')} × {len(plan.arms)} arms: {names}"
-    lines = [
-        f"plan {plan.hash[:7]} of {plan.experiment}, frozen {when} UTC",
-        wrapped(f"  trains   {seeds}", hang=11),
-        wrapped(f"  judges   {', '.join(judged)}", hang=11),
-        f"  hash     {plan.hash}",
-    ]
-    if not design.frozen_before_first_run:
-        lines.append("  note     results could be seen before this; the report says so")
-    return "\n".join(lines)
 
 
 def varied(plan: Plan, text: str) -> list[Plan]:
@@ -162,32 +111,32 @@ def varied(plan: Plan, text: str) -> list[Plan]:
     return [replace(plan, vary=source) for source in sources]
 
 
-def seeds_of(typed: Typed) -> tuple[int, ...]:
+def seeds_of(design: Design) -> tuple[int, ...]:
     """Return the seeds that may be trained.
 
     Raises
     ------
     BadSeeds, BadDesign : no seeds, or a rule that they do not fit
     """
-    seeds = parse_seeds(typed.seeds)
-    if typed.stop not in get_args(Stop):
+    seeds = parse_seeds(design.seeds or "20")
+    if design.stop not in get_args(Stop):
         raise BadDesign(
-            f'--stop "{typed.stop}" is not fixed, group or anytime.', options=[("stop", "anytime")]
+            f'--stop "{design.stop}" is not fixed, group or anytime.', options=[("stop", "anytime")]
         )
-    if typed.max_seeds is None:
-        return _long_enough(typed.stop, seeds, "seeds")
-    if typed.stop == "fixed":
+    if design.max_seeds is None:
+        return _long_enough(design.stop, seeds, "seeds")
+    if design.stop == "fixed":
         raise BadDesign(
             "--max-seeds bounds a training that may stop early, and --stop fixed does not.",
             options=[("stop", "anytime")],
         )
-    if not typed.seeds.strip().isdigit():
+    if not (design.seeds or "20").strip().isdigit():
         raise BadDesign(
-            f"--seeds {typed.seeds} already lists the seeds that --max-seeds would choose.",
+            f"--seeds {design.seeds} already lists the seeds that --max-seeds would choose.",
             without=["seeds"],
         )
-    seeds = parse_seeds(str(typed.max_seeds), "max_seeds")
-    return _long_enough(typed.stop, seeds, "max_seeds")
+    seeds = parse_seeds(str(design.max_seeds), "max_seeds")
+    return _long_enough(design.stop, seeds, "max_seeds")
 
 
 def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, ...]:
@@ -208,13 +157,13 @@ def _scope(text: str) -> Scope:
     return cast(Scope, text.replace("-", "_"))
 
 
-def _where_typed(refusal: Refusal, typed: Typed) -> None:
+def _where_typed(refusal: Refusal, typed: Arms) -> None:
     """Let the settings of a remedy replace those that were typed: in an --arm, or in a --set."""
     for key, value in list(refusal.settings.items()):
         one = re.compile(rf"(?<![^:,]){re.escape(key)}\s*=[^,]*")
         new = f"{key}={value}"
-        arms = [(t, new.join(one.split(t, maxsplit=1))) for t in typed.arms if one.search(t)]
-        shared = [(text, new) for text in typed.settings if one.match(text)]
+        arms = [(t, new.join(one.split(t, maxsplit=1))) for t in typed.arms or () if one.search(t)]
+        shared = [(text, new) for text in typed.settings or () if one.match(text)]
         if arms or shared:
             refusal.replace = (*refusal.replace, (*arms, *shared)[0])
             del refusal.settings[key]

@@ -4,104 +4,75 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from bench.commands import options as panels
 from bench.commands.common import Usage, data_folder
 from bench.commands.options import (
-    DESIGN,
-    PREREGISTER,
-    AsJson,
+    Arms,
+    DataFolder,
+    Design,
+    Devices,
     Name,
-    NoColor,
-    Quiet,
+    Output,
     StoreUri,
-    Verbose,
+    expanded,
+    given,
 )
-from bench.commands.parser import Option
-from bench.terminal import show
+from bench.terminal import label, show, wrapped
+
+if TYPE_CHECKING:
+    from bench.design.loading import Discovered
+    from bench.design.plan import Plan
+    from bench.store.base import Benchmark, Store
 
 
+@expanded
 def plan(
     name: Name = None,
+    *,
     detect: Annotated[
         float | None,
-        Option(
-            metavar="PP",
-            rich_help_panel=DESIGN,
-            help="Gain to look for (default: the experiment's margin).",
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        Option(
-            "--seeds",
-            "-s",
-            metavar="N|LIST",
-            rich_help_panel=DESIGN,
-            help="Also: the gain that they detect; with --freeze as of run.",
+        panels.advice(
+            "--detect", metavar="PP", help="Gain to look for (default: the experiment's margin)."
         ),
     ] = None,
     power: Annotated[
         float | None,
-        Option(metavar="P", rich_help_panel=DESIGN, help="Wanted chance to see it (default: 0.8)."),
+        panels.advice("--power", metavar="P", help="Wanted chance to see it (default: 0.8)."),
     ] = None,
     sd: Annotated[
         float | None,
-        Option(
+        panels.advice(
+            "--sd",
             metavar="PP",
-            rich_help_panel=DESIGN,
             help="SD of the paired differences (default: 0.8 for accuracies).",
         ),
     ] = None,
     pilot: Annotated[
         str | None,
-        Option(
+        panels.advice(
+            "--pilot",
             metavar="NAME",
-            rich_help_panel=DESIGN,
             help="A recorded benchmark; its SD's upper 80% limit is used.",
         ),
     ] = None,
     freeze: Annotated[
         bool,
-        Option(
+        panels.advice(
             "--freeze",
-            rich_help_panel=PREREGISTER,
-            help="Write NAME's plan into the store, before anything is trained.",
+            help="Write NAME's plan into the store, before anything is trained; "
+            "what follows is as of run.",
         ),
     ] = False,
-    margin: Annotated[
-        float | None, Option(metavar="X", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = None,
-    claim: Annotated[
-        float | None, Option(metavar="PP", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = None,
-    scope: Annotated[
-        str | None, Option(metavar="WHAT", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = None,
-    stop: Annotated[
-        str | None, Option(metavar="RULE", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = None,
-    max_seeds: Annotated[
-        int | None, Option(metavar="N", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = None,
-    aa: Annotated[bool, Option("--aa", rich_help_panel=PREREGISTER, help="As of run.")] = False,
-    setting: Annotated[
-        list[str] | None,
-        Option("--set", metavar="KEY=VALUE", rich_help_panel=PREREGISTER, help="As of run."),
-    ] = None,
-    arm: Annotated[
-        list[str] | None,
-        Option(metavar="NAME:K=V", rich_help_panel=PREREGISTER, help="As of run."),
-    ] = None,
-    data: Annotated[
-        Path | None, Option(metavar="DIR", rich_help_panel=PREREGISTER, help="As of run.")
-    ] = None,
+    design: Design,
+    arms: Arms,
+    devices: Devices = "auto",
+    data: DataFolder = None,
     store: StoreUri = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Say how many seeds a gain takes, or what seeds can detect.
 
@@ -111,69 +82,55 @@ def plan(
       bench plan --detect 0.3 --pilot digits     from what was seen
       bench plan digits --seeds 30 --freeze      preregister; then bench run
     """
-    from bench.design.sample_size import advise
+    from bench.design.plan import in_metric_units
+    from bench.design.sample_size import advise, unit_of
 
-    frozen = {
-        "margin": margin,
-        "claim": claim,
-        "scope": scope,
-        "stop": stop,
-        "max_seeds": max_seeds,
-        "aa": aa or None,
-        "settings": setting or None,
-        "arms": arm or None,
-    }
     advised = {"--detect": detect, "--power": power, "--sd": sd, "--pilot": pilot}
-    _require_one_mode(name, freeze, advised, {**frozen, "data": data})
+    typed = given(replace(design, seeds=None), arms)  # seeds are of both modes
+    typed += [] if data is None else ["--data"]
+    _require_one_mode(name, freeze, [k for k, v in advised.items() if v is not None], typed)
     if freeze:
-        typed = {
-            key: value for key, value in {"seeds": seeds, **frozen}.items() if value is not None
-        }
-        return _freeze(name, typed, data_folder(data), store, as_json=as_json)
+        benchmark = _freeze(name, design, arms, devices, data_folder(data), store)
+        if output.as_json:
+            print(json.dumps(benchmark.plan.as_dict(), default=str))
+        else:
+            asked = ["bench", "run", *(word for word in sys.argv[2:] if word != "--freeze")]
+            show(f"{described(benchmark)}\n  next     {shlex.join(asked)}")
+        return
     metric, margin = _planned_metric(name)
-    unit, factor = _unit_and_factor(metric)
     seen = None
     if pilot is not None:
         from bench.reports.build import pilot_from
         from bench.store.mlflow_store import Store
 
-        seen, unit, factor = pilot_from(Store(store), pilot)
-    wanted = margin if detect is None else detect * factor
+        seen, metric = pilot_from(Store(store), pilot)
     found = advise(
-        unit=unit,
-        sd=None if sd is None else sd * factor,
+        unit=unit_of(metric),
+        sd=in_metric_units(sd, metric),
         pilot=seen,
-        detect=wanted,
-        seeds=None if seeds is None else _count(seeds),
+        detect=margin if detect is None else in_metric_units(detect, metric),
+        seeds=None if design.seeds is None else _count(design.seeds),
         power=0.8 if power is None else power,
     )
-    show(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+    show(json.dumps(found.as_dict(), indent=1) if output.as_json else found.text())
 
 
 def _require_one_mode(
-    name: str | None,
-    freeze: bool,
-    advised: Mapping[str, Any],
-    frozen: Mapping[str, Any],
+    name: str | None, freeze: bool, advised: Sequence[str], frozen: Sequence[str]
 ) -> None:
     """Refuse options that the plan asked for would not heed."""
-    if freeze:
-        idle = [option for option, value in advised.items() if value is not None]
-        if idle:
-            raise Usage(
-                f"{', '.join(idle)} {_belong(idle)} to planning, and --freeze writes a plan down.",
-                without=[option[2:] for option in idle],
-            )
-        return
-    named = {"settings": "--set", "arms": "--arm", "max_seeds": "--max-seeds"}
-    idle = [named.get(key, f"--{key}") for key, value in frozen.items() if value is not None]
-    if idle:
-        facts = ["--detect is the gain to look for."] if "--margin" in idle else []
+    if freeze and advised:
         raise Usage(
-            f"{', '.join(idle)} {_belong(idle)} to a plan that --freeze writes down.",
-            facts=facts,
+            f"{', '.join(advised)} {_belong(advised)} to planning, and --freeze writes a plan "
+            "down.",
+            without=advised,
+        )
+    if frozen and not freeze:
+        raise Usage(
+            f"{', '.join(frozen)} {_belong(frozen)} to a plan that --freeze writes down.",
+            facts=["--detect is the gain to look for."] if "--margin" in frozen else [],
             options=[] if name is None else [("freeze", True)],
-            without=[option[2:] for option in (idle if name is None else advised)],
+            without=frozen if name is None else advised,
         )
 
 
@@ -188,33 +145,6 @@ def _count(seeds: str) -> int:
     return int(seeds[:12]) if seeds.strip().isdecimal() else len(parse_seeds(seeds))
 
 
-def _freeze(
-    name: str | None, typed: dict[str, Any], folder: Path | None, uri: str | None, *, as_json: bool
-) -> None:
-    from bench.commands.drafting import Typed, described, draft, freeze
-    from bench.display.status import as_recorded
-    from bench.execution import provenance
-    from bench.execution.server import Server
-    from bench.store.mlflow_store import Store
-
-    if name is None:
-        raise Usage(
-            "--freeze needs the NAME of an experiment.",
-            command=["bench", "plan", "digits", *sys.argv[2:]],
-        )
-    with Server(name) as server:
-        places = server.slots()
-        found, plan = draft(server, folder, Typed(**typed), places)
-    facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), places)
-    store = Store(uri)
-    benchmark = freeze(store, found, as_recorded(store, plan, found.source), facts)
-    if as_json:
-        print(json.dumps(benchmark.plan.as_dict(), default=str))
-    else:
-        asked = ["bench", "run", *(word for word in sys.argv[2:] if word != "--freeze")]
-        show(f"{described(benchmark)}\n  next     {shlex.join(asked)}")
-
-
 def _planned_metric(name: str | None) -> tuple[str, float | None]:
     """Return the metric that a plan is for, and its margin; without NAME an accuracy."""
     if name is None:
@@ -226,9 +156,71 @@ def _planned_metric(name: str | None) -> tuple[str, float | None]:
     return experiment.metric, experiment.margin
 
 
-def _unit_and_factor(metric: str) -> tuple[Any, float]:
-    """Return a metric's unit, and what turns a typed number into metric units."""
-    from bench.design.sample_size import unit_of
+def _freeze(
+    name: str | None,
+    design: Design,
+    arms: Arms,
+    devices: str,
+    folder: Path | None,
+    uri: str | None,
+) -> "Benchmark":
+    from bench.commands.drafting import draft, seeds_of
+    from bench.display.status import as_recorded
+    from bench.execution import provenance
+    from bench.execution.server import Server
+    from bench.store.mlflow_store import Store
 
-    unit = unit_of(metric)
-    return unit, 0.01 if unit == "fraction" else 1.0
+    if name is None:
+        example = ["bench", "plan", "digits", *sys.argv[2:]]
+        raise Usage("--freeze needs the NAME of an experiment.", command=example)
+    seeds = seeds_of(design)
+    with Server(name) as server:
+        places = server.slots(devices)
+        found, plan = draft(server, folder, design, arms, seeds, places)
+    facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), places)
+    store = Store(uri)
+    return freeze(store, found, as_recorded(store, plan, found.source), facts)
+
+
+def freeze(
+    store: "Store", found: "Discovered", plan: "Plan", provenance: Mapping[str, Any]
+) -> "Benchmark":
+    """Write a plan into the store before anything is trained, as `bench run` does otherwise.
+
+    Raises
+    ------
+    Locked : another process runs this benchmark
+    """
+    from bench.store.writer import recording
+
+    with (
+        store.lock(plan),
+        recording(store, plan, provenance=provenance, source=found.source) as recorder,
+    ):
+        return recorder.benchmark
+
+
+def described(benchmark: "Benchmark") -> str:
+    """Return what a frozen plan says, for a terminal."""
+    from bench.analysis.data.format import count, difference, magnitude, suffix
+
+    plan, design = benchmark.plan, benchmark.design()
+    unit = design.measure.unit
+    judged = [f"{plan.metric}, {'higher' if plan.higher_is_better else 'lower'} is better"]
+    if plan.margin is not None:
+        judged.append(f"margin {magnitude(plan.margin, unit)}{suffix(unit)}")
+    if plan.claim is not None:
+        judged.append(f"claim {difference(plan.claim, unit)}")
+    judged += [f"alpha {plan.alpha:g}", plan.scope.replace("_", " "), f"stop {plan.stop}"]
+    when = (design.frozen_at or "")[:16].replace("T", " ")
+    names = ", ".join(map(label, plan.arms))
+    seeds = f"{count(len(plan.seeds), 'seed')} × {len(plan.arms)} arms: {names}"
+    lines = [
+        f"plan {plan.hash[:7]} of {plan.experiment}, frozen {when} UTC",
+        wrapped(f"  trains   {seeds}", hang=11),
+        wrapped(f"  judges   {', '.join(judged)}", hang=11),
+        f"  hash     {plan.hash}",
+    ]
+    if not design.frozen_before_first_run:
+        lines.append("  note     results could be seen before this; the report says so")
+    return "\n".join(lines)

@@ -3,54 +3,38 @@
 from pathlib import Path
 from typing import Annotated
 
-from bench.commands.common import Usage, experiment_name, fail_if, fail_words
-from bench.commands.options import (
-    OUTPUT,
-    AsJson,
-    FailOn,
-    Name,
-    NoColor,
-    Quiet,
-    StoreUri,
-    Verbose,
-)
-from bench.commands.parser import Option
-from bench.commands.showing import opened, publish
-from bench.terminal import tell
+from bench.commands import options as panels
+from bench.commands.common import Usage, experiment_name, fail_if, fail_words, opened, publish
+from bench.commands.options import FailOn, Name, Output, StoreUri, expanded
 
 
+@expanded
 def report(
+    *,
     name: Name = None,
     out: Annotated[
         Path | None,
-        Option(metavar="DIR", rich_help_panel=OUTPUT, help="Where (default: mlruns/reports/NAME)."),
+        panels.output(metavar="DIR", help="Where (default: mlruns/reports/NAME)."),
     ] = None,
     formats: Annotated[
         str,
-        Option(
+        panels.output(
             "--format",
             metavar="LIST",
-            rich_help_panel=OUTPUT,
             help="html, json, csv, md, tex, svg, png, or several of them.",
         ),
     ] = "html,json",
     anonymous: Annotated[
         bool,
-        Option(
+        panels.output(
             "--anonymous",
-            rich_help_panel=OUTPUT,
             help="Hide users, hosts, paths and addresses, for double-blind review.",
         ),
     ] = False,
-    open_it: Annotated[
-        bool, Option("--open", rich_help_panel=OUTPUT, help="Open it in the browser.")
-    ] = False,
+    open_it: Annotated[bool, panels.output("--open", help="Open it in the browser.")] = False,
     fail_on: FailOn = None,
     store: StoreUri = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Rebuild the report of a recorded benchmark; trains nothing.
 
@@ -71,7 +55,7 @@ def report(
             f"--open opens report.html, which --format {formats} does not write.",
             options=[("format", ",".join(["html", *wanted]))],
         )
-    place = opened(Store(store), tell)
+    place = opened(Store(store), output.say)
     known = experiment_name(name)
     benchmark = place.benchmark() if known is None else comparison(place, known)
     findings = publish(
@@ -80,7 +64,7 @@ def report(
         out=out,
         formats=wanted,
         anonymous=anonymous,
-        as_json=as_json,
+        as_json=output.as_json,
         open_it=open_it,
     )
     fail_if(findings, words)

@@ -6,28 +6,27 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bench.analysis.errors import Refusal
+from bench.commands import options as panels
 from bench.commands.common import Usage, data_folder, fail_if, fail_words
 from bench.commands.options import (
-    DESIGN,
-    DEVICES,
-    OUTPUT,
-    STORE,
-    AsJson,
+    Arms,
     DataFolder,
+    Design,
+    Devices,
     FailOn,
     Name,
-    NoColor,
-    Quiet,
+    Output,
+    Recording,
     StoreUri,
-    Verbose,
-    one_of,
+    Training,
+    expanded,
 )
-from bench.commands.parser import Option
 from bench.commands.session import Session, first_line
 from bench.terminal import label
 
@@ -38,170 +37,37 @@ if TYPE_CHECKING:
     from bench.execution.runner import Ran
 
 
+@expanded
 def run(
     name: Name = None,
-    seeds: Annotated[
-        str,
-        Option(
-            "--seeds", "-s", metavar="N|LIST", rich_help_panel=DESIGN, help="20, 0-19 or 0,3,7."
-        ),
-    ] = "20",
-    margin: Annotated[
-        float | None,
-        Option(
-            rich_help_panel=DESIGN,
-            metavar="X",
-            help="Smallest difference worth having, pp for accuracies (default: the experiment's).",
-        ),
-    ] = None,
-    claim: Annotated[
-        float | None,
-        Option(
-            rich_help_panel=DESIGN,
-            metavar="PP",
-            help="Gain to check, e.g. 0.30 (default: the experiment's).",
-        ),
-    ] = None,
-    scope: Annotated[
-        str,
-        Option(
-            rich_help_panel=DESIGN,
-            metavar="WHAT",
-            autocompletion=one_of("seeds-and-examples", "seeds"),
-            help="seeds-and-examples, or seeds (this test set only).",
-        ),
-    ] = "seeds-and-examples",
-    stop: Annotated[
-        str,
-        Option(
-            rich_help_panel=DESIGN,
-            metavar="RULE",
-            autocompletion=one_of("fixed", "group", "anytime"),
-            help="fixed, group (three planned looks) or anytime: when to stop.",
-        ),
-    ] = "fixed",
-    max_seeds: Annotated[
-        int | None,
-        Option(rich_help_panel=DESIGN, metavar="N", help="Most seeds under group and anytime."),
-    ] = None,
-    aa: Annotated[
-        bool,
-        Option(
-            "--aa",
-            rich_help_panel=DESIGN,
-            help="The baseline against itself: nothing should be found.",
-        ),
-    ] = False,
+    *,
+    design: Design,
+    arms: Arms,
     vary: Annotated[
         str | None,
-        Option(
-            rich_help_panel=DESIGN,
+        panels.design(
+            "--vary",
             metavar="LIST",
             help="Also vary one source alone, e.g. subset,init,order: where the spread is from.",
         ),
     ] = None,
-    setting: Annotated[
-        list[str] | None,
-        Option(
-            "--set",
-            metavar="KEY=VALUE",
-            rich_help_panel=DESIGN,
-            help="Change a setting of every arm; repeatable.",
-        ),
-    ] = None,
-    arm: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME:K=V",
-            rich_help_panel=DESIGN,
-            help="Add a treatment arm; repeatable.",
-        ),
-    ] = None,
-    devices: Annotated[
-        str,
-        Option(metavar="LIST", rich_help_panel=DEVICES, help="auto, cpu, or GPUs 0,1."),
-    ] = "auto",
-    per_device: Annotated[
-        int,
-        Option(metavar="N", rich_help_panel=DEVICES, help="Runs at once on each GPU."),
-    ] = 1,
-    workers: Annotated[
-        int | None,
-        Option(
-            metavar="N",
-            rich_help_panel=DEVICES,
-            help="CPU workers, one thread each (default: one a core).",
-        ),
-    ] = None,
-    backend: Annotated[
-        str,
-        Option(metavar="NAME", rich_help_panel=DEVICES, help="processes (this machine) or dask."),
-    ] = "processes",
-    address: Annotated[
-        str | None,
-        Option(
-            metavar="URI", rich_help_panel=DEVICES, help="The dask scheduler's: tcp://HOST:8786."
-        ),
-    ] = None,
-    retries: Annotated[
-        int,
-        Option(metavar="N", rich_help_panel=DEVICES, help="After out-of-memory or a crash."),
-    ] = 1,
-    timeout: Annotated[
-        float | None,
-        Option(metavar="MIN", rich_help_panel=DEVICES, help="A run that takes longer has failed."),
-    ] = None,
-    keep_going: Annotated[
-        bool,
-        Option(
-            "--keep-going",
-            rich_help_panel=DEVICES,
-            help="Train on after a failure that repeats before anything succeeds.",
-        ),
-    ] = False,
-    max_hours: Annotated[
-        float | None,
-        Option(metavar="H", rich_help_panel=DEVICES, help="Start nothing new after so many hours."),
-    ] = None,
-    data: DataFolder = None,
-    offline: Annotated[
-        bool, Option("--offline", rich_help_panel=STORE, help="Download nothing.")
-    ] = False,
-    store: StoreUri = None,
-    fresh: Annotated[
-        bool,
-        Option("--fresh", rich_help_panel=STORE, help="Start anew; nothing is overwritten."),
-    ] = False,
-    redo: Annotated[
-        list[str] | None,
-        Option(
-            metavar="SEED:ARM",
-            rich_help_panel=STORE,
-            help="Repeat one run; the old one is kept and marked.",
-        ),
-    ] = None,
+    devices: Devices = "auto",
+    training: Training,
     dry_run: Annotated[
         bool,
-        Option(
-            "--dry-run",
-            rich_help_panel=DEVICES,
-            help="Say what is left to train and what it costs; record nothing.",
+        panels.devices(
+            "--dry-run", help="Say what is left to train and what it costs; record nothing."
         ),
     ] = False,
+    data: DataFolder = None,
+    recording: Recording,
+    store: StoreUri = None,
     blind: Annotated[
-        bool,
-        Option(
-            "--blind", rich_help_panel=OUTPUT, help="Hide the running difference until the end."
-        ),
+        bool, panels.output("--blind", help="Hide the running difference until the end.")
     ] = False,
-    no_report: Annotated[
-        bool, Option("--no-report", rich_help_panel=OUTPUT, help="Train and record only.")
-    ] = False,
+    no_report: Annotated[bool, panels.output("--no-report", help="Train and record only.")] = False,
     fail_on: FailOn = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Train the arms on the same seeds and report whether they differ.
 
@@ -215,91 +81,72 @@ def run(
 
     The same command again goes on where it stopped, and trains nothing twice.
     """
-    from bench.commands.drafting import Typed, draft, seeds_of, varied
+    from bench.commands.drafting import draft, seeds_of, varied
+    from bench.execution.runner import Options
 
-    if offline:
+    if recording.offline:
         os.environ["BENCH_OFFLINE"] = "1"
-    words = fail_words(fail_on)
-    typed = Typed(
-        seeds=seeds,
-        margin=margin,
-        claim=claim,
-        scope=scope,
-        stop=stop,
-        max_seeds=max_seeds,
-        aa=aa,
-        settings=setting or (),
-        arms=arm or (),
+    words, seeds = fail_words(fail_on), seeds_of(design)
+    _require_able(training, dry_run=dry_run)
+    options = Options(
+        timeout_s=None if training.timeout is None else 60 * training.timeout,
+        deadline=time.monotonic() + 3600 * (training.max_hours or float("inf")),
+        fresh=recording.fresh,
+        keep_going=training.keep_going,
+        data_dir=data_folder(data),
     )
-    seeds_of(typed)
-    _require_backend(backend, address, dry_run=dry_run)
-    if timeout is not None and not timeout > 0:
-        raise Usage(f"--timeout {timeout:g} leaves no time to train.", options=[("timeout", 60)])
-    if max_hours is not None and not max_hours > 0:
-        raise Usage(
-            f"--max-hours {max_hours:g} leaves no time to train.", options=[("max_hours", 8)]
-        )
-    deadline = time.monotonic() + 3600 * (max_hours or float("inf"))
-    if retries < 0:
-        raise Usage(f"--retries {retries} is below 0.", options=[("retries", 1)])
-    folder = data_folder(data)
-    session = Session(store, quiet=quiet or as_json, cluster=address, retries=retries)
-    chosen, note = _choose(name, folder)
+    session = Session(store, training, output)
+    chosen, note = _choose(name, options.data_dir)
     with session.opened(chosen, train=not dry_run):
-        places = session.server.slots(devices, per_device=per_device, workers=workers)
+        places = session.server.slots(
+            devices, per_device=training.per_device, workers=training.workers
+        )
         there = session.places(places)
-        found, plan = draft(session.server, folder, typed, places if address is None else ())
+        mine = places if training.address is None else ()
+        found, plan = draft(session.server, options.data_dir, design, arms, seeds, mine)
         plan = session.packed(plan)
         families = varied(plan, vary) if vary is not None else []
-        repeated = _keys(redo or (), plan)
-        session.say(first_line(plan, note, len(there)))
+        options = replace(options, redo=_keys(recording.redo or (), plan))
+        output.say(first_line(plan, note, len(there)))
         if dry_run:
-            return session.rehearse(
-                [plan, *families],
-                places,
-                folder=folder,
-                redo=repeated,
-                fresh=fresh,
-                as_json=as_json,
-            )
+            return session.rehearse([plan, *families], places, options)
         # The plan itself first: its runs tell which streams there are to vary.
-        rans: list[Ran] = []
-        for each in [plan, *families]:
-            ran = session.train(
-                found,
-                each,
-                there,
-                folder=folder,
-                timeout_s=None if timeout is None else 60 * timeout,
-                deadline=deadline,
-                redo=repeated if each is plan else frozenset(),
-                streams=[family.vary for family in families] if each is plan else (),
-                fresh=fresh,
-                blind=blind,
-                keep_going=keep_going,
-                notes=[note] if note else [],
-            )
-            rans.append(ran)
-            if ran.unstarted:  # the time is up, or a failure repeats
+        notes, streams = [note] if note else [], [family.vary for family in families]
+        first = replace(options, streams=streams)
+        rans = [session.train(found, plan, there, first, blind=blind, notes=notes)]
+        for family in families:
+            if rans[-1].unstarted:  # the time is up, or a failure repeats
                 break
+            others = replace(options, redo=frozenset())
+            rans.append(session.train(found, family, there, others, blind=blind, notes=notes))
     findings, missing, main = None, any(map(_incomplete, rans)), rans[0]
     hidden = blind and _incomplete(main)
     if hidden and not no_report and not main.unstarted:
         later = shlex.join(["bench", "report", plan.experiment])
-        session.say(
+        output.say(
             f"No report before all pairs are done (--blind); {later} writes it all the same."
         )
     if not (no_report or hidden or main.unstarted):  # the verdict waits for what was planned
-        findings = session.report(main.benchmark, as_json=as_json, failures=missing)
-    elif as_json and not missing:
+        findings = session.report(main.benchmark, failures=missing)
+    elif output.as_json and not missing:
         facts = {"experiment": plan.experiment, "benchmark_id": plan.benchmark_id}
         trained = sum(ran.trained for ran in rans)
         print(json.dumps({**facts, "run_id": main.benchmark.run_id, "trained": trained}))
     all_begun = len(rans) == 1 + len(families)
-    _end(rans, findings, words, command=_again(chosen, main, repeated), all_begun=all_begun)
+    _end(rans, findings, words, command=_again(chosen, main, options.redo), all_begun=all_begun)
 
 
-def _require_backend(backend: str, address: str | None, *, dry_run: bool) -> None:
+def _require_able(training: Training, *, dry_run: bool) -> None:
+    """Refuse numbers that leave nothing to train, and a backend that is not there."""
+    if training.timeout is not None and not training.timeout > 0:
+        what = f"--timeout {training.timeout:g} leaves no time to train."
+        raise Usage(what, options=[("timeout", 60)])
+    if training.max_hours is not None and not training.max_hours > 0:
+        what = f"--max-hours {training.max_hours:g} leaves no time to train."
+        raise Usage(what, options=[("max_hours", 8)])
+    if training.retries < 0:
+        raise Usage(f"--retries {training.retries} is below 0.", options=[("retries", 1)])
+    backend, address = training.backend, training.address
     if backend not in ("processes", "dask"):
         raise Usage(
             f'--backend "{backend}" is not processes or dask.', options=[("backend", "processes")]
@@ -357,12 +204,12 @@ def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
     return frozenset(keys)
 
 
-def _again(name: str, ran: "Ran", redo: "frozenset[TrialKey]") -> list[str]:
+def _again(name: str, ran: "Ran", redo: "Collection[TrialKey]") -> list[str]:
     """Return the command that goes on: what was typed, with the repeats that are still to come."""
     from bench.store.resume_command import going_on
 
     words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
-    to_come = redo & {*ran.unstarted, *(failure.key for failure in ran.failures)}
+    to_come = set(redo) & {*ran.unstarted, *(failure.key for failure in ran.failures)}
     for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
         words += ["--redo", f"{key.seed}:{key.arm}"]
     return ["bench", *words]

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.showing import opened, publish
+from bench.commands.common import opened, publish
+from bench.commands.options import Output, Training
 from bench.terminal import show, tell, wrapped
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bench.execution.base import Executor
     from bench.execution.dask_cluster import Cluster
     from bench.execution.devices import Slot
-    from bench.execution.runner import Ran
+    from bench.execution.runner import Options, Ran
     from bench.execution.server import Server
     from bench.store.base import Benchmark, Store
 
@@ -28,10 +29,9 @@ class Session:
 
     server: "Server"
 
-    def __init__(
-        self, uri: str | None, *, quiet: bool, cluster: str | None = None, retries: int = 1
-    ) -> None:
-        self.uri, self.quiet, self.cluster, self.retries = uri, quiet, cluster, retries
+    def __init__(self, uri: str | None, training: Training, output: Output) -> None:
+        self.uri, self.training, self.output = uri, training, output
+        self.quiet = output.quiet or output.as_json
         self.store: Store | None = None
         self.remote: Cluster | None = None
 
@@ -51,10 +51,12 @@ class Session:
 
         with contextlib.ExitStack() as stack:
             self.server = stack.enter_context(Server(name))
-            if train and self.cluster is not None:
+            if train and self.training.address is not None:
                 from bench.execution.dask_cluster import Cluster
 
-                self.remote = stack.enter_context(Cluster(self.cluster, retries=self.retries))
+                self.remote = stack.enter_context(
+                    Cluster(self.training.address, retries=self.training.retries)
+                )
             return stack.pop_all()
 
     def places(self, mine: Sequence["Slot"]) -> Sequence["Slot"]:
@@ -72,16 +74,10 @@ class Session:
         found: "Discovered",
         plan: "Plan",
         places: Sequence["Slot"],
+        options: "Options",
         *,
-        folder: Path | None,
-        timeout_s: float | None,
-        deadline: float,
-        redo: "frozenset[TrialKey]",
-        streams: Sequence[str],
-        fresh: bool,
         blind: bool,
-        keep_going: bool,
-        notes: list[str],
+        notes: Sequence[str],
     ) -> "Ran":
         """Train what a plan still needs, and show how it goes."""
         from bench.display.choose import progress
@@ -94,63 +90,53 @@ class Session:
         self.store = opened(Store(self.uri), self.say)
         plan = as_recorded(self.store, plan, found.source)
         changed = late_modules_changed(self.store, plan, self.server.digests)
-        news = None if fresh else begins_anew(self.store, plan, changed)
+        news = None if options.fresh else begins_anew(self.store, plan, changed)
         if news is not None:
             self.say(wrapped(news))
             notes = [*notes, news]
-        options = runner.Options(
-            data_dir=folder,
-            timeout_s=timeout_s,
-            deadline=deadline,
-            redo=redo,
-            streams=streams,
-            fresh=fresh or bool(changed),
-            keep_going=keep_going,
-        )
+        options = replace(options, fresh=options.fresh or bool(changed))
         command = ["bench", *sys.argv[1:]]
-        mine = places if self.cluster is None else ()
+        mine = places if self.training.address is None else ()
         facts = provenance.collect(command, Path(found.file), mine)
         executor: Executor
-        if self.cluster is not None:
+        if self.training.address is not None:
             from bench.execution.dask_cluster import Cluster
 
             # a second plan reaches the cluster anew: whoever trains closes what it trained with
-            remote, self.remote = self.remote or Cluster(self.cluster, retries=self.retries), None
+            remote, self.remote = (
+                self.remote or Cluster(self.training.address, retries=self.training.retries),
+                None,
+            )
             executor = remote
             facts |= {"devices": list(remote.devices), "threads": places[0].threads}
         else:
             self.server.get_ready(places[0].threads)
-            executor = Processes(self.server, places, retries=self.retries)
+            executor = Processes(self.server, places, retries=self.training.retries)
         ran = runner.run(
             plan,
             found,
             store=self.store,
             options=options,
-            provenance={**facts, "notes": notes},
+            provenance={**facts, "notes": list(notes)},
             watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
             look=looker(plan),
             executor=executor,
         )
-        if streams and not ran.trained:  # what was recorded earlier tells it as well
+        if options.streams and not ran.trained:  # what was recorded earlier tells it as well
             recorded = self.store.tables(ran.benchmark).trials
             for drawn in recorded.facts[recorded.status == "finished"]:
-                runner.require_drawn(streams, json.loads(drawn))
+                runner.require_drawn(options.streams, json.loads(drawn))
         return ran
 
     def rehearse(
         self,
         plans: "Sequence[Plan]",
         places: Sequence["Slot"],
-        *,
-        folder: Path | None,
-        redo: "frozenset[TrialKey]",
-        fresh: bool,
-        as_json: bool,
+        options: "Options",
     ) -> None:
         """Say what the plans cost, the first with its runs to repeat; nothing is recorded."""
         from bench.display.status import as_recorded, late_modules_changed
         from bench.execution.dry_run import rehearse
-        from bench.execution.runner import Options
         from bench.store.address import may_hold_runs
         from bench.store.mlflow_store import Store
 
@@ -166,24 +152,25 @@ class Session:
                 done, diverged = store.settled(benchmark)
                 tags = (child.run.tags for child in done.values())
                 durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
-                settled = set() if fresh else {*done, *diverged}
+                settled = set() if options.fresh else {*done, *diverged}
                 known = set(plan.seeds) <= set(benchmark.plan.seeds)
-                if known and not fresh and benchmark.stopped_at is not None:  # by the plan's rule
+                if (
+                    known and not options.fresh and benchmark.stopped_at is not None
+                ):  # by the plan's rule
                     settled |= set(plan.trials())
-            left.append((plan, settled - (redo if typed is plans[0] else frozenset())))
-        options = Options(data_dir=folder)
+            left.append((plan, settled - set(options.redo if typed is plans[0] else ())))
         cost = rehearse(left, self.server, places, options, durations=durations)
-        show(json.dumps(cost.as_dict()) if as_json else cost.text())
+        show(json.dumps(cost.as_dict()) if self.output.as_json else cost.text())
 
-    def report(self, benchmark: "Benchmark", *, as_json: bool, failures: bool) -> "Findings | None":
+    def report(self, benchmark: "Benchmark", *, failures: bool) -> "Findings | None":
         """Write the report and print it; None where failures left nothing to compare."""
         from bench.analysis.data.tables import BadTables
 
         if self.store is None:
             raise RuntimeError("a report was asked for before anything was recorded")
         try:
-            silent = as_json and failures  # stdout is one object, and that is the error
-            return publish(self.store, benchmark, as_json=as_json, silent=silent)
+            silent = self.output.as_json and failures  # stdout is one object: the error
+            return publish(self.store, benchmark, as_json=self.output.as_json, silent=silent)
         except BadTables:
             if failures:  # nothing to compare yet; the failures themselves are shown instead
                 return None

@@ -2,19 +2,17 @@
 
 import json
 
-from bench.commands.common import experiment_name
-from bench.commands.options import AsJson, Name, NoColor, Quiet, StoreUri, Verbose
-from bench.commands.showing import unicode_out
+from bench.commands.common import experiment_name, unicode_out
+from bench.commands.options import Name, Output, StoreUri, expanded
 from bench.terminal import show
 
 
+@expanded
 def status(
+    *,
     name: Name = None,
     store: StoreUri = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """List what is recorded, or one experiment's pairs seed by seed.
 
@@ -34,4 +32,5 @@ def status(
 
         place = Store(store)
         found = listing(place) if name is None else one(place, experiment_name(name) or name)
-    show(json.dumps(found.as_dict(), indent=1) if as_json else found.text(unicode=unicode_out()))
+    text = found.text(unicode=unicode_out())
+    show(json.dumps(found.as_dict(), indent=1) if output.as_json else text)

@@ -5,7 +5,7 @@ import threading
 from typing import TYPE_CHECKING, Annotated
 
 from bench.commands.common import Usage
-from bench.commands.options import AsJson, NoColor, Quiet, StoreUri, Verbose
+from bench.commands.options import Output, StoreUri, expanded
 from bench.commands.parser import Option
 from bench.terminal import show, tell
 
@@ -14,16 +14,15 @@ if TYPE_CHECKING:
     from bench.store.mlflow_store import Store
 
 
+@expanded
 def ui(
+    *,
     port: Annotated[int, Option(metavar="PORT", help="0 takes any.")] = 5000,
     host: Annotated[
         str, Option(metavar="ADDR", help="Where to listen; 0.0.0.0 is everywhere.")
     ] = "127.0.0.1",
     store: StoreUri = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Open the MLflow UI on the store, for this machine only.
 
@@ -46,15 +45,14 @@ def ui(
         free_port(port, host)
     latest = _latest(place)
     if there is not None:
-        _print(latest, there, as_json=as_json)
+        _print(latest, there, as_json=output.as_json)
         return
     if not here_alone(host):
         tell(f"warning: everybody who reaches {host} can read and change this store.")
-    if not quiet:
-        tell("starting MLflow …")
+    output.say("starting MLflow …")
     with ended_by_signals(), served(place.uri, port, host) as address:
-        _print(latest, address, as_json=as_json)
-        tell("Ctrl-C ends it.")
+        _print(latest, address, as_json=output.as_json)
+        output.say("Ctrl-C ends it.")
         threading.Event().wait()
 
 

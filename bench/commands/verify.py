@@ -7,42 +7,39 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.commands.common import Usage, data_folder
-from bench.commands.options import DEVICES, AsJson, DataFolder, Devices, NoColor, Quiet, Verbose
-from bench.commands.parser import Argument, Option
-from bench.commands.showing import shown
+from bench.commands import options as panels
+from bench.commands.common import Usage, data_folder, shown
+from bench.commands.options import DataFolder, Devices, Output, expanded
+from bench.commands.parser import Argument
 from bench.terminal import show
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
 
 
+@expanded
 def verify(
+    *,
     report: Annotated[
         Path, Argument(metavar="REPORT", help="A report.html or results.json of bench.")
     ],
     rerun: Annotated[
         str | None,
-        Option(
+        panels.devices(
             metavar="SEED",
-            rich_help_panel=DEVICES,
             help="Train this seed's pair again and compare; records nothing.",
         ),
     ] = None,
     experiment: Annotated[
         str | None,
-        Option(
+        panels.devices(
             metavar="NAME",
-            rich_help_panel=DEVICES,
             help="Experiment or file to train (default: the report's).",
         ),
     ] = None,
     devices: Devices = "auto",
     data: DataFolder = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    output: Output,
 ) -> None:
     """Recompute every number of a report from the data embedded in it.
 
@@ -64,10 +61,10 @@ def verify(
             places = server.slots(devices)
             again = retrain(f, seed, server, folder=data_folder(data), places=places)
     differ = [run for run in again if not run.same]
-    if as_json and not differ:
+    if output.as_json and not differ:
         facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
         print(json.dumps({**facts, "note": found.note, "rerun": [asdict(run) for run in again]}))
-    elif not quiet and not as_json:
+    elif not output.as_json:
         show(f"{shown(report.absolute())} says what its data say.")
         show(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
         if found.n_words is not None:

@@ -3,6 +3,7 @@
 Only the processes of `bench.execution` import an experiment; everybody else knows its description.
 """
 
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -138,6 +139,7 @@ def late_files(reference: str) -> dict[str, Path]:
 
 def reference_of(name: str) -> str:
     """Return the module or file that a name stands for, without importing it."""
+    name = _of_first_edition(name)
     if name in built_in():
         return f"{BUILT_IN}.{name}"
     if name.endswith(".py") or "/" in name or "\\" in name:
@@ -163,6 +165,24 @@ def reference_of(name: str) -> str:
         facts=[known_names(name, known), "A file of your own: bench run my_experiment.py"],
         replace=[(name, nearest(name, known))],
     )
+
+
+def _of_first_edition(name: str) -> str:
+    """Return the built-in experiment's name for `experiments.NAME`, its module until edition 2.
+
+    It is still typed and stands in old records; a module of the user's own that is called so wins.
+    """
+    package, _, short = name.partition(".")
+    if package != "experiments" or short not in built_in():
+        return name
+    built = [Path(folder) / f"{short}.py" for folder in experiments.__path__]
+    if exists(name):
+        with contextlib.suppress(Exception):  # of the user's own package: `load` tells of it
+            spec = importlib.util.find_spec(name)
+            origin = Path(spec.origin) if spec is not None and spec.origin else None
+            return short if origin and any(map(origin.samefile, built)) else name
+        return name
+    return short
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -16,7 +16,6 @@ from bench.store.names import file_name
 from bench.store.records import goes_on
 
 if TYPE_CHECKING:
-    from bench.analysis.data.format import Unit
     from bench.analysis.data.tables import Tables
     from bench.analysis.report.anonymous import Kind
     from bench.analysis.study.findings import Findings
@@ -107,14 +106,13 @@ def comparison(store: Store, name: str) -> Benchmark:
     return next((each for each in store.benchmarks(name) if not each.plan.aa), latest)
 
 
-def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
-    """Return a recorded benchmark as a pilot, its unit, and typed numbers' factor.
+def pilot_from(store: Store, name: str) -> "tuple[Pilot, str]":
+    """Return a recorded benchmark as a pilot, and its metric.
 
     Raises
     ------
     BadPlan : there is only an A/A, whose arms share no seeds: it shows no paired differences
     """
-    from bench.analysis.data.format import scale
     from bench.analysis.errors import UnusableRuns
     from bench.analysis.inference import TwoWay
     from bench.analysis.study.study import paired
@@ -131,7 +129,7 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
         )
     tables, design = store.tables(benchmark), benchmark.design()
     pairs = paired(tables, design, design.treatments[0])
-    unit, sd, per_seed, floor = design.measure.unit, 0.0, 0.0, 0.0
+    sd, per_seed, floor = 0.0, 0.0, 0.0
     if pairs.n >= 2:
         sd = float(pairs.differences.std(ddof=1))
         try:
@@ -142,7 +140,7 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, Unit, float]":
             sd = 0.0
     times = tables.trials[tables.trials.status == "finished"].duration_s
     seconds = float(times.median()) * len(benchmark.plan.arms) if len(times) else None
-    return Pilot(name, pairs.n, sd, per_seed, floor, seconds), unit, 1 / scale(unit)
+    return Pilot(name, pairs.n, sd, per_seed, floor, seconds), benchmark.plan.metric
 
 
 def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bench.analysis.errors import Refusal
-from bench.commands.drafting import Typed, draft, varied
+from bench.commands.drafting import draft, seeds_of, varied
+from bench.commands.options import Arms, Design
 from bench.design.plan import PINNED, Plan, TrialKey
 from bench.execution import devices
 from bench.execution.devices import Device, cpu_slots
@@ -27,45 +28,54 @@ def server(source: str, serve: Serve) -> Server:
     return serve(source)
 
 
-def drafted(server: Server, typed: Typed) -> Plan:
-    return draft(server, None, typed, cpu_slots(1))[1]
+Typed = tuple[Design, Arms]
+
+
+def typed(
+    *, settings: list[str] | None = None, arms: list[str] | None = None, **options: Any
+) -> Typed:
+    return Design(**options), Arms(settings=settings, arms=arms)
+
+
+def drafted(server: Server, options: Typed) -> Plan:
+    return draft(server, None, *options, seeds_of(options[0]), cpu_slots(1))[1]
 
 
 def test_what_is_not_typed_is_the_experiments(server: Server):
-    plan = drafted(server, Typed())
+    plan = drafted(server, typed())
     assert plan.seeds == tuple(range(20)) and plan.margin == 0.02 and plan.stop == "fixed"
     assert (plan.scope, plan.aa, plan.vary) == ("seeds_and_examples", False, "")
 
 
 def test_margins_and_claims_are_typed_in_percentage_points(server: Server):
-    plan = drafted(server, Typed(margin=0.5, claim=0.3, scope="seeds"))
+    plan = drafted(server, typed(margin=0.5, claim=0.3, scope="seeds"))
     assert (plan.margin, plan.claim, plan.scope) == (0.005, pytest.approx(0.003), "seeds")
 
 
 def test_the_most_seeds_of_a_rule_are_planned(server: Server):
-    plan = drafted(server, Typed(stop="anytime", max_seeds=60))
+    plan = drafted(server, typed(stop="anytime", max_seeds=60))
     assert plan.seeds == tuple(range(60)) and (plan.stop, plan.max_seeds) == ("anytime", 60)
 
 
 @pytest.mark.parametrize(
-    ("typed", "says", "fix"),
+    ("options", "says", "fix"),
     [
-        (Typed(stop="never"), "is not fixed, group or anytime", "stop='anytime'"),
-        (Typed(max_seeds=40), "--stop fixed does not", "stop='anytime'"),
-        (Typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "max_seeds=20"),
-        (Typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "seeds=11"),
-        (Typed(stop="group", max_seeds=8), "looks first at half of 8 seeds", "max_seeds=11"),
-        (Typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "without seeds"),
-        (Typed(scope="images"), "is not seeds-and-examples or seeds", "scope='seeds'"),
-        (Typed(margin=-1.0), "is not a number above 0", "margin=0.3"),
-        (Typed(claim=float("nan")), "is not a number", "claim=0.3"),
-        (Typed(aa=True, claim=0.3), "takes no --arm and no --claim", "without arm, without claim"),
-        (Typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "without arm"),
+        (typed(stop="never"), "is not fixed, group or anytime", "stop='anytime'"),
+        (typed(max_seeds=40), "--stop fixed does not", "stop='anytime'"),
+        (typed(stop="anytime", max_seeds=0), '--max-seeds "0" is not between', "max_seeds=20"),
+        (typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "seeds=11"),
+        (typed(stop="group", max_seeds=8), "looks first at half of 8 seeds", "max_seeds=11"),
+        (typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "without seeds"),
+        (typed(scope="images"), "is not seeds-and-examples or seeds", "scope='seeds'"),
+        (typed(margin=-1.0), "is not a number above 0", "margin=0.3"),
+        (typed(claim=float("nan")), "is not a number", "claim=0.3"),
+        (typed(aa=True, claim=0.3), "takes no --arm and no --claim", "without arm, without claim"),
+        (typed(aa=True, arms=["more:strength=2"]), "takes no --arm", "without arm"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(server: Server, typed: Typed, says: str, fix: str):
+def test_options_that_do_not_fit_are_refused(server: Server, options: Typed, says: str, fix: str):
     with pytest.raises(Refusal) as caught:
-        drafted(server, typed)
+        drafted(server, options)
     assert caught.value.exit_status == 2
     assert says in caught.value.what and fix in (caught.value.remedy() or "")
 
@@ -74,7 +84,7 @@ def test_options_that_do_not_fit_are_refused(server: Server, typed: Typed, says:
 
 
 def test_an_a_a_trains_the_baseline_twice_on_separate_families_of_seeds(server: Server):
-    plan = drafted(server, Typed(aa=True, seeds="50"))
+    plan = drafted(server, typed(aa=True, seeds="50"))
     assert list(plan.arms) == ["weak", "weak again"] and plan.claim is None
     assert plan.arms["weak"] == plan.arms["weak again"]
     first = {plan.draw(TrialKey("weak", s))["seed"] for s in plan.seeds}
@@ -84,7 +94,7 @@ def test_an_a_a_trains_the_baseline_twice_on_separate_families_of_seeds(server: 
 
 
 def test_an_a_a_is_a_benchmark_of_its_own(source: str, server: Server):
-    plans = [drafted(server, Typed(aa=aa)) for aa in (False, True)]
+    plans = [drafted(server, typed(aa=aa)) for aa in (False, True)]
     assert plans[0].benchmark_id != plans[1].benchmark_id
     weak = TrialKey("weak", 3)
     assert plans[0].trial_digest(weak) != plans[1].trial_digest(weak)
@@ -94,7 +104,7 @@ def test_an_a_a_is_a_benchmark_of_its_own(source: str, server: Server):
 
 
 def test_one_source_follows_the_seed_and_the_others_are_pinned(server: Server):
-    plan = drafted(server, Typed(seeds="3"))
+    plan = drafted(server, typed(seeds="3"))
     plans = varied(plan, "init, order")
     assert [p.vary for p in plans] == ["init", "order"]
     assert len({plan.benchmark_id, *(p.benchmark_id for p in plans)}) == 3
@@ -104,14 +114,14 @@ def test_one_source_follows_the_seed_and_the_others_are_pinned(server: Server):
 
 @pytest.mark.parametrize("text", ["", "init,", "init,init", ","])
 def test_a_list_of_sources_that_is_none_is_refused(server: Server, text: str):
-    plan = drafted(server, Typed(seeds="3"))
+    plan = drafted(server, typed(seeds="3"))
     with pytest.raises(Refusal, match="is no list of streams"):
         varied(plan, text)
 
 
-@pytest.mark.parametrize("typed", [Typed(aa=True), Typed(stop="anytime")])
-def test_sources_are_not_varied_in_other_designs(server: Server, typed: Typed):
-    plan = drafted(server, typed)
+@pytest.mark.parametrize("options", [typed(aa=True), typed(stop="anytime")])
+def test_sources_are_not_varied_in_other_designs(server: Server, options: Typed):
+    plan = drafted(server, options)
     with pytest.raises(Refusal, match="takes no --stop and no --aa"):
         varied(plan, "init")
 
@@ -127,7 +137,7 @@ def test_facts_that_all_arms_agree_in_are_recorded_once(
     tmp_path: Path, write_tiny: Callable[..., Path], serve: Serve
 ):
     path = write_tiny(tmp_path, extra=facts_of('{"name": "forty", "digest": "d1"}'))
-    plan = drafted(serve(path), Typed())
+    plan = drafted(serve(path), typed())
     assert plan.data == {"name": "forty", "digest": "d1"}
 
 
@@ -136,14 +146,14 @@ def test_facts_in_which_the_arms_differ_are_recorded_of_each(
 ):
     said = '{"name": "forty", "weights": "none" if settings["strength"] == 2 else "imagenet"}'
     server = serve(write_tiny(tmp_path, extra=facts_of(said)))
-    plan = drafted(server, Typed(arms=["x:strength=2"]))
+    plan = drafted(server, typed(arms=["x:strength=2"]))
     assert plan.data == {
         "name": "forty",
         "weights (weak)": "imagenet",
         "weights (strong)": "imagenet",
         "weights (x)": "none",
     }
-    assert drafted(server, Typed()).data == {"name": "forty", "weights": "imagenet"}
+    assert drafted(server, typed()).data == {"name": "forty", "weights": "imagenet"}
 
 
 def test_what_goes_wrong_in_prepare_is_refused_with_its_line(
@@ -151,7 +161,7 @@ def test_what_goes_wrong_in_prepare_is_refused_with_its_line(
 ):
     server = serve(write_tiny(tmp_path, extra=facts_of('{"name": settings["no such"]}')))
     with pytest.raises(Refusal, match="prepare of experiment 'tiny' failed: KeyError") as caught:
-        drafted(server, Typed())
+        drafted(server, typed())
     assert (caught.value.code, caught.value.exit_status) == ("experiment", 2)
     assert 'settings["no such"]' in caught.value.facts[0] and ", line " in caught.value.facts[0]
 
@@ -160,8 +170,8 @@ def test_a_setting_that_only_one_typed_arm_has_is_mended_in_that_arm(serve: Serv
     from bench.experiments import digits
 
     with pytest.raises(Refusal) as caught:
-        typed = Typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"])
-        drafted(serve("digits"), typed)
+        options = typed(arms=["fine:epsilon=0.2", "bad one:lr=0.1,epochs=0"])
+        drafted(serve("digits"), options)
     good = digits.EXPERIMENT.settings["epochs"]
     better = f"bad one:lr=0.1,epochs={good}"
     assert caught.value.replace == (("bad one:lr=0.1,epochs=0", better),)
@@ -197,7 +207,7 @@ def test_seeds_and_an_a_a_are_frozen_as_they_are_run(
     design = ("--seeds", "0,3,7", "--aa", "--store", copy_store(tmp_path / "store"))
     frozen = bench("plan", source, *design, "--freeze", "--json").json
     assert frozen["batches"] == [[0, 3, 7]] and frozen["aa"]
-    plan = drafted(server, Typed(seeds="0,3,7", aa=True))
+    plan = drafted(server, typed(seeds="0,3,7", aa=True))
     assert frozen["hash"] == plan.hash
 
 

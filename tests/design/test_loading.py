@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.design.loading import (
     reference_of,
 )
 from bench.experiment import BadExperiment
+from bench.store.mlflow_store import Store
 
 
 def refused(path: Path) -> BadExperiment:
@@ -92,6 +94,25 @@ def test_a_module_on_the_import_path_is_found_by_its_name(
 def test_the_built_in_experiments_are_those_that_define_one():
     assert built_in() == ["cifar10", "digits", "shuffled", "trees"]
     assert reference_of("digits") == "bench.experiments.digits"
+
+
+def test_a_module_of_the_first_edition_is_built_in_unless_the_user_has_one_and_is_reported_on(
+    tmp_path: Path, tiny_text: Callable[..., str], copy_store: Callable[[Path], str],
+    bench: Callable[..., object], monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    assert reference_of("experiments.digits") == "bench.experiments.digits"
+    store, page = copy_store(tmp_path / "store"), tmp_path / "out" / "report.html"
+    write(tmp_path, "experiments/__init__.py", "")
+    write(tmp_path, "experiments/digits.py", tiny_text(name="digits"))
+    with monkeypatch.context() as there:
+        there.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        words = ("--seeds", 6, "--workers", 1, "--no-report", "-q", "--store", store)
+        assert bench("run", "experiments.digits", *words).status == 0  # type: ignore[attr-defined]
+    recorded = Store(store).benchmark("digits").plan.files
+    assert "experiments/digits.py" in recorded  # as of the first edition
+    said = bench("report", "experiments.digits", "--store", store, "--out", page.parent)
+    assert said.status == 0, said.err  # type: ignore[attr-defined]
+    assert bench("verify", page).status == 0  # type: ignore[attr-defined]
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():
