@@ -1,4 +1,4 @@
-"""Drafting: what was typed becomes a plan."""
+"""Turns typed options into a plan, or refuses those that make none."""
 
 import re
 from collections.abc import Sequence

@@ -183,15 +183,15 @@ class Output:
     no_color: Annotated[bool, output("--no-color", help="No colour (also NO_COLOR).")] = False
 
     def say(self, text: str) -> None:
-        """Write a message to stderr, unless it shall be quiet."""
-        if not self.quiet:
+        """Write a message to stderr, unless it shall be quiet or who reads is a program."""
+        if not (self.quiet or self.as_json):
             tell(text)
 
 
 def given(*groups: Any) -> list[str]:
     """Return the options of some groups that differ from their defaults, as they are typed."""
     return [
-        known[field.name].__metadata__[0].param_decls[0]
+        known[field.name].__metadata__[0].default  # where typer keeps the first spelling
         for group in groups
         for known in (get_type_hints(type(group), include_extras=True),)
         for field in fields(group)

@@ -1,4 +1,4 @@
-"""One `bench run`: the store, the workers, the plans in turn, the report."""
+"""One `bench run`: opens the store and the workers, trains its plans in turn, and reports."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands.common import opened, publish
 from bench.commands.options import Output, Training
-from bench.terminal import show, tell, wrapped
+from bench.terminal import show, wrapped
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
@@ -31,14 +31,8 @@ class Session:
 
     def __init__(self, uri: str | None, training: Training, output: Output) -> None:
         self.uri, self.training, self.output = uri, training, output
-        self.quiet = output.quiet or output.as_json
         self.store: Store | None = None
         self.remote: Cluster | None = None
-
-    def say(self, text: str) -> None:
-        """Tell the terminal, unless it shall be quiet."""
-        if not self.quiet:
-            tell(text)
 
     def opened(self, name: str, *, train: bool) -> contextlib.ExitStack:
         """Start the process that imports the experiment, and reach the cluster.
@@ -87,12 +81,12 @@ class Session:
         from bench.execution.stopping import looker
         from bench.store.mlflow_store import Store
 
-        self.store = opened(Store(self.uri), self.say)
+        self.store = opened(Store(self.uri), self.output.say)
         plan = as_recorded(self.store, plan, found.source)
         changed = late_modules_changed(self.store, plan, self.server.digests)
         news = None if options.fresh else begins_anew(self.store, plan, changed)
         if news is not None:
-            self.say(wrapped(news))
+            self.output.say(wrapped(news))
             notes = [*notes, news]
         options = replace(options, fresh=options.fresh or bool(changed))
         command = ["bench", *sys.argv[1:]]
@@ -118,7 +112,9 @@ class Session:
             store=self.store,
             options=options,
             provenance={**facts, "notes": list(notes)},
-            watcher=progress(quiet=self.quiet, workers=len(places), blind=blind),
+            watcher=progress(
+                quiet=self.output.quiet or self.output.as_json, workers=len(places), blind=blind
+            ),
             look=looker(plan),
             executor=executor,
         )

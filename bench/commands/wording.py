@@ -1,4 +1,4 @@
-"""Wording: a refusal's remedy as a command that can be typed."""
+"""Words a refusal's remedy as a command that can be typed."""
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
