@@ -160,7 +160,7 @@ def test_an_unknown_format_is_refused_before_anything_is_read(bench: Bench, tmp_
     assert said.err == (
         'error[format]: --format "pgn" is no format.\n'
         "  Formats: html, json, csv, md, tex, svg, png, or several as html,csv.\n"
-        f"  fix: bench report digits --format png --store {store}\n"
+        f"  fix: bench report digits --store {store} --format png\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_named(store: str, tmp_path: Path, be
     said = bench("report", "--out", tmp_path / "file" / "below", "--json", "--store", store)
     assert said.status == 4 and said.json["error"]["code"] == "file"
     assert str(tmp_path / "file" / "below") in said.json["error"]["message"]
-    assert "fix: bench report --out DIR" in said.err and "Traceback" not in said.err
+    assert " --out DIR\n" in said.err and "Traceback" not in said.err
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -201,7 +201,7 @@ def test_open_needs_the_page(bench: Bench):
     said = bench("report", "tiny", "--open", "--format", "csv,md")
     assert said.status == 2
     assert "error[option]: --open opens report.html, which --format csv,md does not" in said.err
-    assert "fix: bench report tiny --format html,csv,md --open" in said.err
+    assert "fix: bench report tiny --open --format html,csv,md\n" in said.err
 
 
 # -- double-blind review ----------------------------------------------------------------------

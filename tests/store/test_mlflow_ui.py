@@ -128,7 +128,7 @@ def test_who_lets_others_reach_the_store_is_told_what_they_can_do(listed: Any, b
 def test_an_address_of_another_machine_is_refused(listed: Any, bench: Any):
     said = bench("ui", "--port", 0, "--host", "192.0.2.1", "--store", listed.uri)
     assert said.status == 4 and "192.0.2.1 is no IPv4 address of this machine" in said.err
-    assert "fix: bench ui " in said.err and " --host 127.0.0.1 " in said.err
+    assert "fix: bench ui " in said.err and " --host 127.0.0.1\n" in said.err
 
 
 # -- the server --------------------------------------------------------------------------------
