@@ -118,7 +118,8 @@ def seeds_of(design: Design) -> tuple[int, ...]:
     ------
     BadSeeds, BadDesign : no seeds, or a rule that they do not fit
     """
-    seeds = parse_seeds(design.seeds or "20")
+    text = "20" if design.seeds is None else design.seeds
+    seeds = parse_seeds(text)
     if design.stop not in get_args(Stop):
         raise BadDesign(
             f'--stop "{design.stop}" is not fixed, group or anytime.', options=[("stop", "anytime")]
@@ -130,7 +131,7 @@ def seeds_of(design: Design) -> tuple[int, ...]:
             "--max-seeds bounds a training that may stop early, and --stop fixed does not.",
             options=[("stop", "anytime")],
         )
-    if not (design.seeds or "20").strip().isdigit():
+    if not text.strip().isdigit():
         raise BadDesign(
             f"--seeds {design.seeds} already lists the seeds that --max-seeds would choose.",
             without=["seeds"],

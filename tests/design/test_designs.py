@@ -96,7 +96,7 @@ def test_each_source_brings_its_own_spread_and_the_others_stand_still(
     assert unknown.status == 2 and "run done" not in unknown.err
     assert '--vary augment: the training never asks for trial.rng("augment").' in unknown.err
     assert (
-        "It draws from init, order." in unknown.err and "--vary init --no-report\n" in unknown.err
+        "It draws from init, order." in unknown.err and "--no-report --vary init\n" in unknown.err
     )
     assert set(store.families(main)) == {"init", "order"}
 
