@@ -8,7 +8,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from mlflow.exceptions import MlflowException
 
 from bench.analysis.data.tables import Tables
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
-from bench.design.loading import known_names, nearest
+from bench.design.loading import known_names
 from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import (
@@ -47,17 +46,21 @@ from bench.store.base import Benchmark, Child, Run, Unreadable
 from bench.store.locks import Locks
 from bench.store.records import (
     Locate,
+    NothingRecorded,
     benchmark_of,
-    current_of,
     digest_tag,
     facts_of,
+    families_of,
     goes_on,
     in_order,
     key_of,
+    latest_of,
     order,
     recorded,
     sequence_of,
+    settled_of,
     started_ms,
+    states_of,
     tables_of,
     text_of,
     unreadable,
@@ -69,13 +72,6 @@ for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and to
 
 FOR_GOOD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED")
 SOURCE = "source.json"  # what a benchmark was begun with
-
-
-class NothingRecorded(Refusal):
-    """A store without the benchmark that was asked for."""
-
-    code = "experiment"
-    exit_status = 2
 
 
 class Gone(StoreTrouble):
@@ -237,13 +233,7 @@ class Reader:
 
     def families(self, benchmark: Benchmark) -> dict[str, Benchmark]:
         """Return the benchmarks in which one source of randomness varied alone, by the source."""
-        return {
-            other.plan.vary: other
-            for other in reversed(self._recorded(benchmark.name))  # the latest is kept
-            if isinstance(other, Benchmark)
-            and other.plan.vary
-            and replace(other.plan, vary="").benchmark_id == benchmark.benchmark_id
-        }
+        return families_of(benchmark, self._recorded(benchmark.name))
 
     def _recorded(self, name: str | None) -> list[Benchmark | Unreadable]:
         self._recover()
@@ -263,21 +253,7 @@ class Reader:
         NothingRecorded : there is none, or none of that name
         Damaged : it cannot be read; an earlier one would be another answer
         """
-        for found in self.recorded(name):
-            if isinstance(found, Unreadable):
-                raise found.trouble
-            return found
-        known = sorted({b.name for b in self.benchmarks()}) if name else []
-        if known and name:
-            raise NothingRecorded(
-                f'no experiment called "{name}".',
-                facts=[known_names(name, known)],
-                replace=[(name, nearest(name, known))],
-            )
-        raise NothingRecorded(
-            f"nothing is recorded in {redacted(self.uri)} yet.",
-            command=["bench", "run", "digits", "--seeds", "20"],
-        )
+        return latest_of(self.recorded, self.uri, name)
 
     def find(self, benchmark_id: str, name: str) -> Benchmark | None:
         """Return the latest benchmark with this id."""
@@ -359,17 +335,11 @@ class Reader:
 
     def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
         """Return finished, failed or running for every trial with a run that counts."""
-        current = {key: current_of(runs) for key, runs in self.children(benchmark).items()}
-        return {key: c.status.lower() for key, c in current.items() if c is not None}
+        return states_of(self.children(benchmark))
 
     def settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
         """Return the runs that stand for their trials, and the trials whose loss became NaN."""
-        found = {key: current_of(runs) for key, runs in self.children(benchmark).items()}
-        current = {key: child for key, child in found.items() if child is not None}
-        return (
-            {key: child for key, child in current.items() if child.status == "FINISHED"},
-            {k for k, c in current.items() if c.run.tags.get("bench.failure") == "nan"},
-        )
+        return settled_of(self.children(benchmark))
 
     # -- reading ---------------------------------------------------------------------------
 

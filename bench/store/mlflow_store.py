@@ -21,7 +21,7 @@ from mlflow.entities import (
     ViewType,
 )
 
-from bench.design.plan import Plan, TrialKey, varied_settings
+from bench.design.plan import Plan, TrialKey
 from bench.store import artifacts, run_folder, spool, sqlite
 from bench.store.address import (
     StoreRefuses,
@@ -34,7 +34,7 @@ from bench.store.base import REPLACES, SUPERSEDED, Benchmark, Child, Measured, R
 from bench.store.locks import Locked, now
 from bench.store.mlflow_reader import SOURCE, Gone, Reader, refusal, run_of
 from bench.store.names import storable
-from bench.store.records import SEQUENCE, complete_seeds, digest_tag, sequence_of
+from bench.store.records import SEQUENCE, digest_tag, frozen, gone_on_with, sequence_of
 from bench.store.spool import RunStatus
 from bench.store.writer import recover, unread
 from bench.terminal import tell
@@ -147,8 +147,7 @@ class Store(Reader):
         }
         self.client.log_batch(run.run_id, params=_params(params))
         self.client.log_inputs(run.run_id, [_dataset(plan)])
-        event = {"at": now(), "event": "frozen", "pairs_finished": 0, **_judged(plan)}
-        return self._freeze(run, plan, (event,), version=1)
+        return self._freeze(run, plan, (frozen(plan),), version=1)
 
     def _next_in_sequence(self) -> str:
         """Count on from the latest benchmark of this store, whatever the clock says."""
@@ -176,15 +175,7 @@ class Store(Reader):
 
     def _update(self, found: Benchmark, plan: Plan) -> Benchmark:
         """Go on with a benchmark: its seeds may grow, its analysis may change; both are noted."""
-        pairs = len(complete_seeds(found.plan, self.settled(found)[0]))
-        merged = plan.in_batches(found.plan.batches).with_seeds(plan.seeds)
-        events = list(found.events)
-        if merged.seeds != found.plan.seeds:
-            events.append({"at": now(), "event": "seeds added", "pairs_finished": pairs})
-        if merged.analysis() != found.plan.analysis():
-            events.append(
-                {"at": now(), "event": "analysis changed", "pairs_finished": pairs, **_judged(plan)}
-            )
+        merged, events = gone_on_with(found, plan, self.settled(found)[0])
         run = self._run(found.run_id)
         self.client.update_run(found.run_id, status="RUNNING")
         self.client.set_tag(found.run_id, "bench.active_at", str(time.time()))
@@ -192,7 +183,7 @@ class Store(Reader):
         if len(events) == len(found.events):
             return replace(found, plan=merged)
         version = int(run.tags["bench.plan_version"]) + 1
-        return self._freeze(run, merged, tuple(events), version=version)
+        return self._freeze(run, merged, events, version=version)
 
     def note(self, benchmark: Benchmark, event: Mapping[str, Any]) -> Benchmark:
         """Record what happened to a plan while it was trained, as a new version of it."""
@@ -376,10 +367,6 @@ def _dataset(plan: Plan) -> DatasetInput:
         profile=json.dumps({k: v for k, v in facts.items() if isinstance(v, (int, float, str))}),
     )
     return DatasetInput(data, [InputTag("mlflow.data.context", "train, validation and test")])
-
-
-def _judged(plan: Plan) -> dict[str, Any]:
-    return {"analysis": plan.analysis(), "varied": varied_settings(plan.arms)}
 
 
 def _source_tags(provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pandas as pd
 
 from bench.analysis.data.metrics import Predictions
 from bench.analysis.data.tables import TRIAL_COLUMNS, Split, Tables
-from bench.design.plan import Plan, TrialKey
+from bench.analysis.errors import Refusal
+from bench.design.loading import known_names, nearest
+from bench.design.plan import Plan, TrialKey, varied_settings
 from bench.store import artifacts, spool
-from bench.store.address import first_line
+from bench.store.address import first_line, redacted
 from bench.store.artifacts import Damaged
 from bench.store.base import SUPERSEDED, Benchmark, Child, Run, Unreadable
+from bench.store.locks import now
 from bench.store.resume_command import going_on
 
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
@@ -124,6 +128,62 @@ def _parsed(run: Run, text: str) -> Benchmark:
             command=["bench", "ui"],
         ) from error
     return found
+
+
+class NothingRecorded(Refusal):
+    """A store without the benchmark that was asked for."""
+
+    code = "experiment"
+    exit_status = 2
+
+
+def latest_of(
+    recorded: Callable[[str | None], Sequence[Benchmark | Unreadable]],
+    uri: str,
+    name: str | None,
+) -> Benchmark:
+    """Return the latest benchmark of a store, of one experiment or of all.
+
+    Parameters
+    ----------
+    recorded : gives the store's benchmarks, of one experiment or of all, the latest first
+    uri : of the store
+    name : of the experiment
+
+    Raises
+    ------
+    NothingRecorded : there is none, or none of that name
+    Damaged : it cannot be read; an earlier one would be another answer
+    """
+    for found in recorded(name):
+        if isinstance(found, Unreadable):
+            raise found.trouble
+        return found
+    every = recorded(None) if name else ()
+    known = sorted({found.name for found in every if isinstance(found, Benchmark)})
+    if known and name:
+        raise NothingRecorded(
+            f'no experiment called "{name}".',
+            facts=[known_names(name, known)],
+            replace=[(name, nearest(name, known))],
+        )
+    raise NothingRecorded(
+        f"nothing is recorded in {redacted(uri)} yet.",
+        command=["bench", "run", "digits", "--seeds", "20"],
+    )
+
+
+def families_of(
+    benchmark: Benchmark, every: Sequence[Benchmark | Unreadable]
+) -> dict[str, Benchmark]:
+    """Return those in which one source of randomness varied alone, by it; the latest come first."""
+    return {
+        other.plan.vary: other
+        for other in reversed(every)  # the latest is kept
+        if isinstance(other, Benchmark)
+        and other.plan.vary
+        and replace(other.plan, vary="").benchmark_id == benchmark.benchmark_id
+    }
 
 
 def order(found: Benchmark | Unreadable) -> tuple[int, float]:
@@ -301,6 +361,24 @@ def current_of(runs: Sequence[Child]) -> Child | None:
     return None
 
 
+def settled_of(
+    children: Mapping[TrialKey, Sequence[Child]],
+) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
+    """Return the runs that stand for their trials, and the trials whose loss became NaN."""
+    found = {key: current_of(runs) for key, runs in children.items()}
+    current = {key: child for key, child in found.items() if child is not None}
+    return (
+        {key: child for key, child in current.items() if child.status == "FINISHED"},
+        {k for k, c in current.items() if c.run.tags.get("bench.failure") == "nan"},
+    )
+
+
+def states_of(children: Mapping[TrialKey, Sequence[Child]]) -> dict[TrialKey, str]:
+    """Return finished, failed or running for every trial with a run that counts."""
+    current = {key: current_of(runs) for key, runs in children.items()}
+    return {key: c.status.lower() for key, c in current.items() if c is not None}
+
+
 def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -> None:
     """Refuse to go on without a run that somebody took away: deleted, or marked as replaced."""
     last = max((i for i, child in enumerate(runs) if child.status == "FINISHED"), default=0)
@@ -386,3 +464,27 @@ def _no_epochs() -> pd.DataFrame:
 def complete_seeds(plan: Plan, finished: Mapping[TrialKey, Any]) -> list[int]:
     """Return the seeds that every arm has finished."""
     return [s for s in plan.seeds if all(TrialKey(arm, s) in finished for arm in plan.arms)]
+
+
+def frozen(plan: Plan) -> dict[str, Any]:
+    """Return the first event of a benchmark's history: its plan was frozen."""
+    return {"at": now(), "event": "frozen", "pairs_finished": 0, **_judged(plan)}
+
+
+def gone_on_with(
+    found: Benchmark, plan: Plan, finished: Mapping[TrialKey, Any]
+) -> tuple[Plan, tuple[dict[str, Any], ...]]:
+    """Return the plan that goes on with a benchmark and its history; no seed is taken away."""
+    pairs = len(complete_seeds(found.plan, finished))
+    merged = plan.in_batches(found.plan.batches).with_seeds(plan.seeds)
+    events = list(found.events)
+    if merged.seeds != found.plan.seeds:
+        events.append({"at": now(), "event": "seeds added", "pairs_finished": pairs})
+    if merged.analysis() != found.plan.analysis():
+        changed = {"at": now(), "event": "analysis changed", "pairs_finished": pairs}
+        events.append({**changed, **_judged(plan)})
+    return merged, tuple(events)
+
+
+def _judged(plan: Plan) -> dict[str, Any]:
+    return {"analysis": plan.analysis(), "varied": varied_settings(plan.arms)}

@@ -1,12 +1,11 @@
 """The runner's story, told with lists in place of MLflow and of processes."""
 
-import contextlib
 import os
 import re
 import signal
 import time
 import weakref
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from bench.execution.base import Message
 from bench.execution.runner import Look, Options, Pair, Ran, value_of
 from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.experiment import BadOutcome, Outcome, Predictions
+from bench.store.memory import MemoryStore
 
 Answer = Callable[[TrialKey], Result]
 
@@ -37,13 +37,6 @@ def success(key: TrialKey, value: float = 0.5, **changes: Any) -> Success:
         "log": "",
     }
     return Success(key=key, **{**values, **changes})
-
-
-@dataclass
-class Benchmark:
-    """What the runner needs of a benchmark: its plan."""
-
-    plan: Plan
 
 
 @dataclass
@@ -96,37 +89,23 @@ class Recorder:
             raise self.trouble
 
 
-@dataclass
-class Store:
-    """Keeps what was finished from one call to the next."""
+class Store(MemoryStore):
+    """A store in memory whose recorder is a list; keeps what was finished between the calls."""
 
-    finished: dict[TrialKey, float] = field(default_factory=dict)
-    diverged: set[TrialKey] = field(default_factory=set)
-    seeds: tuple[int, ...] = ()
-    locked: bool = False
-    recorder: Recorder | None = None
-    trouble: Exception | None = None
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.finished: dict[TrialKey, float] = {}
+        self.diverged: set[TrialKey] = set()
+        self.recorder: Recorder | None = None
+        self.trouble: Exception | None = None
+        self.left: dict[TrialKey, str] = {}
 
-    left: dict[TrialKey, str] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def lock(self, plan: Plan) -> Iterator[None]:
-        self.locked = True
-        yield
-        self.locked = False
-
-    def begin(self, plan: Plan, **how: Any) -> Recorder:
-        assert self.locked
-        older = replace(plan, batches=(self.seeds,)).with_seeds(plan.seeds) if self.seeds else plan
-        self.seeds = older.seeds
-        self.recorder = Recorder(
-            Benchmark(older), dict(self.finished), set(self.diverged), trouble=self.trouble
-        )
-        self.recorder.left = self.left
+    def recording(self, plan: Plan, **how: Any) -> Recorder:
+        assert self.holder(plan.benchmark_id) is not None
+        benchmark = self.begin(plan, **how)
+        self.recorder = Recorder(benchmark, dict(self.finished), set(self.diverged))
+        self.recorder.trouble, self.recorder.left = self.trouble, self.left
         return self.recorder
-
-    def folders_of(self, benchmark_id: str) -> Path:
-        return Path("/state") / benchmark_id
 
 
 class Executor:
@@ -211,9 +190,9 @@ class Watcher:
 class Bench:
     """One benchmark that is run again and again."""
 
-    def __init__(self, found: Discovered, plan: Plan) -> None:
+    def __init__(self, found: Discovered, plan: Plan, folder: Path) -> None:
         self.found, self.plan = found, replace(plan, metric="return", margin=None)
-        self.store, self.looks = Store(), list[list[dict[str, float]]]()
+        self.store, self.looks = Store(folder), list[list[dict[str, float]]]()
         self.patch: Callable[..., Generator[list[Result], None, None]] | None = None
 
     def run(
@@ -238,7 +217,7 @@ class Bench:
         ran = runner.run(
             plan,
             self.found,
-            store=self.store,  # type: ignore[arg-type]
+            store=self.store,
             options=Options(**options),
             provenance={},
             watcher=self.watcher,
@@ -267,9 +246,14 @@ class Bench:
 
 
 @pytest.fixture
-def mine(tiny: Discovered, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(runner, "recording", lambda store, plan, **how: store.begin(plan, **how))
-    return Bench(tiny, plan_of(tiny, range(3)))
+def mine(
+    tiny: Discovered,
+    plan_of: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Bench:
+    monkeypatch.setattr(runner, "recording", Store.recording)
+    return Bench(tiny, plan_of(tiny, range(3)), tmp_path / "store")
 
 
 def keys(*seeds: int) -> list[TrialKey]:
@@ -294,7 +278,7 @@ def test_a_job_carries_what_its_training_needs(mine: Bench):
     assert (job.data_dir, job.timeout_s) == ("/data", 60.0)
     assert (job.reference, job.source_digest) == (mine.found.reference, mine.found.source_digest)
     assert job.draws == {TrialKey("strong", 0): mine.plan.draw(TrialKey("strong", 0))}
-    assert job.folders == f"/state/{mine.plan.benchmark_id}"
+    assert job.folders == str(mine.store.folders_of(mine.plan.benchmark_id))
     assert (job.devices, job.reuse_process) == (1, False)
 
 

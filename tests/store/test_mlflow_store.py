@@ -27,8 +27,8 @@ from bench.store.address import StoreAway, StoreRefuses, StoreTrouble
 from bench.store.artifacts import Damaged
 from bench.store.base import Benchmark, Child, Unreadable
 from bench.store.locks import Locked
-from bench.store.mlflow_reader import NothingRecorded
 from bench.store.mlflow_store import Store
+from bench.store.records import NothingRecorded
 from bench.store.writer import recording
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -245,24 +245,6 @@ def test_plan_source_and_provenance_are_kept_with_the_benchmark(store: Store, re
     assert store.source(recorded) == {"a.py": "x = 1\n"}
 
 
-def test_a_benchmark_is_read_back_as_it_was_recorded(store: Store, recorded: Benchmark):
-    tables = store.tables(store.benchmark("recorded whole"))
-    assert len(tables.trials) == 4 and set(tables.trials.status) == {"finished"}
-    assert set(tables.trials.duration_s) == {1.25} and set(tables.trials.attempts) == {1}
-    assert len(tables.epochs) == 12
-    assert set(tables.epochs.columns) >= {"arm", "seed", "epoch", "train/loss", "val/accuracy"}
-    assert set(tables.predictions) == {
-        (arm, seed, split) for arm in ARMS for seed in (0, 7) for split in ("test", "test_last")
-    }
-    item = tables.predictions["smoothed", 7, "test"]
-    expected = predictions(7, "smoothed").log_probabilities
-    assert item.log_probabilities.tobytes() == expected.tobytes()
-    assert sorted(tables.scores.score.unique()) == ["speed"]
-    design = recorded.design()
-    assert design.seeds == (0, 7) and design.frozen_before_first_run
-    assert tables.paired_seeds(design, "smoothed") == [0, 7]
-
-
 def test_a_result_that_the_store_never_takes_is_set_aside_and_blocks_nobody(
     store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ):
@@ -414,35 +396,10 @@ def test_a_failed_run_keeps_its_reason_and_traceback(store: Store, plan: Plan):
     assert store.settled(benchmark)[0] == {}
 
 
-def test_a_diverged_run_is_known_to_the_next_session(store: Store, plan: Plan):
-    session(store, plan, [failure("baseline", 0), failure("smoothed", 1, "nan")])
-    with recording(store, plan, provenance={}, source={}) as recorder:
-        assert recorder.diverged == {TrialKey("smoothed", 1)}
-
-
-def test_every_attempt_has_a_run_of_its_own(store: Store, plan: Plan):
-    how: dict[str, Any] = {"provenance": {}, "source": {}}
-    with store.lock(plan), recording(store, plan, **how) as recorder:
-        recorder.deliver(message("baseline", 0, epoch_rows(1)[0], attempt=1))
-        recorder.record(failure("baseline", 0, "memory", attempt=1))
-        recorder.deliver(message("baseline", 0, epoch_rows(1)[0], attempt=2))
-        until(lambda: (TrialKey("baseline", 0), 2) in recorder._runs, 5)  # live, as it trains
-        recorder.record(success("baseline", 0, attempt=2))
-    runs = children(store, recorder.benchmark)["baseline/seed-00"]
-    assert [child.status for child in runs] == ["FAILED", "FINISHED"]
-    (row,) = store.tables(recorder.benchmark).trials.to_dict("records")
-    assert (row["status"], row["attempts"]) == ("finished", 2)
-
-
-def test_what_was_in_training_when_bench_was_stopped_is_killed(store: Store, plan: Plan):
+def test_the_benchmarks_own_run_is_killed_when_bench_is_stopped(store: Store, plan: Plan):
     how: dict[str, Any] = {"provenance": {}, "source": {}}
     with pytest.raises(KeyboardInterrupt), recording(store, plan, **how) as recorder:
-        recorder.deliver(message("baseline", 0, epoch_rows(1)[0]))
-        recorder.record(success("smoothed", 0))
         raise KeyboardInterrupt
-    runs = children(store, recorder.benchmark)
-    assert runs["baseline/seed-00"][0].status == "KILLED"
-    assert runs["smoothed/seed-00"][0].status == "FINISHED"
     assert store.client.get_run(recorder.benchmark.run_id).info.status == "KILLED"
 
 
@@ -526,24 +483,6 @@ def test_a_missing_file_is_refused(name: str, kind: str, store: Store, plan: Pla
     with pytest.raises(Damaged, match=what) as caught:
         store.tables(benchmark)
     assert "--redo 0:baseline" in str(caught.value.remedy())
-
-
-def test_a_repeated_run_stands_for_the_old_one_which_is_kept_and_marked(store: Store, plan: Plan):
-    benchmark = session(store, plan, [success("baseline", 0)])
-    (old,) = children(store, benchmark)["baseline/seed-00"]
-    session(store, plan, [success("baseline", 0, duration_s=99.0)])
-    runs = children(store, benchmark)["baseline/seed-00"]
-    assert [child.status for child in runs] == ["FINISHED", "FINISHED"]
-    assert runs[0].run.run_id == old.run.run_id
-    assert runs[0].replaced_by == runs[1].run.run_id
-    (row,) = store.tables(benchmark).trials.to_dict("records")
-    assert row["duration_s"] == 99.0 and row["attempts"] == 2
-
-
-def test_a_repeated_run_that_fails_leaves_the_old_one_standing(store: Store, plan: Plan):
-    benchmark = session(store, plan, [success("baseline", 0)])
-    session(store, plan, [failure("baseline", 0)])
-    assert set(store.settled(benchmark)[0]) == {TrialKey("baseline", 0)}
 
 
 def test_the_command_that_mends_is_the_one_that_was_typed(store: Store, plan: Plan):
@@ -831,60 +770,12 @@ def test_what_a_server_sent_is_not_left_behind(
 # -- one benchmark over time -----------------------------------------------------------------
 
 
-def test_seeds_grow_in_one_parent_run_and_every_look_is_recorded(store: Store, plan: Plan):
-    first = session(store, plan)
-    second = session(store, plan.with_seeds(range(4)), [])
-    third = session(store, replace(plan, batches=((0, 1, 9),)), [])
-    assert first.run_id == second.run_id == third.run_id
-    assert third.plan.batches == ((0, 1), (2, 3), (9,))
-    design = store.benchmark(plan.experiment).design()
-    assert design.seeds == (0, 1, 2, 3, 9)
-    assert design.looks == (2, 2) and design.seeds_added_after_look
-    assert not design.analysis_changed_after_results
+def test_every_version_of_a_plan_stays_a_file_of_its_own(store: Store, plan: Plan):
+    first = session(store, plan, [])
+    session(store, plan.with_seeds(range(4)), [])
+    session(store, replace(plan, batches=((0, 1, 9),)), [])
     versions = [f.path for f in store.client.list_artifacts(first.run_id, "plan")]
     assert versions == ["plan/0001.json", "plan/0002.json", "plan/0003.json"]  # older ones stay
-
-
-def test_fewer_seeds_than_before_take_nothing_away(store: Store, plan: Plan):
-    session(store, plan)
-    again = session(store, replace(plan, batches=((0,),)), [])
-    assert again.plan.seeds == (0, 1) and len(again.events) == 1
-
-
-def test_an_analysis_that_changes_after_results_is_recorded(store: Store, plan: Plan):
-    session(store, plan)
-    changed = session(store, replace(plan, margin=0.02), [])
-    design = store.benchmark(plan.experiment).design()
-    assert design.margin == 0.02 and changed.plan.margin == 0.02
-    assert design.analysis_changed_after_results and not design.frozen_before_first_run
-    same = session(store, replace(plan, margin=0.02), [])
-    assert len(same.events) == len(changed.events) == 2
-
-
-def test_an_analysis_that_changes_before_any_result_is_no_change_after_results(
-    store: Store, plan: Plan
-):
-    session(store, plan, [])
-    session(store, replace(plan, margin=0.02), [])
-    design = store.benchmark(plan.experiment).design()
-    assert not design.analysis_changed_after_results and design.frozen_before_first_run
-
-
-def test_fresh_begins_another_parent_run_and_overwrites_nothing(store: Store, plan: Plan):
-    old = session(store, plan)
-    new = session(store, plan, [], fresh=True)
-    assert new.run_id != old.run_id and new.benchmark_id == old.benchmark_id
-    assert store.benchmark(plan.experiment).run_id == new.run_id
-    assert len(store.settled(old)[0]) == 4 and store.settled(new)[0] == {}
-
-
-def test_the_benchmark_that_was_active_last_comes_first(store: Store, plan: Plan):
-    first = session(store, plan, [])
-    second = session(store, replace(plan, source_digest="s2"), [])
-    found = [b.run_id for b in store.benchmarks(plan.experiment)]
-    assert found == [second.run_id, first.run_id]
-    session(store, plan, [])
-    assert store.benchmark(plan.experiment).run_id == first.run_id
 
 
 def test_an_experiment_that_was_deleted_in_the_ui_comes_back(store: Store, plan: Plan):
@@ -893,43 +784,6 @@ def test_an_experiment_that_was_deleted_in_the_ui_comes_back(store: Store, plan:
     again = session(store, plan, [])
     assert store.client.get_experiment(again.experiment_id).lifecycle_stage == "active"
     assert store.benchmark(plan.experiment).experiment_id == benchmark.experiment_id
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "speed", "nothing"])
-def test_recorded_values_are_known_to_the_next_session(store: Store, plan: Plan, metric: str):
-    plan = replace(plan, metric=metric)
-    session(store, plan, [success("baseline", 0), failure("smoothed", 0)])
-    with recording(store, plan, provenance={}, source={}) as recorder:
-        known = recorder.known_runs()
-    assert set(known) == ({TrialKey("baseline", 0)} if metric != "nothing" else set())
-    if metric == "speed":
-        assert known[TrialKey("baseline", 0)].value == 3.5
-    assert all(run.examples is None for run in known.values())  # nobody looks between the runs
-
-
-def test_a_plan_that_may_stop_knows_the_examples_of_what_is_recorded(store: Store, plan: Plan):
-    plan = replace(plan, stop="anytime")
-    session(store, plan, [success("baseline", 0)])
-    with recording(store, plan, provenance={}, source={}) as recorder:
-        [run] = recorder.known_runs().values()
-    assert run.examples is not None and run.value == pytest.approx(run.examples.mean())
-
-
-def test_a_stop_is_noted_for_the_next_session_until_seeds_are_added(store: Store, plan: Plan):
-    plan = replace(plan, stop="anytime")
-    with recording(store, plan, provenance={}, source={}) as recorder:
-        assert not recorder.stopped
-        recorder.stop(7)
-    with recording(store, plan, provenance={}, source={}) as recorder:
-        assert recorder.stopped and recorder.benchmark.design().stopped_at == 7
-    with recording(store, plan.with_seeds(range(90, 95)), provenance={}, source={}) as recorder:
-        assert not recorder.stopped
-
-
-def test_each_session_adds_its_own_provenance(store: Store, plan: Plan):
-    session(store, plan, [], provenance={"commit": "one"})
-    benchmark = session(store, plan, [], provenance={"commit": "two"})
-    assert [p["commit"] for p in store.provenance(benchmark)] == ["one", "two"]
 
 
 # -- the lock --------------------------------------------------------------------------------
@@ -1005,13 +859,6 @@ def test_a_store_that_cannot_be_opened_never_shows_its_password(
         Store("http://me:s3cret@127.0.0.1:9")
     assert "s3cret" not in caught.value.render() and "me:***@127.0.0.1:9" in caught.value.what
     assert caught.value.exit_status == 4
-
-
-def test_an_empty_store_says_what_to_run(tmp_path: Path, copy_store: Callable[[Path], str]):
-    empty = Store(copy_store(tmp_path))
-    with pytest.raises(NothingRecorded, match="nothing is recorded in sqlite:///") as caught:
-        empty.benchmark()
-    assert caught.value.remedy() == "bench run digits --seeds 20" and caught.value.exit_status == 2
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_recorded_one(

@@ -3,7 +3,6 @@
 import errno
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ from bench.design.results import Failure, Success
 from bench.experiment import Outcome
 from bench.store import artifacts, spool, writer
 from bench.store.address import StoreAway, StoreTrouble
+from bench.store.memory import MemoryStore
 from bench.store.spool import keep, seal, waiting
 from bench.store.writer import Recorder
 
 KEY = TrialKey("weak", 0)
+WRITES = ("start", "describe", "put", "log", "end", "end_orphans")
 
 
 def success(key: TrialKey = KEY, **changes: Any) -> Success:
@@ -36,80 +37,30 @@ def success(key: TrialKey = KEY, **changes: Any) -> Success:
     return Success(key=key, **{**values, **changes})
 
 
-@dataclass
-class Run:
-    """In place of MLflow's run."""
+class Store(MemoryStore):
+    """A store in memory that writes down what it is asked, and can be away."""
 
-    run_id: str
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.away: Exception | None = None
+        self.refuse = ""  # the one call that fails while it is away; all of them where empty
+        self.calls: list[tuple[Any, ...]] = []
 
-    @property
-    def info(self) -> "Run":
-        return self
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in WRITES:
+            return found
 
+        def call(*words: Any, **named: Any) -> Any:
+            if self.away is not None and self.refuse in ("", name):
+                raise self.away
+            self.calls.append((name, *words, *named.values()))
+            return found(*words, **named)
 
-@dataclass
-class Store:
-    """A list in place of MLflow, which can be away."""
-
-    folder: Path
-    away: Exception | None = None
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-    known: dict[TrialKey, Any] = field(default_factory=dict)
-    refuse: str = ""  # the one call that fails while it is away; all of them where empty
-
-    def settled(self, benchmark: Any) -> tuple[dict[TrialKey, Any], set[TrialKey]]:
-        return dict(self.known), set()
-
-    def pending_of(self, benchmark_id: str) -> Path:
-        return self.folder / "pending" / benchmark_id[:32]
-
-    def _call(self, *what: Any) -> None:
-        if self.away is not None and self.refuse in ("", what[0]):
-            raise self.away
-        self.calls.append(what)
-
-    def start(self, benchmark: Any, key: TrialKey, provenance: Any) -> Run:
-        self._call("start", key)
-        return Run(f"run of {key.run_name}")
-
-    def describe(self, run: Run, plan: Plan, key: TrialKey) -> None:
-        self._call("describe", run.run_id)
-
-    def put(self, run: Run, folder: Path) -> None:
-        self._call("put", run.run_id, tuple(sorted(p.name for p in folder.iterdir())))
-
-    def log(self, run_id: str, metrics: Any = (), *, tags: Any = None) -> None:
-        self._call("log", run_id, tuple(metrics), dict(tags or {}))
-
-    def end(self, run_id: str, status: str) -> None:
-        self._call("end", run_id, status)
-
-    def supersede(self, old: Any, new: Any) -> None:
-        self._call("supersede", old)
-
-    def end_orphans(self, benchmark: Any) -> None:
-        self._call("end_orphans")
-
-    def settle(self) -> None:
-        pass
-
-    def require_there(self) -> None:
-        pass
+        return call
 
     def of(self, name: str) -> list[tuple[Any, ...]]:
         return [call for call in self.calls if call[0] == name]
-
-
-@dataclass
-class Benchmark:
-    """What the recorder needs of a benchmark."""
-
-    plan: Plan
-    run_id: str = "parent"
-
-    @property
-    def benchmark_id(self) -> str:
-        return self.plan.benchmark_id
 
 
 @pytest.fixture
@@ -129,11 +80,13 @@ def start(
     monkeypatch.setattr(writer, "LONGEST_PAUSE_S", 0.05)
     monkeypatch.setattr(writer, "PATIENCE_S", 0.3)
 
-    def begin(finished: Any = None) -> Recorder:
-        benchmark: Any = Benchmark(plan_of(tiny))
-        anything: Any = store
-        store.known = finished or {}
-        return Recorder(anything, benchmark, {"commit": "c0ffee"})
+    def begin() -> Recorder:
+        facts = {"commit": "c0ffee"}
+        store.away, away = None, store.away  # it was there when the session began
+        benchmark = store.begin(plan_of(tiny), provenance=facts, source={})
+        store.away = away
+        store.calls.clear()
+        return Recorder(store, benchmark, facts)
 
     return begin
 
@@ -166,7 +119,8 @@ def test_a_result_is_on_the_disk_when_record_returns_and_gone_when_the_store_has
     with start() as writing:
         writing.record(success(TrialKey("weak", 1)))
         until(lambda: store.of("end"))
-    assert [entry.key for entry in waiting(place(store))] == [KEY]  # the next session's to write
+    assert list(waiting(place(store))) == []  # the next session wrote it
+    assert {run.name for run in store.runs.values()} >= {"weak/seed-00", "weak/seed-01"}
 
 
 def test_what_is_written_ends_with_the_status(store: Store, start: Callable[..., Recorder]):
@@ -175,7 +129,8 @@ def test_what_is_written_ends_with_the_status(store: Store, start: Callable[...,
     names = [call[0] for call in store.calls]
     assert names == ["start", "describe", "put", "log", "end", "end_orphans", "end"]
     assert store.of("end")[0][2] == "FINISHED"
-    assert store.of("put")[0][2] == ("epochs.parquet", "log.txt", "outcome.json")
+    kept = sorted(path.name for path in Path(store.runs["run-1"].artifact_uri).iterdir())
+    assert kept == ["epochs.parquet", "log.txt", "outcome.json"]
 
 
 def test_a_failure_keeps_its_reason_whatever_signs_are_in_it(
@@ -254,10 +209,11 @@ def test_whatever_a_store_refuses_for_a_while_is_written_once_it_is_back(
         store.away = None
         until(lambda: writing.away is None)
         until(lambda: not list(waiting(place(store))))
-    started = [call[1] for call in store.of("start")]
+    started = [call[2] for call in store.of("start")]
     assert sorted(started, key=lambda key: key.seed) == [KEY, TrialKey("weak", 1)]
     assert len([call for call in store.of("end") if call[2] == "FINISHED"]) == 2  # run and parent
-    assert ("log", "run of weak/seed-01", (("loss", 0.5, 1000, 0),), {}) in store.calls
+    (live,) = (run for run in store.runs.values() if run.name == "weak/seed-01")
+    assert ("log", live.run_id, [("loss", 0.5, 1000, 0)]) in store.calls
 
 
 def test_a_store_that_stays_away_is_waited_for_and_then_told(

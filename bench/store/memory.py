@@ -1,0 +1,291 @@
+"""A store in memory, for unit tests: it ends with its process; its files lie in a folder."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.data.tables import Tables
+from bench.design.plan import Plan, TrialKey
+from bench.store import artifacts, spool
+from bench.store.base import REPLACES, SUPERSEDED, Benchmark, Child, Measured, Run
+from bench.store.locks import Locks, now
+from bench.store.records import (
+    families_of,
+    frozen,
+    goes_on,
+    gone_on_with,
+    in_order,
+    key_of,
+    latest_of,
+    recorded,
+    settled_of,
+    states_of,
+    tables_of,
+)
+from bench.store.spool import RunStatus
+from bench.store.writer import recover
+
+
+class MemoryStore:
+    """Benchmarks and runs in dictionaries; see `base.Store`.
+
+    Parameters
+    ----------
+    folder : of the runs' files, of locks and of results that wait to be written
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.uri = f"memory:{folder}"
+        self.folder = folder
+        self.moved_from: Path | None = None
+        self.runs: dict[str, Run] = {}  # of benchmarks and trials, in the order of their making
+        self.histories: dict[str, list[Measured]] = defaultdict(list)
+        self.published: dict[str, dict[str, str]] = defaultdict(dict)
+        self._benchmarks: dict[str, Benchmark] = {}
+        self._sources: dict[str, dict[str, str]] = {}
+        self._sessions: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._sequence = 0
+        self._locks = Locks(folder / "locks")
+
+    # -- finding
+
+    def recorded(self, name: str | None = None) -> list[Benchmark]:
+        """Return the benchmarks, the one that was active last first."""
+        return [b for b in self._every(name) if not b.plan.vary]
+
+    def benchmarks(self, name: str | None = None) -> list[Benchmark]:
+        """Return the same: nothing in memory is damaged."""
+        return self.recorded(name)
+
+    def _every(self, name: str | None) -> list[Benchmark]:
+        found = [b for b in self._benchmarks.values() if name in (None, b.name)]
+        there = [b for b in found if not self.runs[b.run_id].deleted]
+        return sorted(there, key=lambda b: b.sequence, reverse=True)
+
+    def benchmark(self, name: str | None = None) -> Benchmark:
+        """Return the latest benchmark, of one experiment or of all."""
+        return latest_of(self.recorded, self.uri, name)
+
+    def find(self, benchmark_id: str, name: str) -> Benchmark | None:
+        """Return the latest benchmark with this id."""
+        return next((b for b in self._every(name) if b.benchmark_id == benchmark_id), None)
+
+    def was_deleted(self, benchmark_id: str, name: str) -> bool:
+        """Tell whether one with this id was deleted, and could be restored."""
+        same = [b for b in self._benchmarks.values() if b.benchmark_id == benchmark_id]
+        return any(b.name == name and self.runs[b.run_id].deleted for b in same)
+
+    def families(self, benchmark: Benchmark) -> dict[str, Benchmark]:
+        """Return the benchmarks in which one source of randomness varied alone, by the source."""
+        return families_of(benchmark, self._every(benchmark.name))
+
+    # -- reading
+
+    def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
+        """Return every run of every trial, in the order in which they count, the last last."""
+        every = self._every_child(benchmark).items()
+        active = {key: [child for child in runs if not child.deleted] for key, runs in every}
+        return {key: runs for key, runs in active.items() if runs}
+
+    def _every_child(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
+        found: dict[TrialKey, list[Child]] = defaultdict(list)
+        for run in self.runs.values():
+            if run.tags.get("parent") == benchmark.run_id:
+                found[key_of(run)].append(Child(key_of(run), run))
+        return {key: in_order(runs) for key, runs in found.items()}
+
+    def settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
+        """Return the runs that stand for their trials, and the trials whose loss became NaN."""
+        return settled_of(self.children(benchmark))
+
+    def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
+        """Return finished, failed or running for every trial with a run that counts."""
+        return states_of(self.children(benchmark))
+
+    def tables(self, benchmark: Benchmark) -> Tables:
+        """Read a benchmark back as tidy tables."""
+        every = self._every_child(benchmark)
+        return tables_of(benchmark, every, _file, lambda: self.again(benchmark))
+
+    def source(self, benchmark: Benchmark) -> dict[str, str]:
+        """Return the texts of the modules that a benchmark was begun with, by their path."""
+        return dict(self._sources[benchmark.run_id])
+
+    def late_modules(self, benchmark: Benchmark) -> dict[str, str]:
+        """Return the digests of what trainings loaded by themselves, of one run an arm."""
+        latest = {key.arm: child for key, child in self.settled(benchmark)[0].items()}
+        facts = (recorded(c, benchmark, _file).outcome.get("facts", {}) for c in latest.values())
+        return {name: sha for some in facts for name, sha in some.get("late_modules", {}).items()}
+
+    def provenance(self, benchmark: Benchmark) -> list[dict[str, Any]]:
+        """Return what was recorded about code, versions and machine, one entry a session."""
+        return [dict(facts) for facts in self._sessions[benchmark.run_id]]
+
+    def again(self, benchmark: Benchmark) -> list[str]:
+        """Return the words of the command that goes on with a benchmark."""
+        sessions = self._sessions[benchmark.run_id]
+        return goes_on(benchmark, str(sessions[-1].get("command") or "") if sessions else "")
+
+    # -- one process at a time
+
+    def holder(self, benchmark_id: str) -> dict[str, Any] | None:
+        """Return who is running a benchmark on this machine, or None."""
+        return self._locks.holder(benchmark_id)
+
+    @contextmanager
+    def lock(self, plan: Plan) -> Iterator[None]:
+        """Hold a benchmark for as long as this process runs it."""
+        with self._locks.hold(plan.benchmark_id, plan.experiment):
+            yield
+
+    def pending_of(self, benchmark_id: str) -> Path:
+        """Return the folder of results that are safe on this disk but not yet in the store."""
+        return self.folder / "pending" / benchmark_id[:32]
+
+    def folders_of(self, benchmark_id: str) -> Path:
+        """Return where the runs of a benchmark have folders of their own while they train."""
+        return self.folder / "folders" / benchmark_id[:32]
+
+    # -- writing
+
+    def begin(
+        self,
+        plan: Plan,
+        *,
+        provenance: Mapping[str, Any],
+        source: Mapping[str, str],
+        fresh: bool = False,
+    ) -> Benchmark:
+        """Open a plan's benchmark for writing, or go on with it. Call it under `lock`."""
+        for entry in list(spool.waiting(self.pending_of(plan.benchmark_id))):
+            recover(self, self._benchmarks[entry.parent], [entry])
+        found = None if fresh else self.find(plan.benchmark_id, plan.experiment)
+        if found is None:
+            run = self._create(f"{plan.experiment} {plan.benchmark_id[:7]}", plan.experiment, {})
+            found = _benchmark(run, plan)
+            self._sources[run.run_id] = dict(source)
+        merged, events = gone_on_with(found, plan, self.settled(found)[0])
+        self._change(found.run_id, status="RUNNING")
+        self._sequence += 1
+        going = {"sequence": self._sequence, "active_at": time.time()}
+        benchmark = replace(found, plan=merged, events=events, **going)
+        self._benchmarks[benchmark.run_id] = benchmark
+        self.end_orphans(benchmark)
+        self._sessions[benchmark.run_id].append(json.loads(json.dumps(provenance, default=str)))
+        return benchmark
+
+    def note(self, benchmark: Benchmark, event: Mapping[str, Any]) -> Benchmark:
+        """Record what happened to a plan while it was trained, as a new version of it."""
+        noted = replace(benchmark, events=(*benchmark.events, {"at": now(), **event}))
+        self._benchmarks[benchmark.run_id] = noted
+        return noted
+
+    def start(self, benchmark: Benchmark, key: TrialKey, provenance: Mapping[str, Any]) -> Run:
+        """Create the run of a trial and return it."""
+        tags = {"parent": benchmark.run_id, "arm": key.arm, "seed": str(key.seed)}
+        return self._create(key.run_name, benchmark.experiment_id, tags)
+
+    def _create(self, name: str, experiment_id: str, tags: Mapping[str, str]) -> Run:
+        run_id = f"run-{len(self.runs)}"
+        run = Run(
+            run_id=run_id,
+            name=name,
+            experiment_id=experiment_id,
+            status="RUNNING",
+            started_ms=int(time.time() * 1000),
+            deleted=False,
+            artifact_uri=str(self.folder / "runs" / run_id),
+            tags=dict(tags),
+        )
+        self.runs[run_id] = run
+        return run
+
+    def _change(self, run_id: str, **parts: Any) -> None:
+        self.runs[run_id] = replace(self.runs[run_id], **parts)
+
+    def describe(self, run: Run, plan: Plan, key: TrialKey) -> None:
+        """Say what a run trains: arm, seed, settings."""
+        values = {"arm": key.arm, "seed": key.seed, **plan.arms[key.arm]}
+        self._change(run.run_id, params={name: str(value) for name, value in values.items()})
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Measured] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write metrics and tags of a run; what is there already, once."""
+        run, history = self.runs[run_id], self.histories[run_id]
+        history += [measured for measured in metrics if measured not in history]
+        last = {name: value for name, value, _, _ in metrics}
+        tagged = {**run.tags, **(tags or {})}
+        self._change(run_id, metrics={**run.metrics, **last}, tags=tagged)
+
+    def put(self, run: Run, folder: Path) -> None:
+        """Give a run the files of a folder."""
+        artifacts.put(folder, Path(run.artifact_uri))
+
+    def end(self, run_id: str, status: RunStatus) -> None:
+        """Set the status of a run: the last thing that is written of it."""
+        self._change(run_id, status=status)
+
+    def supersede(self, old: Child, new: Run) -> None:
+        """Keep the run that was trained again, marked with the one in its place."""
+        self.log(new.run_id, tags={REPLACES: old.run.run_id})
+        self.log(old.run.run_id, tags={SUPERSEDED: new.run_id})
+
+    def end_orphans(self, benchmark: Benchmark) -> None:
+        """End the runs of a process that died: under the lock nobody else can be training."""
+        for runs in self.children(benchmark).values():
+            for child in runs:
+                if child.status == "RUNNING":
+                    self.end(child.run.run_id, "KILLED")
+
+    def publish(
+        self,
+        benchmark: Benchmark,
+        *,
+        files: Mapping[str, str],
+        metrics: Mapping[str, float | None],
+        tags: Mapping[str, str],
+        note: str,
+    ) -> None:
+        """Put a report on the benchmark's run."""
+        self.published[benchmark.run_id] |= {**files, "note": note}
+        stamp = int(time.time() * 1000)
+        numbers = [(name, value, stamp, 0) for name, value in metrics.items() if value is not None]
+        self.log(benchmark.run_id, numbers, tags=tags)
+        verdict = tags.get("bench.verdict", benchmark.verdict)
+        self._benchmarks[benchmark.run_id] = replace(benchmark, verdict=verdict)
+
+    def settle(self) -> None:
+        """Memory is whole at any time."""
+
+    def require_there(self) -> None:
+        """Memory does not vanish under a session."""
+
+
+def _benchmark(run: Run, plan: Plan) -> Benchmark:
+    return Benchmark(
+        run_id=run.run_id,
+        experiment_id=run.experiment_id,
+        name=plan.experiment,
+        benchmark_id=plan.benchmark_id,
+        started_at=run.started_ms / 1000,
+        active_at=run.started_ms / 1000,
+        plan=plan,
+        events=(frozen(plan),),
+    )
+
+
+def _file(run: Run, artifact: str) -> Path:
+    path = Path(run.artifact_uri) / artifact
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path
