@@ -28,7 +28,7 @@ from mlflow.exceptions import MlflowException
 
 from bench.analysis.data.tables import Tables
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
-from bench.design.loading import known_names
+from bench.design.loading import known_names, nearest
 from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import (
