@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from bench.design.plan import TrialKey
 from bench.design.results import Failure, Job, Result, Success
 from bench.execution import places as places_module
+from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot, cpu_slots
 from bench.execution.processes import Processes
 from bench.execution.server import Server
@@ -97,6 +98,59 @@ class Trained:
     @property
     def notices(self) -> list[str]:
         return [m["text"] for m in self.messages if m["type"] == "notice"]
+
+
+class InProcess(Closing):
+    """An executor that answers every job at once, in the order in which the jobs are given."""
+
+    def __init__(
+        self, answer: Callable[[TrialKey], Result], on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        self.answer, self.on_close = answer, on_close
+        self.jobs: list[Job] = []
+        self.retried: list[Failure] = []  # what is told to have been tried again
+        self.closed = 0
+        self.deliver: Callable[[Message], None] = lambda message: None
+        self.woken = 0
+
+    def listen(self, deliver: Callable[[Message], None]) -> None:
+        self.deliver = deliver
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        on_retry: Callable[[Failure], None] = lambda failure: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Generator[list[Result], None, None]:
+        for job in jobs:
+            check()
+            if stop():
+                return
+            self.jobs.append(job)
+            for failure in self.retried:
+                if failure.key in job.keys:
+                    on_retry(failure)
+            for key in job.keys:
+                row = {"epoch": 0, "time": 1.0}
+                self.deliver({"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
+            yield [self.answer(key) for key in job.keys]
+        check()
+
+    def close(self) -> None:
+        if self.jobs and not self.closed:
+            self.on_close()
+        self.closed += 1
+
+
+@pytest.fixture(scope="session")
+def in_process() -> type[InProcess]:
+    """Return the executor of the unit tests."""
+    return InProcess
 
 
 @pytest.fixture(autouse=True)

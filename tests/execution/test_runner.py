@@ -17,7 +17,6 @@ from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution import runner
-from bench.execution.base import Message
 from bench.execution.runner import Look, Options, Pair, Ran, value_of
 from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.experiment import BadOutcome, Outcome, Predictions
@@ -108,51 +107,6 @@ class Store(MemoryStore):
         return self.recorder
 
 
-class Executor:
-    """Answers every job at once, in the order in which the jobs are given."""
-
-    def __init__(self, answer: Answer, store: Store) -> None:
-        self.answer, self.store = answer, store
-        self.jobs: list[Job] = []
-        self.retried: list[Failure] = []
-        self.closed = 0
-        self.deliver: Callable[[Message], None] = lambda message: None
-        self.woken = 0
-
-    def listen(self, deliver: Callable[[Message], None]) -> None:
-        self.deliver = deliver
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def run(
-        self,
-        jobs: Sequence[Job],
-        *,
-        stop: Callable[[], bool] = lambda: False,
-        on_retry: Callable[[Failure], None] = lambda failure: None,
-        check: Callable[[], None] = lambda: None,
-    ) -> Generator[list[Result], None, None]:
-        for job in jobs:
-            check()
-            if stop():
-                return
-            self.jobs.append(job)
-            for failure in self.retried:
-                if failure.key in job.keys:
-                    on_retry(failure)
-            for key in job.keys:
-                row = {"epoch": 0, "time": 1.0}
-                self.deliver({"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
-            yield [self.answer(key) for key in job.keys]
-        check()
-
-    def close(self) -> None:
-        if self.jobs and not self.closed:  # nobody trains on while nobody records
-            assert self.store.recorder is None or self.store.recorder.closed is None
-        self.closed += 1
-
-
 @dataclass
 class Watcher:
     """Writes down what a person would have seen."""
@@ -190,7 +144,8 @@ class Watcher:
 class Bench:
     """One benchmark that is run again and again."""
 
-    def __init__(self, found: Discovered, plan: Plan, folder: Path) -> None:
+    def __init__(self, found: Discovered, plan: Plan, folder: Path, in_process: Any) -> None:
+        self.in_process = in_process
         self.found, self.plan = found, replace(plan, metric="return", margin=None)
         self.store, self.looks = Store(folder), list[list[dict[str, float]]]()
         self.patch: Callable[..., Generator[list[Result], None, None]] | None = None
@@ -205,10 +160,10 @@ class Bench:
         **options: Any,
     ) -> Ran:
         plan = self.plan if seeds is None else replace(self.plan, batches=(tuple(seeds),))
-        self.executor, self.watcher = Executor(answer, self.store), Watcher()
+        self.executor, self.watcher = self.in_process(answer, self.nobody_trains_on), Watcher()
         self.executor.retried = list(retried)
         if self.patch is not None:
-            self.executor.run = self.patch  # type: ignore[method-assign]
+            self.executor.run = self.patch
 
         def look_at(pairs: Sequence[Pair]) -> Look | None:
             self.looks.append([{arm: run.value for arm, run in p.items()} for p in pairs])
@@ -231,6 +186,10 @@ class Bench:
                 self.store.diverged.add(result.key)
         return ran
 
+    def nobody_trains_on(self) -> None:
+        """See that the executor is closed before what it trains is no longer recorded."""
+        assert self.store.recorder is None or self.store.recorder.closed is None
+
     def describe(self, **changes: Any) -> None:
         """Let the experiment say other things of itself."""
         self.found = replace(self.found, experiment=replace(self.found.experiment, **changes))
@@ -249,11 +208,12 @@ class Bench:
 def mine(
     tiny: Discovered,
     plan_of: Callable[..., Plan],
+    in_process: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
     monkeypatch.setattr(runner, "recording", Store.recording)
-    return Bench(tiny, plan_of(tiny, range(3)), tmp_path / "store")
+    return Bench(tiny, plan_of(tiny, range(3)), tmp_path / "store", in_process)
 
 
 def keys(*seeds: int) -> list[TrialKey]:
