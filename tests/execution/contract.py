@@ -113,7 +113,7 @@ def test_after_a_stop_nothing_more_is_started_and_what_trains_is_answered(
 ):
     found: list[Result] = []
     for results in executor.run(jobs, stop=lambda: len(found) > 0):
-        found += results
+        found.extend(results)
     assert 1 <= len(found) < len(jobs)
     assert len({result.key for result in found}) == len(found)
 
