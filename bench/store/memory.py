@@ -96,7 +96,8 @@ class MemoryStore:
         found: dict[TrialKey, list[Child]] = defaultdict(list)
         for run in self.runs.values():
             if run.tags.get("parent") == benchmark.run_id:
-                found[key_of(run)].append(Child(key_of(run), run))
+                key = key_of(run, benchmark.plan)
+                found[key].append(Child(key, run))
         return {key: in_order(runs) for key, runs in found.items()}
 
     def settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
@@ -172,8 +173,13 @@ class MemoryStore:
         merged, events = gone_on_with(found, plan, self.settled(found)[0])
         self._change(found.run_id, status="RUNNING")
         self._sequence += 1
-        going = {"sequence": self._sequence, "active_at": time.time()}
-        benchmark = replace(found, plan=merged, events=events, **going)
+        benchmark = replace(
+            found,
+            plan=merged,
+            events=events,
+            sequence=self._sequence,
+            active_at=time.time(),
+        )
         self._benchmarks[benchmark.run_id] = benchmark
         self.end_orphans(benchmark)
         self._sessions[benchmark.run_id].append(json.loads(json.dumps(provenance, default=str)))

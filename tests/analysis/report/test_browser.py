@@ -106,6 +106,7 @@ def test_long_names_break_instead_of_sticking_out(show, simulate):
         assert tab.evaluate(STICKS_OUT) == [], width
 
 
+@pytest.mark.thorough
 def test_a_report_over_1000_pairs_opens(show, simulate):
     f = simulate(
         n_seeds=1000, n_test=400, noise=0.03, n_classes=3, n_epochs=2, validation=False

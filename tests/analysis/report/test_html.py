@@ -174,7 +174,11 @@ def test_the_same_findings_give_the_same_bytes(known):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "epochs", "page_kb", "json_kb"), [(20, 20, 400, 600), (200, 200, 2000, 600)]
+    ("seeds", "epochs", "page_kb", "json_kb"),
+    [
+        (20, 20, 400, 600),
+        pytest.param(200, 200, 2000, 600, marks=pytest.mark.thorough),
+    ],
 )
 def test_the_files_stay_small(simulate, seeds, epochs, page_kb, json_kb):
     f = simulate(n_seeds=seeds, n_epochs=epochs, n_test=300).findings()
