@@ -12,12 +12,12 @@ from bench.analysis.data.metrics import (
     ECE_BINS,
     LOG_FLOOR,
     Predictions,
-    brier,
-    confidence,
-    correct,
+    Scored,
+    by_rows,
     ece,
     equal_width_bin,
-    nll,
+    row_blocks,
+    score,
 )
 from bench.analysis.errors import BadPredictions, UnusableRuns
 from bench.analysis.inference.two_way import TwoWay, two_way, two_way_from_mean_squares
@@ -72,8 +72,11 @@ class Temperature:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The calibration of one run, raw or scaled."""
+    """The calibration of one run, or its mean over an arm's seeds, raw or temperature-scaled."""
 
+    arm: str = ""
+    seed: int | None = None  # None: the mean over the arm's seeds
+    scaled: bool = False
     ece: float  # equal width; biased upwards, printed because people look for it
     ece_debiased: float  # equal mass; may be negative
     ce2: float  # squared error, unbiased; may be negative
@@ -85,30 +88,42 @@ class Calibration:
     reliability: float  # parts of the top-label Brier score, corrected; see BrierParts
     resolution: float
     uncertainty: float
+    temperature: float | None = None
 
 
-def calibrate(predictions: Predictions, *, rng: np.random.Generator) -> Calibration:
+def calibrate(run: Scored, *, rng: np.random.Generator) -> Calibration:
     """Return every calibration number of one run.
 
     Parameters
     ----------
-    predictions : of the test examples
+    run : what its predictions of the test examples score
     rng : redraws labels for the noise floor
     """
-    sure, right = confidence(predictions), correct(predictions)
+    sure, right = run.confidence, run.correct
     bins, parts = equal_mass_bins(sure, right), brier_parts(sure, right)
     return Calibration(
         ece=ece(sure, right),
         ece_debiased=float(ece_debiased(bins)),
         ce2=float(squared_error(bins)),
         mce=max_error(sure, right),
-        nll=float(nll(predictions).mean()),
-        brier=float(brier(predictions).mean()),
+        nll=float(run.values["nll"].mean()),
+        brier=float(run.values["brier"].mean()),
         gap=signed_gap(sure, right),
         noise_floor=noise_floor(sure, rng=rng),
         reliability=parts.reliability,
         resolution=parts.resolution,
         uncertainty=parts.uncertainty,
+    )
+
+
+def score_scaled(predictions: Predictions, temperature: float) -> Scored:
+    """Return what predictions score after their log-probabilities are divided by a temperature."""
+    log_p, labels = predictions.log_probabilities, predictions.labels
+    return Scored.joined(
+        [
+            score(Predictions(scale(log_p[b], temperature).astype(np.float32), labels[b]))
+            for b in row_blocks(log_p)
+        ]
     )
 
 
@@ -298,15 +313,23 @@ def fit_temperature(log_probabilities: ArrayLike, labels: ArrayLike) -> Temperat
     bounded minimization over log T.
     """
     checked = Predictions(np.asarray(log_probabilities), np.asarray(labels))
-    log_p = np.maximum(checked.log_probabilities.astype(np.float64), LOG_FLOOR)
-    chosen = float(log_p[np.arange(len(checked)), checked.labels].mean())
-    log_p -= log_p.max(axis=1, keepdims=True)
-    top = chosen - float(log_p[np.arange(len(checked)), checked.labels].mean())
+    log_p, rows = checked.log_probabilities, np.arange(len(checked))
+    true = np.maximum(log_p[rows, checked.labels].astype(np.float64), LOG_FLOOR)
+    most = np.maximum(log_p.max(axis=1).astype(np.float64), LOG_FLOOR)
+    chosen = float(true.mean())
+    top = chosen - float((true - most).mean())
 
     def loss(log_t: float) -> float:
         scale = math.exp(-log_t)
-        norm = np.log(np.exp(log_p * scale).sum(axis=1)).mean()
-        return float(norm) + (top - chosen) * scale
+
+        def norm(block: Floats) -> Floats:
+            np.maximum(block, LOG_FLOOR, out=block)
+            block -= block.max(axis=1, keepdims=True)
+            block *= scale
+            found: Floats = np.log(np.exp(block, out=block).sum(axis=1))
+            return found
+
+        return float(by_rows(norm, log_p).mean()) + (top - chosen) * scale
 
     ends = (math.log(COLDEST), math.log(HOTTEST))
     inside = optimize.minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})

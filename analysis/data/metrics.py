@@ -1,6 +1,6 @@
 """Metrics: predictions to accuracy, NLL, Brier and ECE, the same functions for every arm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 # A probability that underflows in float32 costs this many nats, not infinitely many.
 LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
 ECE_BINS = 15
+BLOCK = 2**20  # probabilities that are turned into float64 at a time
 HALF_PRECISION = 0.02  # that the sum of probabilities may be off in float16 and bfloat16
 
 
@@ -38,7 +39,7 @@ class Predictions:
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        log_p = _array(self.log_probabilities, "log_probabilities").astype(np.float32)
+        log_p = _array(self.log_probabilities, "log_probabilities").astype(np.float32, copy=False)
         if log_p.ndim == 2 and "float16" in str(getattr(self.log_probabilities, "dtype", "")):
             log_p = _normalised(log_p)
         raw = _array(self.labels, "labels")
@@ -100,7 +101,7 @@ def _require_distributions(log_p: NDArray[np.float32]) -> None:
             f"{bad} of {len(log_p)} rows of log_probabilities hold NaN or infinity; "
             "the model diverged, or the logits overflowed before log_softmax"
         )
-    total = np.exp(log_p.astype(np.float64)).sum(axis=1)
+    total = by_rows(lambda block: np.exp(block).sum(axis=1), log_p)
     off = np.abs(total - 1)
     if off.max() > 1e-3:
         row = int(off.argmax())
@@ -114,6 +115,18 @@ def _mistaken(given: NDArray[np.float32]) -> str:
     if given.min() >= 0 and np.abs(given.astype(np.float64).sum(axis=1) - 1).max() <= 1e-3:
         return "these are probabilities: pass their logarithm, np.log(p.clip(1e-12))"
     return "these look like logits: pass log-probabilities, for example logits.log_softmax(dim=1)"
+
+
+def row_blocks(log_p: NDArray[np.float32]) -> Iterator[slice]:
+    """Yield slices of a table's rows: a million images × classes at once would fill the memory."""
+    step = max(1, BLOCK // log_p.shape[1])
+    for start in range(0, len(log_p), step):
+        yield slice(start, start + step)
+
+
+def by_rows(function: Callable[[Floats], Floats], log_p: NDArray[np.float32]) -> Floats:
+    """Return a function of each row, shape (N,), computed in float64 a block of rows at a time."""
+    return np.concatenate([function(log_p[b].astype(np.float64)) for b in row_blocks(log_p)])
 
 
 def correct(predictions: Predictions) -> Floats:
@@ -136,10 +149,16 @@ def brier(predictions: Predictions) -> Floats:
     ----------
     Brier (1950), Monthly Weather Review 78(1), the original sum over classes.
     """
-    p = np.exp(predictions.log_probabilities.astype(np.float64))
-    rows = np.arange(len(predictions))
+    log_p, rows = predictions.log_probabilities, np.arange(len(predictions))
+
+    def squares(block: Floats) -> Floats:
+        p = np.exp(block, out=block)
+        found: Floats = np.einsum("ij,ij->i", p, p)
+        return found
+
     # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_y + 1, without building the one-hot matrix
-    score: Floats = np.einsum("ij,ij->i", p, p) - 2 * p[rows, predictions.labels] + 1
+    chosen = np.exp(log_p[rows, predictions.labels].astype(np.float64))
+    score: Floats = by_rows(squares, log_p) - 2 * chosen + 1
     return score
 
 
@@ -188,3 +207,45 @@ METRICS = {
     "nll": Metric("nll", "negative log-likelihood", "nats", False, nll),
     "brier": Metric("brier", "Brier score", "score", False, brier),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What is kept of one run's predictions: one number an example, whatever the classes."""
+
+    labels: NDArray[np.int64]
+    n_classes: int
+    confidence: Floats
+    values: Mapping[str, Floats]  # by the name of the metric
+
+    @property
+    def correct(self) -> Floats:
+        """1.0 where the most probable class is the true one, else 0.0; shape (N,)."""
+        return self.values["accuracy"]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Scored"]) -> "Scored":
+        """Return the scores of blocks of examples as those of all of them."""
+        return cls(
+            labels=np.concatenate([part.labels for part in parts]),
+            n_classes=parts[0].n_classes,
+            confidence=np.concatenate([part.confidence for part in parts]),
+            values={
+                name: np.concatenate([part.values[name] for part in parts])
+                for name in parts[0].values
+            },
+        )
+
+
+def score(predictions: Predictions) -> Scored:
+    """Return every metric of every example."""
+    return Scored(
+        labels=predictions.labels,
+        n_classes=predictions.log_probabilities.shape[1],
+        confidence=confidence(predictions),
+        values={
+            name: metric.per_example(predictions)
+            for name, metric in METRICS.items()
+            if metric.per_example is not None
+        },
+    )

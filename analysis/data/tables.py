@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.data.metrics import METRICS, Metric, Predictions
+from bench.analysis.data.metrics import METRICS, Metric, Predictions, Scored, score
 from bench.analysis.errors import Refusal
 
 Split = Literal["test", "test_last", "validation"]
@@ -107,7 +108,8 @@ class Tables:
         duration_s, environment
     epochs : one row a run and epoch: arm, seed, epoch, then one column a logged metric
     scores : one row a run and score: arm, seed, score, value
-    predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"
+    predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"; may
+        be read whenever asked for: `scored` keeps of each run what the analyses need
     """
 
     trials: pd.DataFrame
@@ -169,20 +171,32 @@ class Tables:
         """Return the metric of every test example; shape (len(seeds), N)."""
         if measure.per_example is None:
             raise BadTables(f"{measure.name!r} is not computed from predictions.")
-        return np.stack([measure.per_example(self.predictions[arm, s, "test"]) for s in seeds])
+        return np.stack([self.scored(arm, s, "test").values[measure.name] for s in seeds])
+
+    def scored(self, arm: str, seed: int, split: Split) -> Scored:
+        """Return what one run's predictions score on every example; they are read once.
+
+        Raises
+        ------
+        KeyError : the run stored no such predictions
+        """
+        key = arm, seed, split
+        if key not in self._scored:
+            self._scored[key] = score(self.predictions[key])
+        return self._scored[key]
+
+    @cached_property
+    def _scored(self) -> dict[tuple[str, int, Split], Scored]:
+        return {}
 
     def require_one_test_set(self) -> None:
         """Refuse runs whose test labels differ: seeds × examples would not be a table."""
-        first: tuple[tuple[str, int, Split], Predictions] | None = None
-        for key, item in self.predictions.items():
-            if key[2] != "test":
-                continue
-            if first is None:
-                first = key, item
-            elif not np.array_equal(item.labels, first[1].labels):
+        tests = [key for key in self.predictions if key[2] == "test"]
+        for key in tests[1:]:
+            if not np.array_equal(self.scored(*key).labels, self.scored(*tests[0]).labels):
                 raise BadTables(
                     f"seed {key[1]}, {key[0]}, was scored on other test examples than "
-                    f"seed {first[0][1]}, {first[0][0]}.",
+                    f"seed {tests[0][1]}, {tests[0][0]}.",
                     facts=["The test set must be the same examples in the same order in all runs."],
                     fix="draw the test set without the trial's seed",
                 )

@@ -26,7 +26,6 @@ from bench.analysis.inference.two_way import (
     effective_df,
     two_way,
     two_way_from_mean_squares,
-    two_way_without_each,
 )
 from bench.analysis.inference.welch import welch
 from bench.analysis.inference.wilcoxon import wilcoxon
@@ -48,7 +47,6 @@ __all__ = [
     "tost",
     "two_way",
     "two_way_from_mean_squares",
-    "two_way_without_each",
     "welch",
     "wilcoxon",
 ]

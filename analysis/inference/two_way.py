@@ -11,7 +11,7 @@ from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.comparison import Comparison, no_spread, require_level
 from bench.analysis.inference.distributions import t_isf, t_sf
 
-_EXACT = 2.0**53  # whole numbers below this are sums without rounding
+EXACT = 2.0**53  # whole numbers below this are sums without rounding
 
 
 class MeanSquares(NamedTuple):
@@ -140,66 +140,6 @@ def _matching_df(squares: NDArray[np.float64], most: int) -> float:
     return enough / spread if enough < most * spread else float(most)
 
 
-def two_way_without_each(
-    differences: ArrayLike, *, level: float = 0.95
-) -> tuple[TwoWay | None, ...]:
-    """Return what `two_way` returns without each seed in turn, in one pass over the table.
-
-    Without seed s the residual sum of squares falls by S / (S - 1) times that of its own row, and
-    the effect of example i by residual[s, i] / (S - 1): nothing has to be computed anew.
-
-    Parameters
-    ----------
-    differences, level : as in `two_way`
-
-    Returns
-    -------
-    one answer a seed; None where the seeds that are left have no answer
-
-    Raises
-    ------
-    UnusableRuns : what `two_way` refuses about the table's shape and values
-    """
-    d = _table(differences)
-    n, width = d.shape
-    seeds, example = d.mean(axis=1), d.mean(axis=0) - d.mean()
-    own, between = np.empty(n), np.empty(n)
-    for s in range(n):
-        residual = d[s] - seeds[s] - example
-        own[s] = residual @ residual
-        left = example - residual / (n - 1)
-        between[s] = (n - 1) * (left @ left)
-    within = own.sum() - own * n / (n - 1)
-    # What is left of sums that are zero but for rounding must not pass for a spread.
-    nothing = d.size * (1e-12 * float(np.abs(d).max())) ** 2
-    within[within < nothing], between[between < nothing] = 0.0, 0.0
-    answers: list[TwoWay | None] = []
-    for s in range(n):
-        rest = np.delete(seeds, s)
-        if n < 3:
-            answers.append(None)
-            continue
-        try:
-            answers.append(
-                two_way_from_mean_squares(
-                    float(rest.mean()),
-                    0.0 if no_spread(rest, scale=float(np.abs(d).max())) else _spread(rest, width),
-                    float(between[s]) / (width - 1),
-                    float(within[s]) / ((n - 2) * (width - 1)),
-                    n - 1,
-                    width,
-                    level,
-                )
-            )
-        except UnusableRuns:
-            answers.append(None)
-    return tuple(answers)
-
-
-def _spread(rows: NDArray[np.float64], width: int) -> float:
-    return width * float(rows.var(ddof=1))
-
-
 def two_way_from_mean_squares(
     difference: float,
     ms_seeds: float,
@@ -223,7 +163,7 @@ def two_way_from_mean_squares(
     UnusableRuns : fewer than two seeds or examples, or all mean squares zero (no spread)
     """
     alpha = require_level(level)
-    _require_two_of_each(n_seeds, n_examples)
+    require_two_of_each(n_seeds, n_examples)
     if max(ms_seeds, ms_examples) <= 0:  # V is 0, whatever cancels out inside the table
         raise UnusableRuns(
             f"all {n_seeds} seed pairs differ by {difference:g} on each of {n_examples} test "
@@ -264,7 +204,13 @@ def _satterthwaite(
     return max(1.0, 1 / (parts + (residual / spread) ** 2 / (a * b)))
 
 
-def _require_two_of_each(n_seeds: int, n_examples: int) -> None:
+def require_two_of_each(n_seeds: int, n_examples: int) -> None:
+    """Refuse a table in which seeds or examples cannot show how they vary.
+
+    Raises
+    ------
+    UnusableRuns : fewer than two of either
+    """
     if n_seeds < 2:
         raise UnusableRuns(
             f"{n_seeds} seed pair is too few to see a spread; run at least 2, better 20"
@@ -277,13 +223,24 @@ def _require_two_of_each(n_seeds: int, n_examples: int) -> None:
 
 
 def _table(differences: ArrayLike) -> NDArray[np.float64]:
+    d = checked_table(differences)
+    require_two_of_each(*d.shape)
+    return d
+
+
+def checked_table(differences: ArrayLike) -> NDArray[np.float64]:
+    """Return differences as a table of finite numbers, one row a seed.
+
+    Raises
+    ------
+    UnusableRuns : not a table, or a value that is not finite
+    """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 2:
         raise UnusableRuns(
             f"the differences have shape {d.shape}; a two-way analysis needs (S, N): "
             "one row a seed, one column a test example"
         )
-    _require_two_of_each(*d.shape)
     if not np.isfinite(d).all():
         bad = ~np.isfinite(d).all(axis=1)
         raise UnusableRuns(
@@ -301,7 +258,7 @@ def _sums_of_squares(d: NDArray[np.float64]) -> tuple[float, float, float, float
     if no_spread(flat, scale=float(np.abs(flat).max())):
         return float(flat.sum()), 0.0, 0.0, 0.0
     rows, columns, square = d.sum(axis=1), d.sum(axis=0), float(flat @ flat)
-    if square * max(d.shape) < _EXACT and bool((flat == np.rint(flat)).all()):
+    if square * max(d.shape) < EXACT and bool((flat == np.rint(flat)).all()):
         total, seeds, examples = int(rows.sum()), int(rows @ rows), int(columns @ columns)
         between_seeds = n_seeds * seeds - total**2
         between_examples = n_examples * examples - total**2

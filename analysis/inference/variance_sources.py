@@ -6,7 +6,7 @@ variance in machine learning benchmarks, MLSys.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,29 +47,51 @@ def question(source: str) -> str:
     return QUESTIONS.get(source, f"another draw of the stream {source!r}")
 
 
-def source_rows(families: Mapping[str, Tables], design: Design) -> tuple[SourceRow, ...]:
-    """Return the spread that each source brings, in every arm and in the paired difference.
+@dataclass(frozen=True, kw_only=True)
+class SourceValues:
+    """The values of one arm's runs in which one source of randomness varied."""
+
+    source: str
+    arm: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def source_values(families: Mapping[str, Tables], design: Design) -> tuple[SourceValues, ...]:
+    """Return every finished run's value, source by source, "all" last; of each arm by arm.
 
     Parameters
     ----------
     families : source to the runs in which it alone varied; "all" to those in which all did
     design : arms and metric
+    """
+    named = [name for name in families if name != ALL]
+    return tuple(
+        SourceValues(
+            source=name,
+            arm=arm,
+            seeds=tuple(seeds),
+            values=tuple(map(float, families[name].values(design, arm, seeds))),
+        )
+        for name in (*named, *((ALL,) if ALL in families else ()))
+        for arm in design.arms
+        if (seeds := families[name].finished(arm))
+    )
+
+
+def source_rows(found: Sequence[SourceValues], design: Design) -> tuple[SourceRow, ...]:
+    """Return the spread that each source brings, in every arm and in the paired difference.
 
     Returns
     -------
-    source by source, "all" last; of each the arms, then every treatment's difference
+    source by source, in the order given; of each the arms, then every treatment's difference
     """
-    named = [name for name in families if name != ALL]
     rows: list[SourceRow] = []
-    for name in (*named, *((ALL,) if ALL in families else ())):
-        tables = families[name]
-        values = {
-            arm: dict(zip(seeds, tables.values(design, arm, seeds), strict=True))
-            for arm in design.arms
-            if (seeds := tables.finished(arm))
-        }
-        for arm, found in values.items():
-            rows.append(_row(name, arm, None, np.array(list(found.values()))))
+    for name in dict.fromkeys(of.source for of in found):
+        own = [of for of in found if of.source == name]
+        values = {of.arm: dict(zip(of.seeds, of.values, strict=True)) for of in own}
+        for arm, known in values.items():
+            rows.append(_row(name, arm, None, np.array(list(known.values()))))
         base = values.get(design.baseline, {})
         for treatment in design.treatments:
             both = [s for s in values.get(treatment, {}) if s in base]

@@ -9,6 +9,7 @@ from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Scope, Stop
 from bench.analysis.report.names import mapped
 from bench.analysis.report.sentences import ANALYSES, METHOD
+from bench.analysis.study.conclude import conclude
 from bench.analysis.study.findings import Findings, Level, State
 from bench.analysis.study.verdict import Word
 
@@ -101,8 +102,8 @@ def anonymous(f: Findings, veil: Veil) -> Findings:
 
     No number changes; an arm whose name is a path keeps being the same arm everywhere.
     """
-    public = replace(f, provenance=_public(f.provenance))
-    return mapped(public, veil)
+    public = replace(f.summary, provenance=_public(f.summary.provenance))
+    return conclude(mapped(public, veil))
 
 
 def _public(value: Any) -> Any:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from bench.analysis.data.metrics import ECE_BINS, METRICS
+from bench.analysis.data.metrics import ECE_BINS
 from bench.analysis.data.tables import Tables, records
 from bench.analysis.report.names import apart, printable
 from bench.analysis.study.findings import Findings
@@ -90,8 +90,8 @@ def _pairs(f: Findings, shown: Mapping[str, str]) -> Iterator[Line]:
     )
     base, metric = shown[f.design.baseline], shown[f.design.metric]
     for c in f.comparisons:
-        s = c.sufficient
-        rows = zip(s.seeds, s.baseline, s.treatment, c.differences, strict=True)
+        p = c.pairs
+        rows = zip(p.seeds, p.baseline, p.treatment, c.differences, strict=True)
         for seed, old, new, difference in rows:
             yield seed, base, shown[c.treatment], metric, old, new, difference
 
@@ -125,16 +125,13 @@ def _column(name: str, taken: Iterable[str]) -> str:
     return f"{name} (score)" if name in taken else name
 
 
-def _measured(f: Findings, tables: Tables) -> dict[tuple[str, int], dict[str, float | None]]:
+def _measured(f: Findings, tables: Tables) -> dict[tuple[str, int | None], dict[str, float | None]]:
     """Return each run's metrics, its own scores and its calibration, raw and scaled."""
-    found: dict[tuple[str, int], dict[str, float | None]] = {}
-    for (arm, seed, split), item in tables.predictions.items():
+    found: dict[tuple[str, int | None], dict[str, float | None]] = {}
+    for arm, seed, split in tables.predictions:
         if split == "test":
-            found[arm, seed] = {
-                metric.name: float(metric.per_example(item).mean())
-                for metric in METRICS.values()
-                if metric.per_example is not None
-            }
+            values = tables.scored(arm, seed, split).values
+            found[arm, seed] = {name: float(of.mean()) for name, of in values.items()}
     for row in f.run_calibration:
         names = PER_SCALED_RUN if row.scaled else PER_RUN
         end = "_scaled" if row.scaled else ""

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache, partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bench.analysis.data import format as form
 from bench.analysis.report import latex, markdown, sentences, tables
+from bench.analysis.report.document import document, packed, written_by
 from bench.analysis.report.figures import verdict_strip
 from bench.analysis.report.figures.style import VERDICT_COLOUR
 from bench.analysis.report.names import fitted, shortened
@@ -21,26 +22,29 @@ from bench.analysis.study.findings import Check, Findings, RunRow
 HERE = Path(__file__).parent
 MOST_ROWS = 24  # of the running estimate
 MOST_TEXT = 4000  # characters of one line of the audit trail
+NO_DIGEST = "0" * 64  # in its place while the page's own digest is taken
+DIGEST = re.compile(r'sha256 of this page <span class="mono">([^<]*)</span>')
 
 
-def render(f: Findings, *, version: str) -> str:
+def render(f: Findings, *, version: str, data: str | None = None) -> str:
     """Return the report as HTML; the same findings give the same bytes.
 
     Parameters
     ----------
     f : what `study` found
     version : of bench, for the page's generator tag
+    data : what to embed, by default what `embedded` returns
     """
-    data, f = embedded(f), fitted(f)
+    data, f = data or embedded(f, version=version), fitted(f)
     unit = f.measure.unit
-    return _template().render(
+    text = _template().render(
         f=f,
         w=sentences,
         count=form.count,
-        writer=_writer(version),
+        writer=written_by(version),
         css=_css(),
         data=data,
-        digest=hashlib.sha256(data.encode()).hexdigest(),
+        digest=NO_DIGEST,
         level=form.level,
         drawings=draw(f),
         ece=partial(_ece, f),
@@ -69,12 +73,24 @@ def render(f: Findings, *, version: str) -> str:
         p_value=form.p_value,
         duration=lambda s: "" if s is None else form.duration(s),
     )
+    return text.replace(_marked(NO_DIGEST), _marked(digest(text)), 1)
 
 
-def _writer(version: str) -> str:
-    """Return what wrote the page: the words are bench's, the drawings matplotlib's too."""
-    drawn = ", ".join(f"{name} {metadata.version(name)}" for name in ("matplotlib", "seaborn"))
-    return f"bench {version}, {drawn}"
+def digest(text: str) -> str:
+    """Return the SHA-256 of a page, but for the digest that it states."""
+    stated = stated_digest(text)
+    bare = text if stated is None else text.replace(_marked(stated), _marked(NO_DIGEST), 1)
+    return hashlib.sha256(bare.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def stated_digest(text: str) -> str | None:
+    """Return the digest that a page states of itself."""
+    found = DIGEST.search(text)
+    return found[1] if found else None
+
+
+def _marked(digest: str) -> str:
+    return f'sha256 of this page <span class="mono">{digest}</span>'
 
 
 @cache
@@ -89,9 +105,10 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def embedded(f: Findings) -> str:
-    """Return the findings as JSON that is safe inside a script element."""
-    text = json.dumps(f.as_dict(), allow_nan=False, separators=(",", ":"))
+def embedded(f: Findings, *, version: str) -> str:
+    """Return results.json, its summary packed, as text that is safe inside a script element."""
+    data = packed(document(f, version=version))
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

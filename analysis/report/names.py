@@ -83,7 +83,8 @@ def _rebuilt(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+        kept = [f.name for f in fields(value) if f.init and f.metadata.get("stored", True)]
+        parts = {name: getattr(value, name) for name in kept}
         return replace(value, **{name: _rebuilt(part, change) for name, part in parts.items()})
     if isinstance(value, Mapping):
         return {_rebuilt(k, change): _rebuilt(v, change) for k, v in value.items()}

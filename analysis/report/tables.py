@@ -7,8 +7,8 @@ from bench.analysis.data import format as form
 from bench.analysis.inference import variance_sources
 from bench.analysis.report import sentences
 from bench.analysis.report.names import shortened
+from bench.analysis.study.conclude import summary_settings
 from bench.analysis.study.findings import Analysis, Findings, Primary, Secondary, Treatment
-from bench.analysis.study.study import summary_settings
 
 MOST_VALUE = 60  # characters of a setting's value, where it is shown as changed
 

@@ -1,39 +1,55 @@
-"""Verify: does a report say what the data embedded in it say?
+"""Verify: does a report say what the summary embedded in it says?
 
-Three layers, so that no digit can be changed unseen: the numbers are computed again from the
-embedded sums; the page is written again from the embedded findings and compared word for word;
-and the page prints the digest of its data.
+Three layers, so that no digit can be changed unseen: digests of the data and of the page find
+every accident; the findings are concluded again from the summary and compared; and the page is
+written again from them and compared word for word.
 """
 
+import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from itertools import zip_longest
 from typing import Any
 
-import numpy as np
-
 from bench.analysis.report import html as page
-from bench.analysis.study.findings import DamagedReport, Findings
-from bench.analysis.study.recompute import Mismatch, recompute
+from bench.analysis.report.document import APART, digest, document, whole, written_by
+from bench.analysis.study.conclude import conclude
+from bench.analysis.study.findings import SCHEMA, Findings
+from bench.analysis.study.summary import NOT_RECOMPUTED, DamagedReport, Summary
 
 DATA = re.compile(r'<script type="application/json" id="bench-data">(.*?)</script>', re.DOTALL)
 WRITER = re.compile(r'<meta name="generator" content="([^"]*)">')
+FIRST = "bench.report/1"  # whose pages hold a digest of their data, and no summary
+FIRST_DIGEST = re.compile(r'sha256 <span class="mono">([0-9a-f]{64})</span>')
 MOST_LISTED = 20
+TOLERANCE = 1e-9  # relative: sums in another order differ in their last bits
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A value that does not follow from the embedded data."""
+
+    where: str  # comparisons[0].primary.high
+    stated: Any
+    recomputed: Any
 
 
 @dataclass(frozen=True)
 class Verified:
     """What was compared, and what does not agree."""
 
-    findings: Findings
-    n_values: int  # computed again
+    findings: Findings | None  # None: of a schema that holds no summary
+    experiment: str
+    n_values: int  # concluded again
     n_words: int | None  # pieces of text compared; None: there is no page, or another version's
     mismatches: tuple[Mismatch, ...]
     note: str | None  # what could not be compared, and why
+    not_proved: tuple[str, ...] = NOT_RECOMPUTED
 
     @property
     def holds(self) -> bool:
@@ -41,33 +57,54 @@ class Verified:
         return not self.mismatches
 
 
-def verify(text: str, *, version: str, rng: np.random.Generator) -> Verified:
+def verify(text: str, *, version: str, beside: Callable[[], str] | None = None) -> Verified:
     """Check a report against its own data.
 
     Parameters
     ----------
     text : of report.html or results.json
     version : of bench, which writes the page again
-    rng : in the state in which the report's `study` was given its own
+    beside : reads the file of a summary that is too large for results.json
 
     Raises
     ------
     DamagedReport : no data of this schema in it, or data that are not whole
     """
     data, page_given = read(text)
-    f = Findings.from_dict(data)
-    numbers = recompute(f, rng=rng)
+    schema = data.get("schema") if isinstance(data, Mapping) else None
+    if schema == FIRST:
+        return _of_first_schema(data, text, page_given)
+    if schema != SCHEMA:
+        raise DamagedReport(f"it holds no data of the schema {SCHEMA!r}.")
+    data = whole(data, beside or _nothing_beside)
+    wrong = [*_digests(data, page_given)]
+    try:
+        f = conclude(Summary.from_dict(data["summary"]))
+        again = document(f, version=version)
+    except Exception:  # an edit that went unnoticed until here can break any rule of the analysis
+        if not wrong:
+            raise
+        return Verified(None, _experiment(data), 0, None, tuple(wrong), None)
+    by, now = str(data.get("written_by")), written_by(version)
+    same = by == now
+    compared = [
+        row
+        for key in dict.fromkeys((*again, *data))
+        if key not in (*APART, "summary", "written_by")
+        for row in _leaves(key, data.get(key), again.get(key))
+    ]
+    wrong += [row for row in compared if not _same(row.stated, row.recomputed, words=same)]
     if page_given is None:
-        return Verified(f, numbers.n_values, None, numbers.mismatches[:MOST_LISTED], None)
-    again = page.render(f, version=version)
-    writers = [WRITER.search(html) for html in (page_given, again)]
-    by, now = (found[1] if found else "an unknown program" for found in writers)
-    if by != now:
-        note = f"written by {by}; this is {now}: only the numbers were compared, not the words."
-        return Verified(f, numbers.n_values, None, numbers.mismatches[:MOST_LISTED], note)
-    words, wrong = _compared(page_given, again)
-    found = (*numbers.mismatches, *wrong)
-    return Verified(f, numbers.n_values, words, found[:MOST_LISTED], None)
+        note = None if same else _other_version(by, now)
+        return Verified(f, _experiment(data), len(compared), None, _most(wrong), note)
+    if not same:
+        note = _other_version(by, now)
+        return Verified(f, _experiment(data), len(compared), None, _most(wrong), note)
+    found = DATA.search(page_given)
+    words, odd = _compared(
+        page_given, page.render(f, version=version, data=found[1] if found else None)
+    )
+    return Verified(f, _experiment(data), len(compared), words, _most([*wrong, *odd]), None)
 
 
 def read(text: str) -> tuple[Any, str | None]:
@@ -85,6 +122,80 @@ def read(text: str) -> tuple[Any, str | None]:
             "it is neither a report.html nor a results.json that bench wrote, or it is damaged."
         ) from None
     return data, text if embedded else None
+
+
+def _nothing_beside() -> str:
+    raise ValueError("it is in a file of its own, which is not there")
+
+
+def _experiment(data: Mapping[str, Any]) -> str:
+    return str(data.get("experiment"))
+
+
+def _most(wrong: list[Mismatch]) -> tuple[Mismatch, ...]:
+    return tuple(wrong[:MOST_LISTED])
+
+
+def _other_version(by: str, now: str) -> str:
+    return f"written by {by}; this is {now}: only the numbers were compared, not the words."
+
+
+def _of_first_schema(data: Mapping[str, Any], text: str, page_given: str | None) -> Verified:
+    """Compare the digest of the data that a page of the first schema prints."""
+    stated = FIRST_DIGEST.search(text) if page_given else None
+    embedded = DATA.search(text)
+    if stated is None or embedded is None:
+        raise DamagedReport(
+            f"it is of the schema {FIRST!r}, and holds no digest that could be compared.",
+            facts=["The report.html beside it holds one."],
+        )
+    found = hashlib.sha256(embedded[1].encode()).hexdigest()
+    wrong = () if found == stated[1] else (Mismatch("sha256", stated[1], found),)
+    note = f"of the schema {FIRST!r}: only the digest of its data was compared, nothing computed."
+    return Verified(None, _experiment(data), 0, None, wrong, note, ("its numbers and words",))
+
+
+def _digests(data: Mapping[str, Any], page_given: str | None) -> Iterator[Mismatch]:
+    found = digest(data)
+    if found != data.get("digest"):
+        yield Mismatch("digest", data.get("digest"), found)
+    if page_given is None:
+        return
+    stated, found = page.stated_digest(page_given), page.digest(page_given)
+    if stated != found:
+        yield Mismatch("page's digest", stated, found)
+    writer = WRITER.search(page_given)
+    if writer is None or writer[1] != data.get("written_by"):
+        yield Mismatch("generator", writer and writer[1], data.get("written_by"))
+
+
+# -- comparing values --------------------------------------------------------------------------
+
+
+def _leaves(where: str, stated: Any, again: Any) -> Iterator[Mismatch]:
+    """Walk two JSON values of one shape side by side, down to their numbers and words."""
+    if isinstance(stated, Mapping) and isinstance(again, Mapping) and stated.keys() == again.keys():
+        for key in stated:
+            yield from _leaves(f"{where}.{key}", stated[key], again[key])
+    elif isinstance(stated, list) and isinstance(again, list) and len(stated) == len(again):
+        for i, (one, other) in enumerate(zip(stated, again, strict=True)):
+            yield from _leaves(f"{where}[{i}]", one, other)
+    else:
+        yield Mismatch(where, stated, again)
+
+
+def _same(stated: Any, again: Any, *, words: bool) -> bool:
+    """Compare numbers always, words where the same version wrote them."""
+    if isinstance(stated, str) and isinstance(again, str):
+        return stated == again or not words
+    if isinstance(stated, bool) or isinstance(again, bool):
+        return stated is again
+    if isinstance(stated, float | int) and isinstance(again, float | int):
+        return math.isclose(stated, again, rel_tol=TOLERANCE, abs_tol=1e-12)
+    return bool(stated == again)
+
+
+# -- comparing pages ---------------------------------------------------------------------------
 
 
 def _compared(given: str, again: str) -> tuple[int, list[Mismatch]]:

@@ -1,20 +1,21 @@
 """Checks: what must be read before a result is quoted, answered from what is stored."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.analysis.data.format import count, difference, duration, spread
 from bench.analysis.data.metrics import METRICS
-from bench.analysis.data.tables import Design, Tables, records
+from bench.analysis.data.tables import Design, records
 from bench.analysis.inference.comparison import no_spread
-from bench.analysis.study.curves import VALIDATION, best_epochs
+from bench.analysis.study.curves import VALIDATION
 from bench.analysis.study.findings import Arm, Check, Level, State, Treatment
+from bench.analysis.study.pairs import Paired
+from bench.analysis.study.summary import Summary
 from bench.analysis.study.verdict import FEWEST_PAIRS, FULL_PAIRS
-from bench.analysis.study.verdict_interval import Paired
 
 MOST_OVERLAP = 0.01  # of the test examples; CIFAR-10 itself has a few twins
 STILL_IMPROVING = 0.5  # share of runs whose best epoch lies in the last tenth
@@ -30,11 +31,11 @@ ANALYSIS = {  # those that can give a word, as a sentence names them
 class Evidence:
     """What the checks read. `words` are the verdict words of other analyses, by their name."""
 
-    tables: Tables
-    design: Design
+    summary: Summary
+    design: Design  # the summary's, with the runs that are still to be trained
+    best: Mapping[str, pd.DataFrame]  # arm to what `best_epochs` returns
     arms: tuple[Arm, ...]
     comparisons: tuple[Treatment, ...]
-    pairs: Mapping[str, Paired]
     words: Mapping[str, Mapping[str, str]]  # treatment to analysis to word
     worst_case: Mapping[str, str | None]  # treatment to word with failures at chance
     without_seed: Mapping[str, Sequence[int]]  # treatment to seeds that alone change the word
@@ -131,11 +132,7 @@ def _arms_differ_as_declared(e: Evidence) -> Check:
     if not e.design.benchmark_id:
         text = "Where these scores come from is not recorded, so other differences cannot be seen."
         return _check("B2", "blocker", "not checked", text)
-    versions: dict[str, set[str]] = {}
-    for _, late in _late_modules(e):
-        for path, digest in late.items():
-            versions.setdefault(path, set()).add(digest)
-    odd = [f"{path} ({len(found)} versions)" for path, found in versions.items() if len(found) > 1]
+    odd = [f"{m.path} ({m.versions} versions)" for m in e.summary.late_modules if m.versions > 1]
     return _result(
         "B2",
         "blocker",
@@ -145,16 +142,6 @@ def _arms_differ_as_declared(e: Evidence) -> Check:
         "A module that trainings load by themselves was not the same in all of them, so the "
         "difference may be its own.",
     )
-
-
-def _late_modules(e: Evidence) -> list[tuple[str, Mapping[str, str]]]:
-    """Return, for each finished run, its arm and the own modules that its training loaded."""
-    finished = [row for row in records(e.tables.trials) if row["status"] == "finished"]
-    facts = [json.loads(row.get("facts") or "{}") for row in finished]
-    return [
-        (row["arm"], said.get("late_modules") or {})
-        for row, said in zip(finished, facts, strict=True)
-    ]
 
 
 def _selected_on_validation(e: Evidence) -> Check:
@@ -174,20 +161,18 @@ def _selected_on_validation(e: Evidence) -> Check:
 
 
 def _selected_epochs(e: Evidence) -> tuple[int, int] | None:
-    if "selected_epoch" not in e.tables.trials.columns:
-        return None
     matching = total = 0
     for arm in e.design.arms:
-        best = best_epochs(e.tables, arm)
-        rows = e.tables.trials[
-            (e.tables.trials.arm == arm) & (e.tables.trials.status == "finished")
-        ]
-        best_epoch = {int(r["seed"]): int(r["best_epoch"]) for r in records(best.reset_index())}
-        for row in records(rows):
-            if row["selected_epoch"] is None or row["seed"] not in best_epoch:
+        best_epoch = {
+            int(r["seed"]): int(r["best_epoch"]) for r in records(e.best[arm].reset_index())
+        }
+        for run in e.summary.runs:
+            if run.arm != arm or run.status != "finished":
+                continue
+            if run.selected_epoch is None or run.seed not in best_epoch:
                 return None
             total += 1
-            matching += best_epoch[row["seed"]] == int(row["selected_epoch"])
+            matching += best_epoch[run.seed] == run.selected_epoch
     return (matching, total) if total else None
 
 
@@ -210,16 +195,10 @@ def _overlap(e: Evidence) -> Check:
 
 
 def _predictions_reproduce(e: Evidence) -> Check:
-    accuracy = METRICS["accuracy"].per_example
-    if "logged_accuracy" not in e.tables.trials.columns or accuracy is None:
+    if not e.summary.logs_accuracy:
         return _check("B5", "blocker", "not checked", "No metric was logged beside predictions.")
-    compared = wrong = 0
-    for row in records(e.tables.trials):
-        test = e.tables.predictions.get((row["arm"], row["seed"], "test"))
-        if test is None or row["logged_accuracy"] is None:
-            continue
-        compared += 1
-        wrong += abs(float(accuracy(test).mean()) - row["logged_accuracy"]) > 1e-9
+    agree = [run.log_agrees for run in e.summary.runs if run.log_agrees is not None]
+    compared, wrong = len(agree), agree.count(False)
     if compared == 0:
         return _check("B5", "blocker", "not checked", "No predictions are stored.")
     return _result(
@@ -258,7 +237,7 @@ def _worst_case(e: Evidence) -> Check:
 
 
 def _spread(e: Evidence) -> Check:
-    flat = [c.treatment for c in e.comparisons if _flat(e.pairs[c.treatment])]
+    flat = [c.treatment for c in e.comparisons if _flat(c.pairs)]
     if all(c.n_pairs < 2 for c in e.comparisons):
         return _check("B7", "blocker", "not checked", "It takes two pairs to see a spread.")
     return _result(
@@ -424,26 +403,13 @@ def _failures_alike(e: Evidence) -> Check:
 
 def _drew_alike(e: Evidence) -> Check:
     """Compare where the generators of both arms of a seed stood after equally many epochs."""
-    streams: dict[tuple[str, int], Mapping[str, str]] = {}
-    epochs: dict[tuple[str, int], int] = {}
-    for row in records(e.tables.trials):
-        facts = json.loads(row.get("facts") or "{}")
-        streams[row["arm"], row["seed"]] = facts.get("streams") or {}
-    for row in records(e.tables.epochs):
-        key = row["arm"], row["seed"]
-        epochs[key] = epochs.get(key, 0) + 1
     seen: set[str] = set()
     odd: dict[str, int] = {}
-    for treatment, pairs in e.pairs.items():
-        for seed in pairs.seeds:
-            one, other = (e.design.baseline, seed), (treatment, seed)
-            if epochs.get(one) != epochs.get(other):
-                continue  # stopped at different epochs: the longer one went on drawing
-            here, there = streams.get(one, {}), streams.get(other, {})
-            seen |= here.keys() & there.keys()
-            for name in here.keys() & there.keys():
-                odd[name] = odd.get(name, 0) + (here[name] != there[name])
-    odd = {name: count for name, count in odd.items() if count}
+    for of in e.summary.treatments:
+        seen |= of.streams.keys()
+        for name, n in of.streams.items():
+            odd[name] = odd.get(name, 0) + n
+    odd = {name: n for name, n in odd.items() if n}
     if not seen:
         text = "What the runs drew from their random streams is not recorded, or not comparable."
         return _check("C17", "caution", "not checked", text)
@@ -502,17 +468,12 @@ def _one_seed(e: Evidence) -> Check:
 
 
 def _same_machine(e: Evidence) -> Check:
-    rows = e.tables.trials[e.tables.trials.status == "finished"]
-    found = [json.loads(t) if t and isinstance(t, str) else {} for t in rows.environment]
-    if not any(found):
+    if e.summary.environments is None:
         text = "Versions and hardware of these runs are not recorded."
         return _check("C10", "caution", "not checked", text)
-    varied = [
-        f"{key}: {', '.join(sorted(values))}"
-        for key in sorted({k for item in found for k in item})
-        if len(values := {str(item.get(key) or "none") for item in found}) > 1
-    ]
-    kinds = sorted({str(device).partition(":")[0] for device in rows.device})
+    varied = [f"{key}: {', '.join(seen)}" for key, seen in e.summary.environments.items()]
+    done = [run for run in e.summary.runs if run.status == "finished"]
+    kinds = sorted({run.device.partition(":")[0] for run in done})
     if len(kinds) > 1:
         varied.append(f"device: {', '.join(kinds)}")
     return _result(
@@ -567,9 +528,8 @@ def _finer_than_an_example(e: Evidence) -> Check:
         return _check("C13", "caution", "not checked", "Only an accuracy has steps of one example.")
     coarse = []
     for c in e.comparisons:
-        pairs = e.pairs[c.treatment]
-        if c.power.sd is not None and pairs.n_examples is not None:
-            step = 1 / pairs.n_examples
+        if c.power.sd is not None and c.pairs.n_examples is not None:
+            step = 1 / c.pairs.n_examples
             if c.power.sd < step:
                 coarse.append(f"{c.treatment}: {spread(c.power.sd, 'fraction')}")
     return _result(
@@ -585,7 +545,7 @@ def _finer_than_an_example(e: Evidence) -> Check:
 def _still_improving(e: Evidence) -> Check:
     late = total = 0
     for arm in e.design.arms:
-        best = best_epochs(e.tables, arm)
+        best = e.best[arm]
         if best.empty:
             continue
         length = int(best["last_epoch"].max()) + 1
@@ -606,15 +566,15 @@ def _still_improving(e: Evidence) -> Check:
 def _validation_agrees(e: Evidence) -> Check:
     if e.design.metric not in METRICS:
         return _check("C15", "caution", "not checked", "There are no validation predictions.")
-    per_example = METRICS[e.design.metric].per_example
+    known = {
+        (run.arm, run.seed): run.validation for run in e.summary.runs if run.validation is not None
+    }
     against, seen = list[str](), 0
     for c in e.comparisons:
         gaps = [
-            _mean(per_example, e, c.treatment, seed)
-            - _mean(per_example, e, e.design.baseline, seed)
-            for seed in c.sufficient.seeds
-            if (c.treatment, seed, "validation") in e.tables.predictions
-            and (e.design.baseline, seed, "validation") in e.tables.predictions
+            known[c.treatment, seed] - known[e.design.baseline, seed]
+            for seed in c.pairs.seeds
+            if (c.treatment, seed) in known and (e.design.baseline, seed) in known
         ]
         if not gaps or c.primary.difference is None or c.verdict.word not in ("better", "worse"):
             continue
@@ -637,10 +597,6 @@ def _validation_agrees(e: Evidence) -> Check:
     )
 
 
-def _mean(per_example: Any, e: Evidence, arm: str, seed: int) -> float:
-    return float(per_example(e.tables.predictions[arm, seed, "validation"]).mean())
-
-
 # -- notes -----------------------------------------------------------------------------------
 
 
@@ -651,29 +607,25 @@ def _notes(e: Evidence) -> list[Check]:
         if any(c.verdict.word in ("better", "worse") for c in e.comparisons):
             text += " A difference was found where there is none, as in 5% of such runs."
         notes.append(_check("N5", "note", "failed", text, "Nothing should be found."))
-    rows = records(e.tables.trials)
-    again = [row for row in rows if (row.get("attempts") or 1) > 1]
-    for row in again[:5]:
-        text = f"Seed {row['seed']}, {row['arm']}, took {row['attempts']} attempts (same seed)."
+    runs = e.summary.runs
+    again = [run for run in runs if run.attempts > 1]
+    for run in again[:5]:
+        text = f"Seed {run.seed}, {run.arm}, took {run.attempts} attempts (same seed)."
         notes.append(_check("N1", "note", "failed", text, "Each began afresh; the last is used."))
     if len(again) > 5:
         text = f"{count(len(again) - 5, 'more run')} took several attempts."
         notes.append(_check("N1", "note", "failed", text))
-    for row in [row for row in rows if row["status"] == "failed"][:5]:
-        text = f"Seed {row['seed']}, {row['arm']}, failed: {row['reason']}"
+    for run in [run for run in runs if run.status == "failed"][:5]:
+        text = f"Seed {run.seed}, {run.arm}, failed: {run.note}"
         why = "It has no value; its pair is incomplete and not in any mean."
         notes.append(_check("N2", "note", "failed", text, why))
-    loaded: dict[str, set[str]] = {}
-    for arm, late in _late_modules(e):
-        for path in late:
-            loaded.setdefault(path, set()).add(arm)
-    for path, arms in sorted(loaded.items()):
-        if len(arms) < len(e.design.arms):
-            text = f"{path} was loaded while training, and in {', '.join(sorted(arms))} alone."
+    for late in e.summary.late_modules:
+        if len(late.arms) < len(e.design.arms):
+            text = f"{late.path} was loaded while training, and in {', '.join(late.arms)} alone."
             notes.append(_check("N6", "note", "failed", text, "It may be what the arms differ in."))
     for text in e.provenance.get("notes") or ():
         notes.append(_check("N3", "note", "failed", str(text)))
-    times = [row["duration_s"] for row in rows if row["status"] == "finished" and row["duration_s"]]
+    times = [run.duration_s for run in runs if run.status == "finished" and run.duration_s]
     if len(times) > 3 and max(times) > 5 * float(np.median(times)) > 5:
         typical = duration(float(np.median(times)))
         text = f"One run took {duration(max(times))}, the median run {typical}."

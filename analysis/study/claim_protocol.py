@@ -1,84 +1,60 @@
 """Protocol: the claim's own way of measuring, repeated on these runs."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from bench.analysis.data.metrics import correct
-from bench.analysis.data.tables import Design, Split, Tables
-from bench.analysis.errors import UnusableRuns
+from bench.analysis.data.tables import Design
 from bench.analysis.study.claim import (
-    best_epoch_optimism,
     chance_in_one_pair,
     chance_in_two_runs,
     flipped_share,
     likelihood_ratio,
     read_claim,
 )
-from bench.analysis.study.curves import best_epochs
-from bench.analysis.study.findings import BestEpochs, ClaimFinding, Primary
+from bench.analysis.study.findings import ClaimFinding, Primary
+from bench.analysis.study.summary import Summary, TreatmentSums
 from bench.analysis.study.verdict import Verdict
-from bench.analysis.study.verdict_interval import Paired
 
-_BOTH: tuple[Split, Split] = ("validation", "test")
+
+@dataclass(frozen=True, kw_only=True)
+class BestEpochs:
+    """Best validation accuracy of each run of the pairs, for the claim's own protocol."""
+
+    baseline: tuple[float, ...]
+    treatment: tuple[float, ...]
 
 
 def claimed(
-    tables: Tables,
-    design: Design,
-    treatment: str,
-    pairs: Paired,
-    best: BestEpochs | str,
+    summary: Summary,
+    of: TreatmentSums,
+    best: Mapping[str, pd.DataFrame],
     main: Primary,
     verdict: Verdict,
 ) -> ClaimFinding | None:
-    """Read the claim against the interval, and by its own protocol: one run of each arm."""
-    found = chances(design, best, main, verdict)
-    if found is None or isinstance(best, str):
-        return found
-    flattery = _optimism(tables, design, treatment, pairs)
-    if flattery is None:
-        return found
-    return replace(
-        found,
-        best_epoch_optimism=flattery[0],
-        optimism_low=flattery[1],
-        optimism_high=flattery[2],
-    )
+    """Read the claim against the interval, and by its own protocol: one run of each arm.
 
-
-def best_epochs_of(
-    tables: Tables, design: Design, treatment: str, pairs: Paired
-) -> BestEpochs | str:
-    """Return each run's best validation accuracy over its epochs, or why it is not known."""
-    best = [best_epochs(tables, arm) for arm in (design.baseline, treatment)]
-    if design.metric != "accuracy" or any(table.empty for table in best) or pairs.n < 2:
-        return "no validation accuracy by epoch"
-    both = [table["best"].reindex(list(pairs.seeds)).to_numpy(float) for table in best]
-    if not all(np.isfinite(values).all() for values in both):
-        return "some runs logged no validation accuracy"
-    sizes = {len(p) for (_, _, split), p in tables.predictions.items() if split == "validation"}
-    step = 1 / sizes.pop() if len(sizes) == 1 else 0.0
-    base, other = (tuple(map(float, values)) for values in both)
-    return BestEpochs(baseline=base, treatment=other, grid_step=step)
-
-
-def chances(
-    design: Design, best: BestEpochs | str, main: Primary, verdict: Verdict
-) -> ClaimFinding | None:
-    """Return how the claim reads, and how often one pair of runs would show it by luck."""
+    Parameters
+    ----------
+    best : arm to what `best_epochs` returns
+    """
+    design, runs = summary.design, best_epochs_of(summary.design, of, best)
     if design.claim is None:
         return None
+    unbounded = main.low is None and main.high is None
+    equivalent = verdict.word == "equivalent"
     reading = (
-        None
-        if main.low is None and main.high is None
-        else read_claim(design.claim, main.low, main.high, equivalent=verdict.word == "equivalent")
+        None if unbounded else read_claim(design.claim, main.low, main.high, equivalent=equivalent)
     )
-    if isinstance(best, str):
-        return ClaimFinding(value=design.claim, reading=reading, reason=best)
-    both, step = (best.baseline, best.treatment), best.grid_step
+    if isinstance(runs, str):
+        return ClaimFinding(value=design.claim, reading=reading, reason=runs)
+    both = runs.baseline, runs.treatment
+    step = 1 / summary.n_validation if summary.n_validation else 0.0  # one validation example
     one = chance_in_one_pair(design.claim, *both, grid_step=step)
     two = chance_in_two_runs(design.claim, *both, grid_step=step)
+    optimism = of.optimism or (None, None, None)
     return ClaimFinding(
         value=design.claim,
         reading=reading,
@@ -88,26 +64,21 @@ def chances(
         chance_unpaired=two.chance,
         chance_observed=flipped_share(design.claim, *both, grid_step=step),
         likelihood_ratio=likelihood_ratio(design.claim, one.sd),
+        best_epoch_optimism=optimism[0],
+        optimism_low=optimism[1],
+        optimism_high=optimism[2],
     )
 
 
-def _optimism(
-    tables: Tables, design: Design, treatment: str, pairs: Paired
-) -> tuple[float, float | None, float | None] | None:
-    """Return how much the best validation epoch flatters, averaged over the arms of a seed."""
-    arms = (design.baseline, treatment)
-    keys = [(arm, seed) for arm in arms for seed in pairs.seeds]
-    if not all((*key, split) in tables.predictions for key in keys for split in _BOTH):
-        return None
-    mean = {
-        split: np.mean(
-            [[correct(tables.predictions[arm, s, split]) for s in pairs.seeds] for arm in arms],
-            axis=0,
-        )
-        for split in _BOTH
-    }
-    try:
-        found = best_epoch_optimism(mean["validation"], mean["test"])
-    except UnusableRuns:
-        return None
-    return found.mean, found.low, found.high
+def best_epochs_of(
+    design: Design, of: TreatmentSums, best: Mapping[str, pd.DataFrame]
+) -> BestEpochs | str:
+    """Return each run's best validation accuracy over its epochs, or why it is not known."""
+    both = [best[arm] for arm in (design.baseline, of.treatment)]
+    if design.metric != "accuracy" or any(table.empty for table in both) or of.pairs.n < 2:
+        return "no validation accuracy by epoch"
+    values = [table["best"].reindex(list(of.pairs.seeds)).to_numpy(float) for table in both]
+    if not all(np.isfinite(column).all() for column in values):
+        return "some runs logged no validation accuracy"
+    base, other = (tuple(map(float, column)) for column in values)
+    return BestEpochs(baseline=base, treatment=other)

@@ -1,8 +1,4 @@
-"""Treatment: everything that is said of one treatment against the baseline, from their pairs.
-
-The pairs are all that is read here: those of the tables, or those that `recompute` finds in a
-report. Whatever a report prints of them can so be computed again without the predictions.
-"""
+"""Treatment: everything that is said of one treatment against the baseline, from their pairs."""
 
 import math
 from collections.abc import Callable
@@ -30,13 +26,12 @@ from bench.analysis.inference.distributions import t_isf
 from bench.analysis.inference.effect_size import effect_size, win_rate
 from bench.analysis.inference.power import detectable, seeds_needed
 from bench.analysis.inference.sequential import anytime, planned_looks
-from bench.analysis.inference.two_way import MeanSquares, TwoWay, two_way_from_mean_squares
+from bench.analysis.inference.two_way import TwoWay, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, to_halve
 from bench.analysis.study.findings import (
     Analysis,
     AnytimeFinding,
     BayesFinding,
-    BestEpochs,
     ClaimFinding,
     EffectFinding,
     EquivalenceFinding,
@@ -44,18 +39,14 @@ from bench.analysis.study.findings import (
     PowerFinding,
     Primary,
     Secondary,
-    SecondarySums,
-    Squares,
-    Sufficient,
     Treatment,
     VarianceFinding,
     VerdictFinding,
 )
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import FEWEST_PAIRS, NO_SPREAD, Verdict, decide, headline
 from bench.analysis.study.verdict_interval import (
-    Paired,
     fixed_analysis,
-    fixed_without,
     levels,
     primary,
     variance_floor,
@@ -72,7 +63,6 @@ def compare(
     *,
     claim: Callable[[Primary, Verdict], ClaimFinding | None],
     secondary: tuple[Secondary, ...],
-    sums: tuple[BestEpochs | None, tuple[SecondarySums, ...]],
     rng: np.random.Generator,
 ) -> Treatment:
     """Return all that the pairs say, before any check could block the verdict.
@@ -82,13 +72,12 @@ def compare(
     pairs : both arms on the seeds that finished in both
     name : of the treatment
     claim : reads the claim against the primary analysis and its verdict
-    secondary, sums : the other outcomes, and what the claim and they can be computed from again
+    secondary : the other outcomes
     rng : for the resampling analyses
     """
     main = primary(pairs, design)
     power = _power(pairs, design)
     verdict = _decide(main, pairs.n, design, blocker=_flat(main, pairs))
-    running = _anytime(pairs, design)
     return Treatment(
         treatment=name,
         n_pairs=pairs.n,
@@ -102,8 +91,8 @@ def compare(
         variance=_variance(pairs),
         claim=claim(main, verdict),
         secondary=secondary,
-        anytime=running,
-        sufficient=_sufficient(pairs, _steps(running), *sums),
+        anytime=_anytime(pairs, design),
+        pairs=pairs,
     )
 
 
@@ -164,6 +153,10 @@ def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tup
     level, _ = levels(design)
     base, other = pairs.baseline, pairs.treatment
     rows: list[tuple[str, Callable[[], Comparison]]] = []
+
+    def some(keep: NDArray[np.intp]) -> Comparison:
+        return fixed_analysis(pairs.take(keep.tolist()), design, level=level)
+
     if (pairs.n_examples or 0) >= 2:
         rows.append(("two_way", partial(pairs.two_way, level=level)))
     rows += [
@@ -172,18 +165,10 @@ def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tup
         ("bootstrap_t", partial(bootstrap_t, base, other, level=level, rng=rng)),
         ("wilcoxon", partial(wilcoxon, base, other, level=level)),
         ("welch", partial(welch, base, other, level=level)),
-        ("leave_one_out", lambda: leave_one_out(partial(_some, pairs, design, level), pairs.n)),
+        ("leave_one_out", lambda: leave_one_out(some, pairs.n)),
         ("anytime", partial(_anytime_comparison, pairs, design, level)),
     ]
     return tuple(_attempt(name, compare, pairs, level) for name, compare in rows)
-
-
-def _some(pairs: Paired, design: Design, level: float, rows: NDArray[np.intp]) -> Comparison:
-    """Return the planned analysis of all pairs, or of all but one."""
-    if rows.size == pairs.n:
-        return fixed_analysis(pairs, design, level=level)
-    position = int(np.setdiff1d(np.arange(pairs.n), rows)[0])
-    return fixed_without(pairs, design, position, level=level)
 
 
 def _anytime_comparison(pairs: Paired, design: Design, level: float) -> Comparison:
@@ -306,8 +291,10 @@ def _variance(pairs: Paired) -> VarianceFinding | None:
         found = two_way_from_mean_squares(*pairs.mean_squares)
     except UnusableRuns:
         return None
+    if pairs.effective_df is None:
+        return None
     halve = to_halve(found)
-    spread = pairs.baseline.std() > 0 and pairs.treatment.std() > 0
+    spread = np.std(pairs.baseline) > 0 and np.std(pairs.treatment) > 0
     together = float(np.corrcoef(pairs.baseline, pairs.treatment)[0, 1]) if spread else None
     return VarianceFinding(
         seeds=found.variance_seeds,
@@ -380,38 +367,3 @@ def _planned(pairs: Paired, design: Design) -> tuple[PlannedLook, ...]:
             continue
         found.append(PlannedLook(n=n, mean=at.difference, low=at.low, high=at.high))
     return tuple(found)
-
-
-def _steps(running: AnytimeFinding) -> list[int]:
-    return sorted({*(n for n, *_ in running.path), *(look.n for look in running.planned)})
-
-
-def _sufficient(
-    pairs: Paired,
-    steps: list[int],
-    best_epochs: BestEpochs | None,
-    secondary: tuple[SecondarySums, ...],
-) -> Sufficient:
-    """Return what `recompute` needs to find the same numbers without the predictions."""
-    crossed = (pairs.n_examples or 0) >= 2 and pairs.n >= 2
-    return Sufficient(
-        seeds=pairs.seeds,
-        baseline=tuple(map(float, pairs.baseline)),
-        treatment=tuple(map(float, pairs.treatment)),
-        n_examples=pairs.n_examples,
-        squares=_squares(pairs.mean_squares) if crossed else None,
-        squares_without=tuple(
-            None if c is None else (c.ms_seeds, c.ms_examples, c.ms_residual)
-            for c in (pairs.two_way_without if crossed else ())
-        ),
-        squares_first=tuple(
-            (n, *_squares(pairs.first(n).mean_squares)) for n in (steps if crossed else ())
-        ),
-        effective_df=pairs.effective_df if crossed else None,
-        best_epochs=best_epochs,
-        secondary=secondary,
-    )
-
-
-def _squares(found: MeanSquares) -> Squares:
-    return found.seeds, found.examples, found.residual

@@ -1,16 +1,47 @@
 """Curves: how training went, epoch by epoch, over all seeds; descriptive only."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from bench.analysis.data.tables import Design, Tables
 from bench.analysis.inference.distributions import t_isf
 from bench.analysis.study.findings import Curve, Gap
+from bench.analysis.study.summary import RunCurve
 
 VALIDATION = "val/accuracy"
 
 
-def curves(tables: Tables, design: Design) -> tuple[Curve, ...]:
+def run_curves(tables: Tables, design: Design) -> tuple[RunCurve, ...]:
+    """Return every run's validation accuracy by epoch, as far as it was logged."""
+    found = []
+    for arm in design.arms:
+        wide = _wide(tables.epochs, arm, common=False)
+        for seed in wide.columns:
+            column = wide[seed].dropna()
+            found.append(
+                RunCurve(
+                    arm=arm,
+                    seed=int(seed),
+                    epochs=tuple(int(e) for e in column.index),
+                    values=_floats(column),
+                )
+            )
+    return tuple(found)
+
+
+def epochs_of(runs: Sequence[RunCurve]) -> pd.DataFrame:
+    """Return curves as one row a run and epoch: arm, seed, epoch, validation accuracy."""
+    rows = [
+        (run.arm, run.seed, epoch, value)
+        for run in runs
+        for epoch, value in zip(run.epochs, run.values, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["arm", "seed", "epoch", VALIDATION])
+
+
+def curves(epochs: pd.DataFrame, design: Design) -> tuple[Curve, ...]:
     """Return each arm's validation accuracy by epoch: median and middle 90 % of seeds.
 
     An epoch counts the runs that reached it (early stopping ends some sooner); epochs that less
@@ -18,7 +49,7 @@ def curves(tables: Tables, design: Design) -> tuple[Curve, ...]:
     """
     found = []
     for arm in design.arms:
-        wide = _wide(tables, arm)
+        wide = _wide(epochs, arm)
         if wide.empty:
             continue
         found.append(
@@ -33,12 +64,12 @@ def curves(tables: Tables, design: Design) -> tuple[Curve, ...]:
     return tuple(found)
 
 
-def gaps(tables: Tables, design: Design) -> tuple[Gap, ...]:
+def gaps(epochs: pd.DataFrame, design: Design) -> tuple[Gap, ...]:
     """Return each treatment's paired difference by epoch with pointwise 95 % limits."""
-    base = _wide(tables, design.baseline)
+    base = _wide(epochs, design.baseline)
     found = []
     for treatment in design.treatments:
-        diff = (_wide(tables, treatment) - base).dropna(axis=1, how="all").dropna(how="all")
+        diff = (_wide(epochs, treatment) - base).dropna(axis=1, how="all").dropna(how="all")
         diff = diff[diff.count(axis=1) >= max(3, diff.shape[1] / 2)]
         if diff.empty:
             continue
@@ -58,9 +89,9 @@ def gaps(tables: Tables, design: Design) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-def best_epochs(tables: Tables, arm: str) -> pd.DataFrame:
+def best_epochs(epochs: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Return per seed the best validation epoch (the earliest of ties), its value, the last."""
-    wide = _wide(tables, arm, common=False)
+    wide = _wide(epochs, arm, common=False)
     return pd.DataFrame(
         {
             "best_epoch": wide.idxmax(axis=0),
@@ -70,11 +101,11 @@ def best_epochs(tables: Tables, arm: str) -> pd.DataFrame:
     )
 
 
-def _wide(tables: Tables, arm: str, *, common: bool = True) -> pd.DataFrame:
+def _wide(epochs: pd.DataFrame, arm: str, *, common: bool = True) -> pd.DataFrame:
     """Return epochs × seeds of the validation accuracy."""
-    if VALIDATION not in tables.epochs.columns:
+    if VALIDATION not in epochs.columns:
         return pd.DataFrame()
-    rows = tables.epochs[(tables.epochs.arm == arm) & tables.epochs[VALIDATION].notna()]
+    rows = epochs[(epochs.arm == arm) & np.isfinite(epochs[VALIDATION].astype(float))]
     wide = rows.pivot_table(index="epoch", columns="seed", values=VALIDATION, aggfunc="last")
     if common and not wide.empty:
         wide = wide[wide.count(axis=1) >= wide.shape[1] / 2]

@@ -1,28 +1,22 @@
 """Findings: everything the report, the JSON and the terminal print, in one frozen object."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bench.analysis.calibration.errors import Calibration
+from bench.analysis.data.json_values import columns, plain, unstored
 from bench.analysis.data.tables import Design
-from bench.analysis.errors import Refusal
 from bench.analysis.inference.variance_components import Component
 from bench.analysis.inference.variance_sources import SourceRow
+from bench.analysis.study.pairs import Paired
+from bench.analysis.study.summary import RunBins, Summary
 from bench.analysis.study.verdict import Verdict
 
-SCHEMA = "bench.report/1"
+SCHEMA = "bench.report/2"
 
 Level = Literal["blocker", "caution", "note"]
 State = Literal["passed", "failed", "not checked"]
-Squares = tuple[float, float, float]
-
-
-class DamagedReport(Refusal):
-    """A report whose data cannot be read."""
-
-    code = "report"
-    exit_status = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,38 +205,6 @@ class BestEpochs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondarySums:
-    """What one secondary outcome is computed from."""
-
-    metric: str
-    baseline: tuple[float, ...]  # one value a seed
-    treatment: tuple[float, ...]
-    method: Literal["two_way", "paired_t"]
-    squares: Squares | None
-    n_columns: int | None  # test examples, or groups of them for a calibration error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sufficient:
-    """What `recompute` needs to find every number of a comparison again.
-
-    Squares are the mean squares of seeds, examples and residual of the crossed analysis.
-    `effective_df` are the degrees of freedom of the last two that their kurtosis leaves.
-    """
-
-    seeds: tuple[int, ...]
-    baseline: tuple[float, ...]
-    treatment: tuple[float, ...]
-    n_examples: int | None
-    squares: Squares | None  # of all pairs
-    squares_without: tuple[Squares | None, ...]  # without each seed in turn
-    squares_first: tuple[tuple[int, float, float, float], ...]  # of the first n pairs
-    effective_df: tuple[float, float] | None
-    best_epochs: BestEpochs | None
-    secondary: tuple[SecondarySums, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class VerdictFinding:
     """The word, its headline and what would settle it."""
 
@@ -293,7 +255,7 @@ class Treatment:
     claim: ClaimFinding | None
     secondary: tuple[Secondary, ...]
     anytime: AnytimeFinding
-    sufficient: Sufficient
+    pairs: Paired = unstored()
 
     def analysis(self, name: str) -> Analysis | None:
         """Return one of the analyses by its name."""
@@ -302,60 +264,7 @@ class Treatment:
     @property
     def differences(self) -> tuple[float, ...]:
         """Treatment minus baseline, one a seed."""
-        s = self.sufficient
-        return tuple(t - b for b, t in zip(s.baseline, s.treatment, strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Calibration of one arm, averaged over its seeds, raw or after temperature scaling."""
-
-    arm: str
-    scaled: bool
-    ece: float
-    ece_debiased: float
-    ce2: float
-    mce: float
-    nll: float
-    brier: float
-    gap: float  # mean confidence minus accuracy
-    noise_floor: float
-    reliability: float  # parts of the Brier score of the predicted class
-    resolution: float
-    uncertainty: float
-    temperature: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunCalibration:
-    """Calibration of one run, raw or after temperature scaling."""
-
-    arm: str
-    seed: int
-    scaled: bool
-    ece: float
-    ece_debiased: float
-    ce2: float
-    mce: float
-    nll: float
-    brier: float
-    gap: float
-    noise_floor: float
-    reliability: float
-    resolution: float
-    uncertainty: float
-    temperature: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunBins:
-    """One run's reliability diagram as sums over 15 equal-width bins of confidence."""
-
-    arm: str
-    seed: int
-    count: tuple[int, ...]
-    correct: tuple[float, ...]
-    confidence: tuple[float, ...]
+        return tuple(self.pairs.differences.tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -445,8 +354,9 @@ class Findings:
     gaps: tuple[Gap, ...]
     runs: tuple[RunRow, ...]
     checks: tuple[Check, ...]
+    summary: Summary = unstored()  # that all of it was concluded from
     n_test: int | None
-    run_calibration: tuple[RunCalibration, ...] = ()
+    run_calibration: tuple[Calibration, ...] = ()
     run_bins: tuple[RunBins, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
@@ -465,32 +375,9 @@ class Findings:
     def as_dict(self) -> dict[str, Any]:
         """Return results.json: raw numbers, None for what cannot be had."""
         d = self.design
-        plan = {
-            "hash": d.hash,
-            "benchmark_id": d.benchmark_id,
-            "frozen_at": d.frozen_at,
-            "frozen_before_first_run": d.frozen_before_first_run,
-            "analysis_changed_after_results": d.analysis_changed_after_results,
-            "stop_changed_after_results": d.stop_changed_after_results,
-            "replaced": d.replaced,
-            "baseline": d.baseline,
-            "treatments": list(d.treatments),
-            "metric": d.metric,
-            "unit": self.measure.unit,
-            "higher_is_better": d.higher_is_better,
-            "scope": d.scope,
-            "alpha": d.alpha,
-            "margin": d.margin,
-            "claim": d.claim,
-            "seeds_planned": list(d.seeds),
-            "batches": plain(d.batches),
-            "stop": d.stop,
-            "max_seeds": d.max_seeds,
-            "aa": d.aa,
-            "pending": d.pending,
-            "stopped_at": d.stopped_at,
-            "looks": list(d.looks),
-        }
+        plan = {**plain(d), "unit": self.measure.unit, "seeds_planned": list(d.seeds)}
+        for name in ("seeds", "experiment", "question", "arm_settings"):  # stand elsewhere
+            del plan[name]
         return {
             "schema": self.schema,
             "experiment": d.experiment,
@@ -511,76 +398,9 @@ class Findings:
                     "sources",
                 )
             },
-            "run_calibration": _columns(self.run_calibration),
-            "run_bins": _columns(self.run_bins),
+            "run_calibration": columns(self.run_calibration),
+            "run_bins": columns(self.run_bins),
             "pairs": plain(self.runs),
             "checks": plain(self.checks),
             "provenance": plain(dict(self.provenance)),
         }
-
-    @classmethod
-    def from_dict(cls, data: Any) -> "Findings":
-        """Return the findings that `as_dict` wrote.
-
-        Raises
-        ------
-        DamagedReport : another schema, a missing key, or a value of the wrong kind
-        """
-        from pydantic import TypeAdapter, ValidationError
-
-        schema = data.get("schema") if isinstance(data, Mapping) else None
-        if schema != SCHEMA:
-            raise DamagedReport(f"it holds no data of the schema {SCHEMA!r}.")
-        try:
-            return TypeAdapter(cls).validate_python(_flat(data))
-        except (ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
-            facts = [] if not isinstance(error, ValidationError) else _first_error(error.errors())
-            raise DamagedReport("its embedded data are not whole.", facts=facts) from None
-
-
-def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results.json with the names and the nesting of `Findings`."""
-    plan = dict(data["plan"])
-    names = {"seeds_planned": "seeds"}
-    design = {names.get(key, key): value for key, value in plan.items()}
-    design |= {"experiment": data["experiment"], "question": data["question"]}
-    design["arm_settings"] = {arm["name"]: arm["settings"] for arm in data["arms"]}
-    return {
-        **{key: data[key] for key in data if key not in ("plan", "experiment", "question")},
-        "design": design,
-        "runs": data["pairs"],
-        "run_calibration": _rows(data["run_calibration"]),
-        "run_bins": _rows(data["run_bins"]),
-    }
-
-
-def _columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
-    """Return rows of one kind as columns: hundreds of runs need not repeat every name."""
-    parts = [plain(row) for row in rows]
-    return {name: [part[name] for part in parts] for name in parts[0]} if parts else {}
-
-
-def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _first_error(errors: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in error['loc'])[:80]}: {error['msg']}"
-        for error in errors[:3]
-    ]
-
-
-def plain(value: Any) -> Any:
-    """Return JSON values; a number that is not finite becomes None, what JSON lacks its text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "tolist"):  # of a user's settings: numpy
-        return plain(value.tolist())
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,102 +1,20 @@
 """Primary: the planned analysis of one treatment, as the plan's scope and stopping rule say."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.data.tables import Design, Stop
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import TwoWay, effective_df, paired_t, two_way_without_each
-from bench.analysis.inference.comparison import Comparison, require_level, seed_differences
+from bench.analysis.inference import TwoWay, paired_t
+from bench.analysis.inference.comparison import Comparison, require_level
 from bench.analysis.inference.distributions import standard_error, t_isf
 from bench.analysis.inference.sequential import anytime, group, planned_looks
-from bench.analysis.inference.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from bench.analysis.study.findings import Primary
+from bench.analysis.study.pairs import Paired
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Paired:
-    """Both arms on the same seeds, and on the same test examples where these are known.
-
-    `baseline` and `treatment` have shape (n,); `examples` has shape (n, N): treatment minus
-    baseline of every test example, or is None.
-    """
-
-    seeds: tuple[int, ...]
-    baseline: Floats
-    treatment: Floats
-    examples: Floats | None
-
-    @property
-    def n(self) -> int:
-        """Seed pairs."""
-        return len(self.seeds)
-
-    @property
-    def differences(self) -> Floats:
-        """Treatment minus baseline, one a seed."""
-        return self.treatment - self.baseline
-
-    @property
-    def n_examples(self) -> int | None:
-        """Test examples, or None where only each run's value is known."""
-        return None if self.examples is None else self.examples.shape[1]
-
-    @cached_property
-    def mean_squares(self) -> MeanSquares:
-        """What the two-way analysis needs of all pairs.
-
-        Raises
-        ------
-        UnusableRuns : no predictions, or what `two_way` refuses about their shape
-        """
-        if self.examples is None:
-            raise UnusableRuns("there are no predictions per test example")
-        return mean_squares(self.examples)
-
-    @cached_property
-    def effective_df(self) -> tuple[float, float]:
-        """Degrees of freedom of the last two mean squares, as their kurtosis leaves them.
-
-        Raises
-        ------
-        UnusableRuns : no predictions, or what `two_way` refuses about their shape
-        """
-        if self.examples is None:
-            raise UnusableRuns("there are no predictions per test example")
-        return effective_df(self.examples)
-
-    @cached_property
-    def two_way_without(self) -> tuple[TwoWay | None, ...]:
-        """The two-way analysis without each seed in turn."""
-        return () if self.examples is None else two_way_without_each(self.examples)
-
-    def two_way(self, *, level: float = 0.95) -> TwoWay:
-        """Return the two-way analysis of all pairs.
-
-        Raises
-        ------
-        UnusableRuns : seeds that change nothing, no predictions, or no spread
-        """
-        seed_differences(self.baseline, self.treatment)
-        return two_way_from_mean_squares(*self.mean_squares, level)
-
-    def first(self, n: int) -> "Paired":
-        """Return the first n pairs, the same object whenever it is asked for."""
-        if n not in self._firsts:
-            examples = None if self.examples is None else self.examples[:n]  # a view: no copy
-            self._firsts[n] = Paired(
-                self.seeds[:n], self.baseline[:n], self.treatment[:n], examples
-            )
-        return self._firsts[n]
-
-    @cached_property
-    def _firsts(self) -> dict[int, "Paired"]:
-        return {self.n: self}
 
 
 def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison:
@@ -114,23 +32,6 @@ def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison
 def seeds_only(pairs: Paired, design: Design) -> bool:
     """Tell whether the analysis asks about new seeds alone, by plan or for lack of examples."""
     return design.scope == "seeds" or pairs.n_examples is None or pairs.n_examples < 2
-
-
-def fixed_without(pairs: Paired, design: Design, position: int, *, level: float) -> Comparison:
-    """Return `fixed_analysis` without one pair.
-
-    Raises
-    ------
-    UnusableRuns : what the other pairs cannot answer
-    """
-    base, other = (np.delete(arm, position) for arm in (pairs.baseline, pairs.treatment))
-    seed_differences(base, other)
-    if seeds_only(pairs, design):
-        return paired_t(base, other, level=level)
-    found = pairs.two_way_without[position]
-    if found is None:
-        raise UnusableRuns("the seeds that are left have no spread to test; run more seeds")
-    return at_level(found, level)
 
 
 def at_level(fixed: Comparison, level: float) -> Comparison:

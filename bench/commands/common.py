@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import __version__
 from bench.analysis.errors import Refusal
 from bench.commands.parser import Exit
 from bench.terminal import show, tell
@@ -100,7 +101,10 @@ def publish(
 
     done = report(store, benchmark, out=out, formats=formats, anonymous=anonymous)
     if as_json and not silent:
-        facts = {**done.findings.as_dict(), "files": [str(path) for path in done.paths]}
+        from bench.analysis.report.document import document
+
+        facts = document(done.findings, version=__version__)
+        facts["files"] = [str(path) for path in done.paths]
         print(json.dumps(facts, allow_nan=False, indent=1))
     elif not silent:
         if done.html is not None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from bench import __version__
 from bench.commands import options as panels
 from bench.commands.common import Usage, fail_if, fail_words, shown, unicode_out
 from bench.commands.options import FailOn, Output, StoreUri, expanded
@@ -114,7 +115,9 @@ def compare(
     if out is not None:
         write_files(out, contents(findings, REPORT))
     if output.as_json:
-        print(json.dumps(findings.as_dict(), allow_nan=False, indent=1))
+        from bench.analysis.report.document import document
+
+        print(json.dumps(document(findings, version=__version__), allow_nan=False, indent=1))
     else:
         from bench.analysis.report.terminal import summary
 

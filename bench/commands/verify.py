@@ -49,12 +49,19 @@ def verify(
 
     A changed digit, anywhere, ends it with exit code 5. results.json is read too.
     """
+    from bench.analysis.study.summary import DamagedReport
     from bench.reports.verify import Unverified, check, retrain
 
     seed = None if rerun is None else _seed(rerun)
     found = check(report)
     f, again = found.findings, []
-    if seed is not None:
+    if seed is not None and f is None:
+        raise DamagedReport(
+            f"{report} is of a schema that says too little to train a pair again.",
+            fix="write it anew:",
+            command=["bench", "report", found.experiment],
+        )
+    if seed is not None and f is not None:
         from bench.execution.server import Server
 
         with Server(experiment or _built_in(f)) as server:
@@ -62,15 +69,20 @@ def verify(
             again = retrain(f, seed, server, folder=data_folder(data), places=places)
     differ = [run for run in again if not run.same]
     if output.as_json and not differ:
-        facts = {"report": str(report), "values": found.n_values, "words": found.n_words}
-        print(json.dumps({**facts, "note": found.note, "rerun": [asdict(run) for run in again]}))
+        facts: dict[str, object] = {"report": str(report), "values": found.n_values}
+        facts["words"] = found.n_words
+        facts |= {"note": found.note, "not_proved": list(found.not_proved)}
+        print(json.dumps({**facts, "rerun": [asdict(run) for run in again]}))
     elif not output.as_json:
         show(f"{shown(report.absolute())} says what its data say.")
-        show(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
+        if f is not None:
+            show(f"  numbers  {found.n_values:,} computed again from the embedded data: all equal")
         if found.n_words is not None:
             show(f"  page     {found.n_words:,} pieces of text written again: all equal")
         if found.note:
             show(f"  note     {found.note}")
+        show("  unproved that the summary is that of the raw predictions, which are not here:")
+        show(f"           {'; '.join(found.not_proved)}")
         for run in again:
             show(f"  seed {seed}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
     if differ:

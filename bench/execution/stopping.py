@@ -8,8 +8,9 @@ from bench.analysis.data.tables import Design, beyond_computing
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.sequential import anytime, planned_looks
 from bench.analysis.study.findings import Primary
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import decide
-from bench.analysis.study.verdict_interval import Paired, fixed_analysis, primary, variance_floor
+from bench.analysis.study.verdict_interval import fixed_analysis, primary, variance_floor
 from bench.design.plan import Plan
 from bench.execution.runner import Look, Pair
 
@@ -84,9 +85,5 @@ def _paired(pairs: Sequence[Pair], design: Design, treatment: str) -> Paired:
                 if t.examples is not None and b.examples is not None
             ]
         )
-    return Paired(
-        tuple(range(len(pairs))),
-        np.array([run.value for run in base]),
-        np.array([run.value for run in other]),
-        examples,
-    )
+    values = [[run.value for run in arm] for arm in (base, other)]
+    return Paired.of(range(len(pairs)), values[0], values[1], examples)

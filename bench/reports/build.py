@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-import numpy as np
-
 from bench.reports.files import REPORT, Files, contents, require_writable, write_files
 from bench.store.base import Benchmark, Store, Unreadable
 from bench.store.names import file_name
@@ -94,7 +92,6 @@ def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
         benchmark.design(),
         provenance=provenance_of(store, benchmark),
         families={name: store.tables(b) for name, b in store.families(benchmark).items()},
-        rng=np.random.default_rng(0),
     )
 
 
@@ -115,7 +112,7 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, str]":
     """
     from bench.analysis.errors import UnusableRuns
     from bench.analysis.inference import TwoWay
-    from bench.analysis.study.study import paired
+    from bench.analysis.study.summarise import paired
     from bench.analysis.study.verdict_interval import fixed_analysis, variance_floor
     from bench.design.sample_size import BadPlan, Pilot
 

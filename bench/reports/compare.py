@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench.store.address import redacted
 from bench.store.names import file_name
 
@@ -70,7 +68,7 @@ def compared(
     }
     name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
     design = replace(found.design, experiment=name)
-    return study(found.tables, design, provenance=facts, rng=np.random.default_rng(0))
+    return study(found.tables, design, provenance=facts)
 
 
 def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.analysis.errors import Refusal
@@ -75,6 +75,7 @@ def contents(
     hide : what the CSV shows of a name; the findings come as they are to be shown
     """
     from bench.analysis.report import csv_files, html, latex, markdown
+    from bench.analysis.report.document import SUMMARY_FILE, document, parted
     from bench.analysis.report.names import fitted
     from bench.analysis.report.pictures import pictures
 
@@ -82,7 +83,10 @@ def contents(
     if "html" in formats:
         files["report.html"] = html.render(f, version=__version__).encode()
     if "json" in formats:
-        files["results.json"] = _json(f).encode("utf-8", "backslashreplace")
+        data, beside = parted(document(f, version=__version__))
+        files["results.json"] = _json(data).encode("utf-8", "backslashreplace")
+        if beside is not None:
+            files[SUMMARY_FILE] = beside.encode()
     if "csv" in formats and tables is not None:
         files |= csv_files.sheets(f, tables, hide)
     if "md" in formats:
@@ -99,10 +103,10 @@ def contents(
     return files
 
 
-def _json(f: "Findings") -> str:
-    """Return the findings as JSON, a line a key: hundreds of seeds stay under 600 KB."""
+def _json(data: Mapping[str, Any]) -> str:
+    """Return a document as JSON, a line a key."""
     write = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
-    lines = (f"{write(key)}: {write(value)}" for key, value in f.as_dict().items())
+    lines = (f"{write(key)}: {write(value)}" for key, value in data.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

@@ -51,12 +51,12 @@ class Simulated:
         tables = replace(self.tables, **parts)
         return Simulated(tables, replace(self.design, **(design or {})), facts)
 
-    def findings(self, *, rng: int = 0) -> Findings:
+    def findings(self, *, seed: int = 0) -> Findings:
         return study(
             self.tables,
             self.design,
             provenance=self.provenance,
-            rng=np.random.default_rng(rng),
+            seed=seed,
         )
 
 

@@ -25,8 +25,9 @@ from bench.analysis.inference import (
 )
 from bench.analysis.inference.sequential import anytime
 from bench.analysis.inference.variance_components import components
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import decide
-from bench.analysis.study.verdict_interval import Paired, primary, verdict_interval
+from bench.analysis.study.verdict_interval import primary, verdict_interval
 
 BEYOND_CHANCE = 1e-4  # how improbable a count must be before a promise counts as broken
 
@@ -263,7 +264,7 @@ def design(n: int, stop="fixed") -> Design:
 
 def verdict(differences, plan: Design, table=None):
     n = differences.size
-    pairs = Paired(tuple(range(n)), np.full(n, 0.9), 0.9 + differences, table)
+    pairs = Paired.of(tuple(range(n)), np.full(n, 0.9), 0.9 + differences, table)
     main = primary(pairs, plan)
     limits = {"low": main.low, "high": main.high, "low90": main.low90, "high90": main.high90}
     return decide(n=n, **limits, margin=plan.margin, higher_is_better=True)
@@ -332,7 +333,7 @@ def test_looks_at_one_test_set_keep_the_rate_and_the_check_finds_that_seeds_alon
     for _ in range(300):
         table = crossed(rng, 30, seed_sd=0.1, example_sd=0.6)
         d = table.mean(axis=1)
-        pairs = Paired(tuple(range(30)), np.zeros(30), d, table)
+        pairs = Paired.of(tuple(range(30)), np.zeros(30), d, table)
         looks = range(6, 31, 3)
         kept = [verdict_interval(pairs.first(n), plan, level=0.95) for n in looks]
         both.append(not all(low_to_high_holds(r, 0.0) for r in kept))

@@ -44,8 +44,9 @@ from bench.analysis.inference import (
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.sequential import anytime, boundaries, planned_looks
 from bench.analysis.inference.variance_components import components
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import Word, decide
-from bench.analysis.study.verdict_interval import Paired, primary, verdict_interval
+from bench.analysis.study.verdict_interval import primary, verdict_interval
 
 Floats = np.ndarray
 Key = tuple[str, str, str]  # table, row, column
@@ -250,7 +251,7 @@ def design_of(n: int, margin: float | None, stop: str = "fixed") -> Design:
 
 def pairs_of(d: Floats, table: Floats | None = None) -> Paired:
     base = np.full(d.size, 0.9)
-    return Paired(tuple(range(d.size)), base, base + d, table)
+    return Paired.of(tuple(range(d.size)), base, base + d, table)
 
 
 def word_of(pairs: Paired, design: Design) -> tuple[Word, bool]:

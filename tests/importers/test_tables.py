@@ -40,7 +40,7 @@ def saved(frame: pd.DataFrame, path: Path) -> Path:
 
 def answer(path: Path, layout: Layout, **options: object):
     found = imported(path, layout, **options)  # type: ignore[arg-type]
-    return study(found.tables, found.design, rng=np.random.default_rng(0)), found
+    return study(found.tables, found.design), found
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.parquet", "r.jsonl"])
@@ -201,7 +201,7 @@ def test_pairs_that_were_left_out_are_a_caution(values: pd.DataFrame, tmp_path: 
     values.loc[[2, 7], "new"] = np.nan
     found = imported(saved(values, tmp_path / "r.csv"), WIDE, allow_missing=True)
     facts = {"dropped_pairs": list(found.dropped)}
-    findings = study(found.tables, found.design, provenance=facts, rng=np.random.default_rng(0))
+    findings = study(found.tables, found.design, provenance=facts)
     check = next(c for c in findings.checks if c.id == "C16")
     assert (check.level, check.state) == ("caution", "failed")
     assert check.text == "2 incomplete pairs left out (2, 7), as was asked."

@@ -35,8 +35,8 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
     """Draw one line a seed from the baseline's value to the treatment's."""
     unit, design = f.measure.unit, f.design
     factor = scale(unit)
-    base = np.array(c.sufficient.baseline) * factor
-    other = np.array(c.sufficient.treatment) * factor
+    base = np.array(c.pairs.baseline) * factor
+    other = np.array(c.pairs.treatment) * factor
     rises = other >= base
     small = dot_size(base.size, most=3.4)
     with axes() as ax:

@@ -8,7 +8,6 @@ from bench.analysis.inference import (
     paired_t,
     two_way,
     two_way_from_mean_squares,
-    two_way_without_each,
 )
 
 TABLE = np.array(
@@ -122,26 +121,6 @@ def test_covers_a_new_draw_of_seeds_and_examples(seed_sd, example_sd):
     assert 0.928 <= covered <= 0.985
     if example_sd:  # the t over seeds takes the test set for the world
         assert np.mean([r.low <= 0 <= r.high for r in seeds_only]) < 0.85
-
-
-@pytest.mark.parametrize("shape", [(3, 2), (4, 6), (12, 50)])
-@pytest.mark.parametrize("whole", [True, False])
-def test_without_each_seed_it_is_the_analysis_of_the_others(shape, whole):
-    rng = np.random.default_rng(4)
-    d = rng.integers(-1, 2, size=shape).astype(float) if whole else rng.normal(0.1, 1, size=shape)
-    for seed, found in enumerate(two_way_without_each(d, level=0.9)):
-        try:
-            rest = two_way(np.delete(d, seed, axis=0), level=0.9)
-        except UnusableRuns:  # two equal rows are left
-            assert found is None
-            continue
-        assert found is not None
-        for name in ("difference", "low", "high", "p_value", "df", "ms_residual", "ms_examples"):
-            assert getattr(found, name) == pytest.approx(getattr(rest, name), rel=1e-9, abs=1e-12)
-
-
-def test_without_each_seed_there_is_no_answer_where_too_few_are_left():
-    assert two_way_without_each(np.eye(2)) == (None, None)
 
 
 def test_refuses_a_table_whose_rows_and_columns_all_cancel_out():

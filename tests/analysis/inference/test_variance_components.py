@@ -6,6 +6,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+from bench.analysis.study.recompute import recompute
 from scipy import stats
 
 from bench.analysis.data.format import share, spread
@@ -14,7 +15,6 @@ from bench.analysis.inference.variance_components import components, difference_
 from bench.analysis.report import markdown, sentences, tables
 from bench.analysis.study.compare_arm import _narrowed
 from bench.analysis.study.findings import Findings
-from bench.analysis.study.recompute import recompute
 
 # Houf & Berman (1988): 10 parts, 3 operators, each pair measured three times. Mean squares as in
 # the documentation of SAS's PROC VARCOMP.

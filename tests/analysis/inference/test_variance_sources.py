@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference.variance_sources import question, source_rows, spread
+from bench.analysis.inference.variance_sources import question, source_rows, source_values, spread
 from bench.analysis.report import html as page
 from bench.analysis.study.study import study
 
@@ -40,7 +40,8 @@ def families(simulate):
 
 def test_every_source_has_its_arms_and_differences(families):
     whole, alone = families
-    rows = source_rows({**alone, "all": whole.tables}, whole.design)
+    found = source_values({**alone, "all": whole.tables}, whole.design)
+    rows = source_rows(found, whole.design)
     assert [r.source for r in rows[::3]] == ["init", "order", "all"]
     gaps = {r.source: r for r in rows if r.treatment == "smoothed"}
     for name, tables in {**alone, "all": whole.tables}.items():
@@ -54,13 +55,13 @@ def test_a_source_with_one_run_has_no_sd(families, simulate):
     few = simulate(
         n_seeds=8, missing={(a, s) for a in ("baseline", "smoothed") for s in range(1, 8)}
     )
-    rows = source_rows({"init": few.tables}, whole.design)
+    rows = source_rows(source_values({"init": few.tables}, whole.design), whole.design)
     assert [(r.n, r.sd, r.low) for r in rows] == [(1, None, None)] * 3
 
 
 def test_the_report_names_the_largest_source_and_what_each_answers(families):
     whole, alone = families
-    f = study(whole.tables, whole.design, families=alone, rng=np.random.default_rng(0))
+    f = study(whole.tables, whole.design, families=alone)
     html = page.render(f, version="1")
     assert "order spreads the paired difference most" in html
     assert question("init") in html and question("all") in html

@@ -222,9 +222,9 @@ def test_pairs_are_those_of_the_analysis_to_the_last_bit(exported):
     ]  # fmt: skip
     for c in f.comparisons:
         rows = pairs[pairs.treatment == c.treatment]
-        assert tuple(rows.seed) == c.sufficient.seeds
-        assert tuple(rows.baseline_value) == c.sufficient.baseline
-        assert tuple(rows.treatment_value) == c.sufficient.treatment
+        assert tuple(rows.seed) == c.pairs.seeds
+        assert tuple(rows.baseline_value) == c.pairs.baseline
+        assert tuple(rows.treatment_value) == c.pairs.treatment
         assert tuple(rows.difference) == c.differences
         assert float(rows.difference.mean()) == pytest.approx(c.primary.difference, rel=1e-12)
     assert set(pairs.baseline) == {f.design.baseline} and set(pairs.metric) == {"accuracy"}

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from bench.analysis.study.recompute import recompute
 
 from bench.analysis.report import html, latex, markdown
 from bench.analysis.report.anonymous import Veil, anonymous
@@ -13,7 +14,6 @@ from bench.analysis.report.csv_files import sheets
 from bench.analysis.report.names import fitted
 from bench.analysis.report.pictures import pictures
 from bench.analysis.study.findings import Findings
-from bench.analysis.study.recompute import recompute
 
 USER, HOST, HOME = "jdoe42", "titan07.cs.example.edu", "/home/jdoe42/My Papers"
 COMMIT, RUN = "96cf1b985abb892bd9cd978415ee379b97ffe82a", "038f63520cd84d28b020f17972617e34"

@@ -3,13 +3,14 @@ import pytest
 from scipy import stats
 
 from bench.analysis.data.metrics import correct
-from bench.analysis.study.per_class import MOST_CLASSES, class_rows
-from bench.analysis.study.study import paired
+from bench.analysis.study.per_class import MOST_CLASSES, class_rows, class_sums
+from bench.analysis.study.summarise import paired
 
 
 def rows_of(some, facts=None):
     pairs = {name: paired(some.tables, some.design, name) for name in some.design.treatments}
-    return class_rows(some.tables, some.design, pairs, facts or {})
+    sums = class_sums(some.tables, some.design, pairs, {"data": facts or {}})
+    return class_rows(sums, {name: p.n for name, p in pairs.items()})
 
 
 def test_each_class_is_compared_on_its_own_examples(simulate):

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.robustness import (
     adjusted_for_looks,
     chance_level,
     decisive_seeds,
     other_words,
 )
-from bench.analysis.study.verdict_interval import Paired, fixed_analysis
+from bench.analysis.study.verdict_interval import fixed_analysis
 
 
 def check(f, name):
@@ -19,8 +20,8 @@ def check(f, name):
 
 def pairs_of(f, seed_values):
     c = f.comparisons[0]
-    base = np.array(c.sufficient.baseline)
-    return Paired(c.sufficient.seeds, base, base + np.array(seed_values), None)
+    base = np.array(c.pairs.baseline)
+    return Paired.of(c.pairs.seeds, base, base + np.array(seed_values))
 
 
 def test_failures_that_would_change_the_word_forbid_it(known):
@@ -89,12 +90,12 @@ def test_too_few_pairs_keep_their_own_headline_whatever_failed(simulate):
 )
 def test_chance_is_what_a_model_scores_that_knows_nothing(simulate, metric, level):
     s = simulate(n_seeds=1, metric=metric)
-    assert chance_level(s.tables, s.design) == pytest.approx(level)
+    assert chance_level(10, s.design) == pytest.approx(level)
 
 
 def test_a_score_of_the_users_own_has_no_chance_level(simulate):
     s = simulate(n_seeds=2, scores_only=True, metric="reward")
-    assert chance_level(s.tables, s.design) is None
+    assert chance_level(None, s.design) is None
 
 
 def test_the_seed_that_decides_is_found(simulate):
@@ -105,9 +106,9 @@ def test_the_seed_that_decides_is_found(simulate):
     word = "better" if fixed_analysis(pairs, s.design, level=0.95).low > 0 else "inconclusive"
     verdict = dataclasses.replace(f.comparisons[0].verdict, word=word)
     c = dataclasses.replace(f.comparisons[0], verdict=verdict)
-    expected, base = [], pairs.baseline[1:]
+    expected, base = [], np.array(pairs.baseline[1:])
     for i, seed in enumerate(pairs.seeds):
-        others = Paired(pairs.seeds[1:], base, base + np.delete(values, i), None)
+        others = Paired.of(pairs.seeds[1:], base, base + np.delete(values, i))
         rest = fixed_analysis(others, s.design, level=0.95)
         if (rest.low > 0) != (word == "better"):
             expected.append(seed)

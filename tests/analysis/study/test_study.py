@@ -11,7 +11,8 @@ from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables
 from bench.analysis.errors import Refusal
 from bench.analysis.report import sentences
-from bench.analysis.study.study import study, summary_settings
+from bench.analysis.study.conclude import summary_settings
+from bench.analysis.study.study import study
 
 NUMBER, TEXT, FLAG = (Real, type(None)), (str,), (bool,)
 LIST = (list,)
@@ -31,7 +32,7 @@ COMPARISON = {
     "treatment": TEXT, "n_pairs": (int,), "verdict": (dict,), "primary": (dict,),
     "analyses": LIST, "equivalence": (dict, type(None)), "effect": (dict, type(None)),
     "bayes": (dict, type(None)), "power": (dict,), "variance": (dict, type(None)),
-    "claim": (dict, type(None)), "secondary": LIST, "anytime": (dict,), "sufficient": (dict,),
+    "claim": (dict, type(None)), "secondary": LIST, "anytime": (dict,),
 }  # fmt: skip
 INSIDE = {
     "verdict": {
@@ -98,7 +99,7 @@ def numbers(value):
 @pytest.mark.sample(7)
 def test_the_json_has_the_keys_and_types_of_the_schema(any_case, known):
     data = known(any_case).as_dict()
-    assert data["schema"] == "bench.report/1"
+    assert data["schema"] == "bench.report/2"
     conforms(data, TOP, "results")
     conforms(data["plan"], PLAN, "plan")
     for name, schema in (("arms", ARM), ("calibration", CALIBRATION), ("pairs", PAIR),
@@ -160,7 +161,7 @@ def test_each_rule_is_reached_by_its_case(rule_case, known):
 def test_numbers_are_those_of_scipy(known):
     f = known("rule3_better")
     c = f.comparisons[0]
-    base, other = (np.array(getattr(c.sufficient, name)) for name in ("baseline", "treatment"))
+    base, other = (np.array(getattr(c.pairs, name)) for name in ("baseline", "treatment"))
     d = other - base
     found = {a.name: a for a in c.analyses}
     t = stats.ttest_rel(other, base)
@@ -444,8 +445,7 @@ def test_every_metric_can_be_the_primary_one(some):
 
 def test_the_random_numbers_come_from_the_argument(some):
     noise = [
-        study(some.tables, some.design, rng=np.random.default_rng(seed)).calibration[0].noise_floor
-        for seed in (0, 0, 1)
+        study(some.tables, some.design, seed=seed).calibration[0].noise_floor for seed in (0, 0, 1)
     ]
     assert noise[0] == noise[1] != noise[2]
 

@@ -8,8 +8,9 @@ from scipy import stats
 
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Design
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import GLYPHS, LABELS, decide, headline
-from bench.analysis.study.verdict_interval import Paired, primary
+from bench.analysis.study.verdict_interval import primary
 
 FORBIDDEN = ("significant", "trend", "marginal", "sota")
 TINY = 1e-12
@@ -220,7 +221,7 @@ def words(*, effect, margin, scope, rng, seeds_sd=0.008):
         else:
             table = table + 0.03 * rng.normal(size=(1, N_TEST))
             table = table + 0.05 * rng.normal(size=(N_SEEDS, N_TEST))
-        pairs = Paired(
+        pairs = Paired.of(
             tuple(range(N_SEEDS)), np.full(N_SEEDS, 0.9), 0.9 + table.mean(axis=1), table
         )
         main = primary(pairs, design)

@@ -7,8 +7,8 @@ from scipy import stats
 from bench.analysis.data.tables import Design
 from bench.analysis.inference import two_way
 from bench.analysis.inference.sequential import anytime, boundaries
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict_interval import (
-    Paired,
     fixed_analysis,
     levels,
     mean_interval,
@@ -33,7 +33,7 @@ def made(n=12, n_test=80, effect=0.02, seed=0, examples=True):
     base = rng.random((n, n_test)) < 0.8
     other = np.where(rng.random((n, n_test)) < 0.2, rng.random((n, n_test)) < 0.8 + effect, base)
     table = other.astype(float) - base
-    return Paired(
+    return Paired.of(
         tuple(range(n)), base.mean(axis=1), other.mean(axis=1), table if examples else None
     )
 
@@ -131,7 +131,7 @@ def test_one_pair_has_a_difference_and_no_limits():
 
 
 def test_differences_without_a_spread_have_no_limits():
-    flat = Paired(tuple(range(8)), np.full(8, 0.5), np.full(8, 0.75), np.full((8, 4), 0.25))
+    flat = Paired.of(tuple(range(8)), np.full(8, 0.5), np.full(8, 0.75), np.full((8, 4), 0.25))
     for design in (DESIGN, plan(scope="seeds"), plan(stop="anytime"), plan(stop="group")):
         p = primary(flat, design)
         assert (p.low, p.high, p.p_value, p.standard_error) == (None,) * 4

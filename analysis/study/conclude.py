@@ -1,0 +1,171 @@
+"""Conclude: a Summary in, one frozen Findings out; every printed number comes from here.
+
+Pure arithmetic and words: whoever has a report can conclude again from the summary in it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.data.tables import Design
+from bench.analysis.inference.effect_size import clopper_pearson
+from bench.analysis.inference.variance_sources import source_rows
+from bench.analysis.study.checks import Evidence, blocking, run_checks
+from bench.analysis.study.claim_protocol import claimed
+from bench.analysis.study.compare_arm import blocked, compare, metric_label
+from bench.analysis.study.curves import best_epochs, curves, epochs_of, gaps
+from bench.analysis.study.findings import Arm, Findings, RunRow
+from bench.analysis.study.per_class import class_rows
+from bench.analysis.study.robustness import (
+    adjusted_for_looks,
+    chance_level,
+    decisive_seeds,
+    other_words,
+    worst_word,
+)
+from bench.analysis.study.secondary import calibration_rows, reliability_diagrams, secondary
+from bench.analysis.study.summary import Summary
+from bench.analysis.study.verdict_interval import mean_interval
+
+COLLAPSE_MADS = 6.0
+
+
+def conclude(s: Summary) -> Findings:
+    """Return everything that a summary says."""
+    design = replace(s.design, pending=_pending(s))
+    epochs = epochs_of(s.curves)
+    best = {arm: best_epochs(epochs, arm) for arm in design.arms}
+    arms = tuple(_arm(s, name) for name in design.arms)
+    rng = np.random.default_rng(s.seed)
+    _, *streams = rng.spawn(1 + len(s.treatments))
+    seen = [
+        compare(
+            of.pairs,
+            design,
+            of.treatment,
+            claim=partial(claimed, s, of, best),
+            secondary=secondary(of.outcomes, design),
+            rng=stream.spawn(2)[0],
+        )
+        for of, stream in zip(s.treatments, streams, strict=True)
+    ]
+    pairs = {of.treatment: of.pairs for of in s.treatments}
+    looks = adjusted_for_looks(s.provenance, pairs, design)
+    evidence = Evidence(
+        summary=s,
+        design=design,
+        best=best,
+        arms=arms,
+        comparisons=tuple(seen),
+        words={c.treatment: other_words(c, c.pairs, design) for c in seen},
+        worst_case={of.treatment: worst_word(of.worst, design) for of in s.treatments},
+        without_seed={c.treatment: decisive_seeds(c, c.pairs, design) for c in seen},
+        provenance={**s.provenance, "earlier_looks_interval": looks},
+    )
+    checks = run_checks(evidence)
+    return Findings(
+        design=design,
+        metric_label=metric_label(design),
+        arms=arms,
+        comparisons=tuple(blocked(c, blocking(evidence, checks, c), design) for c in seen),
+        calibration=calibration_rows(s.calibration, design),
+        reliability=reliability_diagrams(s.bins, design),
+        curves=curves(epochs, design),
+        gaps=gaps(epochs, design),
+        runs=_runs(s),
+        checks=checks,
+        summary=s,
+        n_test=next((p.n_examples for p in pairs.values() if p.n_examples is not None), None),
+        run_calibration=s.calibration,
+        run_bins=s.bins,
+        sources=source_rows(s.sources, design),
+        classes=class_rows(s.classes, {name: p.n for name, p in pairs.items()}),
+        provenance=s.provenance,
+    )
+
+
+def _pending(s: Summary) -> int:
+    """Count the planned runs that are neither finished nor failed; none once a rule has stopped."""
+    design = s.design
+    if not design.benchmark_id or design.stopped_at is not None:
+        return 0
+    settled = {(run.arm, run.seed) for run in s.runs if run.status in ("finished", "failed")}
+    return sum((arm, seed) not in settled for arm in design.arms for seed in design.seeds)
+
+
+def _arm(s: Summary, name: str) -> Arm:
+    design, own = s.design, sorted((r for r in s.runs if r.arm == name), key=lambda run: run.seed)
+    values = np.array([r.value for r in own if r.status == "finished"], dtype=np.float64)
+    collapsed = int(_collapsed(values, design, chance_level(s.n_classes, design)).sum())
+    collapse_low, collapse_high = clopper_pearson(collapsed, values.size)
+    low, high = mean_interval(values, level=1 - design.alpha)
+    return Arm(
+        name=name,
+        settings=dict(design.arm_settings.get(name, {})),
+        n_finished=values.size,
+        n_failed=sum(run.status == "failed" for run in own),
+        n_collapsed=collapsed,
+        collapse_low=collapse_low,
+        collapse_high=collapse_high,
+        mean=float(values.mean()),
+        sd=float(values.std(ddof=1)) if values.size > 1 else None,
+        min=float(values.min()),
+        max=float(values.max()),
+        low=low,
+        high=high,
+    )
+
+
+def _collapsed(
+    values: NDArray[np.float64], design: Design, chance: float | None
+) -> NDArray[np.bool_]:
+    """Mark finished runs at chance level, or more than 6 MADs on the bad side of the median."""
+    good = values if design.higher_is_better else -values
+    median = float(np.median(good))
+    mad = float(np.median(np.abs(good - median)))
+    bad: NDArray[np.bool_] = (
+        good < median - COLLAPSE_MADS * mad if mad > 0 else np.zeros(good.size, dtype=np.bool_)
+    )
+    if chance is not None:
+        bad |= good <= (chance if design.higher_is_better else -chance)
+    return bad
+
+
+def _runs(s: Summary) -> tuple[RunRow, ...]:
+    """Return every run that was planned or recorded."""
+    known = {(run.arm, run.seed): run for run in s.runs}
+    rows = []
+    for seed in dict.fromkeys([*s.design.seeds, *(run.seed for run in s.runs)]):
+        for arm in s.design.arms:
+            run = known.get((arm, seed))
+            rows.append(
+                RunRow(
+                    seed=seed,
+                    arm=arm,
+                    value=run.value if run else None,
+                    status=run.status if run else "missing",
+                    device=run.device if run else "",
+                    duration_s=run.duration_s if run else None,
+                    attempts=run.attempts if run else 0,
+                    note=run.note if run else "",
+                )
+            )
+    return tuple(rows)
+
+
+def summary_settings(design: Design) -> Sequence[tuple[str, tuple[str, ...]]]:
+    """Return the settings in which the arms differ: key, then one value an arm."""
+    keys = dict.fromkeys(key for arm in design.arms for key in design.arm_settings.get(arm, {}))
+    rows = []
+    for key in keys:
+        values = tuple(
+            json.dumps(design.arm_settings.get(arm, {}).get(key), default=str, ensure_ascii=False)
+            for arm in design.arms
+        )
+        if len(set(values)) > 1:
+            rows.append((key, values))
+    return rows

@@ -1,0 +1,347 @@
+"""Summarise: tables and plan in, one Summary out; everything that reads raw predictions is here.
+
+Predictions are read once, a run at a time.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.calibration import errors as cal
+from bench.analysis.data.json_values import plain
+from bench.analysis.data.metrics import METRICS
+from bench.analysis.data.tables import BadTables, Design, Split, Tables, records
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference.two_way import effective_df
+from bench.analysis.inference.variance_sources import ALL, source_values
+from bench.analysis.study.claim import best_epoch_optimism
+from bench.analysis.study.curves import run_curves
+from bench.analysis.study.pairs import Paired
+from bench.analysis.study.per_class import class_sums
+from bench.analysis.study.robustness import chance_level
+from bench.analysis.study.secondary import ScoredRun, outcome_sums, run_bins
+from bench.analysis.study.summary import LateModule, Run, Summary, TreatmentSums
+
+Floats = NDArray[np.float64]
+Key = tuple[str, int]
+
+_BOTH: tuple[Split, Split] = ("validation", "test")
+
+
+def summarise(
+    tables: Tables,
+    design: Design,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    families: Mapping[str, Tables] | None = None,
+    seed: int = 0,
+) -> Summary:
+    """Return what a benchmark's tables come down to.
+
+    Parameters
+    ----------
+    tables : everything recorded
+    design : what was decided before the results, with its history
+    provenance : what is known about code, data and machine; printed, and read by some checks
+    families : source of randomness to the runs in which it alone varied
+    seed : of the noise floor, the resampling analyses and the calibration intervals
+
+    Raises
+    ------
+    BadTables : runs that cannot be compared, such as different test sets
+    """
+    facts = plain(dict(provenance or {}))
+    design = replace(design, arm_settings=plain(design.arm_settings))  # as results.json has them
+    for name in design.arms:
+        if not tables.finished(name):
+            raise BadTables(
+                f"no run of arm {name!r} has finished, so there is nothing to compare.",
+                fix=facts.get("again"),
+            )
+    rng = np.random.default_rng(seed)
+    noise, *streams = rng.spawn(1 + len(design.treatments))
+    scored = score_runs(tables, design, rng=noise)
+    tables.require_one_test_set()
+    treatments = tuple(
+        _treatment(tables, design, name, scored, stream)
+        for name, stream in zip(design.treatments, streams, strict=True)
+    )
+    some = next((tables.scored(*key) for key in tables.predictions), None)
+    sizes = {
+        len(tables.scored(*key).labels) for key in tables.predictions if key[2] == "validation"
+    }
+    return Summary(
+        design=design,
+        seed=seed,
+        provenance=facts,
+        runs=_runs(tables, design),
+        treatments=treatments,
+        classes=class_sums(tables, design, {t.treatment: t.pairs for t in treatments}, facts),
+        calibration=tuple(row for run in scored.values() for row in run.calibration),
+        bins=run_bins(scored),
+        curves=run_curves(tables, design),
+        sources=source_values({**families, ALL: tables}, design) if families else (),
+        late_modules=_late_modules(tables),
+        environments=_environments(tables),
+        n_classes=None if some is None else some.n_classes,
+        n_validation=sizes.pop() if len(sizes) == 1 else None,
+        logs_accuracy="logged_accuracy" in tables.trials.columns,
+    )
+
+
+def score_runs(tables: Tables, design: Design, *, rng: np.random.Generator) -> dict[Key, ScoredRun]:
+    """Compute every finished run's calibration, reading its predictions once."""
+    return {
+        (arm, seed): _scored_run(tables, arm, seed, rng)
+        for arm in design.arms
+        for seed in tables.finished(arm)
+        if (arm, seed, "test") in tables.predictions
+    }
+
+
+def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -> ScoredRun:
+    raw, scaled, heat = tables.scored(arm, seed, "test"), None, None
+    if (arm, seed, "validation") in tables.predictions:
+        tables.scored(arm, seed, "validation")
+        validation = tables.predictions[arm, seed, "validation"]
+        heat = cal.fit_temperature(validation.log_probabilities, validation.labels).temperature
+        scaled = cal.score_scaled(tables.predictions[arm, seed, "test"], heat)
+    found = []
+    for view, at in ((scaled, heat), (raw, None)):  # in the order of their draws
+        if view is not None:
+            row = cal.calibrate(view, rng=rng)
+            found.append(replace(row, arm=arm, seed=seed, scaled=at is not None, temperature=at))
+    return ScoredRun(raw=raw, scaled=scaled, calibration=tuple(found[::-1]))
+
+
+def _treatment(
+    tables: Tables,
+    design: Design,
+    name: str,
+    scored: Mapping[Key, ScoredRun],
+    rng: np.random.Generator,
+) -> TreatmentSums:
+    _, grouping = rng.spawn(2)
+    seeds = tables.paired_seeds(design, name)
+    examples = _differences(tables, design, name, seeds)
+    pairs = _paired(tables, design, name, seeds, examples)
+    if examples is not None and min(examples.shape) >= 2:
+        pairs = replace(pairs, effective_df=effective_df(examples))
+    return TreatmentSums(
+        treatment=name,
+        pairs=pairs,
+        worst=_with_failed(tables, design, name, pairs, examples),
+        outcomes=outcome_sums(tables, design, name, seeds, scored, rng=grouping),
+        optimism=_optimism(tables, design, name, seeds),
+        streams=_streams(tables, design, name, seeds),
+    )
+
+
+# -- pairs -------------------------------------------------------------------------------------
+
+
+def paired(tables: Tables, design: Design, treatment: str) -> Paired:
+    """Return both arms on the seeds that finished in both."""
+    seeds = tables.paired_seeds(design, treatment)
+    examples = _differences(tables, design, treatment, seeds)
+    return _paired(tables, design, treatment, seeds, examples)
+
+
+def _paired(
+    tables: Tables, design: Design, treatment: str, seeds: list[int], examples: Floats | None
+) -> Paired:
+    base, other = (tables.values(design, arm, seeds) for arm in (design.baseline, treatment))
+    return Paired.of(seeds, base, other, examples)
+
+
+def _differences(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> Floats | None:
+    """Return treatment minus baseline of every example, shape (n, N), where it is known."""
+    arms, measure = (treatment, design.baseline), design.measure
+    if measure.per_example is None:
+        return None
+    if not all(tables.has_predictions(design, arm, seeds) for arm in arms):
+        return None
+    other, base = (tables.per_example(measure, arm, seeds) for arm in arms)
+    difference: Floats = other - base
+    return difference
+
+
+def _with_failed(
+    tables: Tables, design: Design, treatment: str, pairs: Paired, examples: Floats | None
+) -> Paired | None:
+    """Return the pairs and those of which a run failed, at its worst; None without failures."""
+    rows = tables.trials[tables.trials.status == "failed"]
+    failed = {(row["arm"], row["seed"]) for row in records(rows)}
+    known = {arm: set(tables.finished(arm)) for arm in (design.baseline, treatment)}
+    seeds = [
+        seed
+        for seed in design.seeds
+        if seed not in pairs.seeds
+        and all((arm, seed) in failed or seed in known[arm] for arm in known)
+    ]
+    if not seeds:
+        return None
+    worst = _worst_value(tables, pairs, design)
+    columns = [
+        [float(tables.values(design, arm, [s])[0]) if s in known[arm] else worst for s in seeds]
+        for arm in known
+    ]
+    beside = [(arm, seed) for arm in known for seed in seeds if seed in known[arm]]
+    if examples is not None and all((*key, "test") in tables.predictions for key in beside):
+        base, other = (
+            np.stack(
+                [
+                    tables.per_example(design.measure, arm, [s])[0]
+                    if s in known[arm]
+                    else np.full(examples.shape[1], worst)  # its worst on every example
+                    for s in seeds
+                ]
+            )
+            for arm in known
+        )
+        examples = np.vstack([examples, other - base])
+    else:
+        examples = None  # a run beside a failed one stored only its scores
+    return Paired.of(
+        [*pairs.seeds, *seeds],
+        [*pairs.baseline, *columns[0]],
+        [*pairs.treatment, *columns[1]],
+        examples,
+    )
+
+
+def _worst_value(tables: Tables, pairs: Paired, design: Design) -> float:
+    some = next((tables.scored(*key) for key in tables.predictions), None)
+    chance = chance_level(None if some is None else some.n_classes, design)
+    if chance is not None:
+        return chance
+    seen = [*pairs.baseline, *pairs.treatment]
+    return min(seen) if design.higher_is_better else max(seen)
+
+
+def _optimism(
+    tables: Tables, design: Design, treatment: str, seeds: list[int]
+) -> tuple[float, float | None, float | None] | None:
+    """Return how much the best validation epoch flatters, averaged over the arms of a seed."""
+    arms = (design.baseline, treatment)
+    keys = [(arm, seed) for arm in arms for seed in seeds]
+    if design.claim is None or not all(
+        (*key, split) in tables.predictions for key in keys for split in _BOTH
+    ):
+        return None
+    try:
+        mean = {
+            split: np.mean(
+                [[tables.scored(arm, s, split).correct for s in seeds] for arm in arms], axis=0
+            )
+            for split in _BOTH
+        }
+        found = best_epoch_optimism(mean["validation"], mean["test"])
+    except (UnusableRuns, ValueError):  # validation sets of several sizes are no table
+        return None
+    return found.mean, found.low, found.high
+
+
+# -- runs --------------------------------------------------------------------------------------
+
+
+def _runs(tables: Tables, design: Design) -> tuple[Run, ...]:
+    values = {
+        (arm, seed): float(value)
+        for arm in design.arms
+        for seed, value in zip(
+            tables.finished(arm), tables.values(design, arm, tables.finished(arm)), strict=True
+        )
+    }
+    epochs = tables.epochs.groupby(["arm", "seed"]).size().to_dict() if len(tables.epochs) else {}
+    found = []
+    for row in records(tables.trials):
+        key, epoch = (str(row["arm"]), int(row["seed"])), row.get("selected_epoch")
+        found.append(
+            Run(
+                arm=key[0],
+                seed=key[1],
+                status=str(row.get("status", "missing")),
+                value=values.get(key),
+                validation=_validation(tables, design, key),
+                device=str(row.get("device", "")),
+                duration_s=row.get("duration_s"),
+                attempts=int(row.get("attempts") or 0),
+                note=str(row.get("reason") or ""),
+                n_epochs=int(epochs.get(key, 0)),
+                selected_epoch=None if epoch is None else int(epoch),
+                log_agrees=_log_agrees(tables, key, row.get("logged_accuracy")),
+            )
+        )
+    return tuple(found)
+
+
+def _validation(tables: Tables, design: Design, key: Key) -> float | None:
+    if design.metric not in METRICS or (*key, "validation") not in tables.predictions:
+        return None
+    return float(tables.scored(*key, "validation").values[design.metric].mean())
+
+
+def _log_agrees(tables: Tables, key: Key, logged: float | None) -> bool | None:
+    if logged is None or (*key, "test") not in tables.predictions:
+        return None
+    return abs(float(tables.scored(*key, "test").correct.mean()) - logged) <= 1e-9
+
+
+def _facts(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(row.get("facts") or "{}")
+    return found
+
+
+def _late_modules(tables: Tables) -> tuple[LateModule, ...]:
+    """Return the own modules that finished runs loaded while they trained."""
+    versions: dict[str, set[str]] = {}
+    arms: dict[str, set[str]] = {}
+    for row in records(tables.trials):
+        late = _facts(row).get("late_modules") or {} if row["status"] == "finished" else {}
+        for path, digest in late.items():
+            versions.setdefault(path, set()).add(digest)
+            arms.setdefault(path, set()).add(row["arm"])
+    return tuple(
+        LateModule(path=path, versions=len(versions[path]), arms=tuple(sorted(arms[path])))
+        for path in sorted(versions)
+    )
+
+
+def _environments(tables: Tables) -> dict[str, tuple[str, ...]] | None:
+    """Return in which versions, code and hardware the finished runs differ."""
+    rows = tables.trials[tables.trials.status == "finished"]
+    found = [json.loads(t) if t and isinstance(t, str) else {} for t in rows.environment]
+    if not any(found):
+        return None
+    values = {
+        key: tuple(sorted({str(item.get(key) or "none") for item in found}))
+        for key in sorted({k for item in found for k in item})
+    }
+    return {key: seen for key, seen in values.items() if len(seen) > 1}
+
+
+def _streams(
+    tables: Tables, design: Design, treatment: str, seeds: Sequence[int]
+) -> dict[str, int]:
+    """Compare where the generators of both arms of a seed stood after equally many epochs."""
+    wanted = {(arm, seed) for arm in (design.baseline, treatment) for seed in seeds}
+    streams = {
+        key: _facts(row).get("streams") or {}
+        for row in records(tables.trials)
+        if (key := (row["arm"], row["seed"])) in wanted
+    }
+    epochs = tables.epochs.groupby(["arm", "seed"]).size().to_dict() if len(tables.epochs) else {}
+    odd: dict[str, int] = {}
+    for seed in seeds:
+        one, other = (design.baseline, seed), (treatment, seed)
+        if epochs.get(one) != epochs.get(other):
+            continue  # stopped at different epochs: the longer one went on drawing
+        here, there = streams[one], streams[other]
+        for name in sorted(here.keys() & there.keys()):
+            odd[name] = odd.get(name, 0) + (here[name] != there[name])
+    return odd
