@@ -87,24 +87,15 @@ def verify(text: str, *, version: str, beside: Callable[[], str] | None = None) 
         return Verified(None, _experiment(data), 0, None, tuple(wrong), None)
     by, now = str(data.get("written_by")), written_by(version)
     same = by == now
-    compared = [
-        row
-        for key in dict.fromkeys((*again, *data))
-        if key not in (*APART, "summary", "written_by")
-        for row in _leaves(key, data.get(key), again.get(key))
-    ]
-    wrong += [row for row in compared if not _same(row.stated, row.recomputed, words=same)]
-    if page_given is None:
-        note = None if same else _other_version(by, now)
-        return Verified(f, _experiment(data), len(compared), None, _most(wrong), note)
-    if not same:
-        note = _other_version(by, now)
-        return Verified(f, _experiment(data), len(compared), None, _most(wrong), note)
-    found = DATA.search(page_given)
-    words, odd = _compared(
-        page_given, page.render(f, version=version, data=found[1] if found else None)
-    )
-    return Verified(f, _experiment(data), len(compared), words, _most([*wrong, *odd]), None)
+    n_values, odd = differing(data, again, words=same)
+    n_words, wrong = None, [*odd, *wrong]
+    found = DATA.search(page_given) if page_given is not None and same else None
+    if page_given is not None and found is not None:
+        n_words, odd = _compared(page_given, page.render(f, version=version, data=found[1]))
+        wrong += odd
+    listed = tuple(wrong[:MOST_LISTED])
+    note = None if same else _other_version(by, now)
+    return Verified(f, _experiment(data), n_values, n_words, listed, note)
 
 
 def read(text: str) -> tuple[Any, str | None]:
@@ -130,10 +121,6 @@ def _nothing_beside() -> str:
 
 def _experiment(data: Mapping[str, Any]) -> str:
     return str(data.get("experiment"))
-
-
-def _most(wrong: list[Mismatch]) -> tuple[Mismatch, ...]:
-    return tuple(wrong[:MOST_LISTED])
 
 
 def _other_version(by: str, now: str) -> str:
@@ -170,6 +157,24 @@ def _digests(data: Mapping[str, Any], page_given: str | None) -> Iterator[Mismat
 
 
 # -- comparing values --------------------------------------------------------------------------
+
+
+def differing(
+    data: Mapping[str, Any], again: Mapping[str, Any], *, words: bool
+) -> tuple[int, list[Mismatch]]:
+    """Compare two documents but for their summaries: numbers always, words where asked for.
+
+    Returns
+    -------
+    how many values were compared, and those that differ
+    """
+    rows = [
+        row
+        for key in dict.fromkeys((*again, *data))
+        if key not in (*APART, "summary", "written_by")
+        for row in _leaves(key, data.get(key, "missing"), again.get(key, "missing"))
+    ]
+    return len(rows), [row for row in rows if not _same(row.stated, row.recomputed, words=words)]
 
 
 def _leaves(where: str, stated: Any, again: Any) -> Iterator[Mismatch]:

@@ -41,7 +41,8 @@ def report(source: Path, copy_store: Callable[[Path], str]) -> Path:
 def test_what_bench_wrote_verifies(report: Path, name: str, bench: Bench):
     said = bench("verify", report / name)
     assert said.status == 0 and said.err == ""
-    assert re.search(r"numbers +\d{3} computed again", said.out)
+    assert re.search(r"numbers +[\d,]{3,} computed again", said.out)
+    assert "unproved that the summary is that of the raw predictions" in said.out
     assert ("pieces of text" in said.out) == (name == "report.html")
 
 
@@ -105,7 +106,9 @@ def test_a_pair_that_trains_to_another_value_ends_with_5(
         (None, "there is no file"),
         (b"\x80\x81", "is no text"),
         (b"<html></html>", "neither a report.html nor a results.json"),
-        (b'{"schema": "bench.report/1"}', "not whole"),
+        (b'{"schema": "bench.report/1"}', "holds no digest"),
+        (b'{"schema": "bench.report/2"}', "its summary cannot be read"),
+        (b'{"schema": "bench.report/2", "summary": {}}', "not whole"),
     ],
 )
 def test_what_is_no_report_is_refused(

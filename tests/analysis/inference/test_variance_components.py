@@ -6,15 +6,15 @@ from html import unescape
 
 import numpy as np
 import pytest
-from bench.analysis.study.recompute import recompute
 from scipy import stats
 
 from bench.analysis.data.format import share, spread
 from bench.analysis.inference import effective_df, two_way, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, difference_limits, to_halve
 from bench.analysis.report import markdown, sentences, tables
+from bench.analysis.report.document import document
+from bench.analysis.report.verify import differing
 from bench.analysis.study.compare_arm import _narrowed
-from bench.analysis.study.findings import Findings
 
 # Houf & Berman (1988): 10 parts, 3 operators, each pair measured three times. Mean squares as in
 # the documentation of SAS's PROC VARCOMP.
@@ -207,10 +207,11 @@ def test_several_treatments_have_a_table_each(known, report):
 
 
 def test_a_changed_part_is_found(known):
-    data = json.loads(json.dumps(known("rule3_better").as_dict()))
+    again = document(known("rule3_better"), version="1")
+    data = json.loads(json.dumps(again))
     data["comparisons"][0]["variance"]["components"][1]["high"] *= 1.01
     data["comparisons"][0]["variance"]["seeds_to_halve"] = 7
-    found = recompute(Findings.from_dict(data), rng=np.random.default_rng(0)).mismatches
+    _, found = differing(data, again, words=True)
     assert {m.where.removeprefix("comparisons[0].variance.") for m in found} == {
         "components[1].high",
         "seeds_to_halve",
