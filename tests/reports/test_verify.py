@@ -108,7 +108,6 @@ def test_a_pair_that_trains_to_another_value_ends_with_5(
         (b"<html></html>", "neither a report.html nor a results.json"),
         (b'{"schema": "bench.report/1"}', "holds no digest"),
         (b'{"schema": "bench.report/2"}', "its summary cannot be read"),
-        (b'{"schema": "bench.report/2", "summary": {}}', "not whole"),
     ],
 )
 def test_what_is_no_report_is_refused(
