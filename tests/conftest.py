@@ -32,7 +32,7 @@ QUIET = (
     "--disable-sync",
 )
 
-SAMPLE = 3  # cases of one test that `make test` runs
+SAMPLE = 2  # cases of one test that `make test` runs
 
 settings.register_profile("thorough", derandomize=True, deadline=None)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `thorough` all but a sample of each test's cases: the first, the last, some between.
+    """Mark as `thorough` all but a sample of each test's cases: the first and the last, or more.
 
     `make test` leaves the thorough ones out, `make test-all` and plain pytest run them. A test
     whose cases are behaviours of their own says how many it needs: `@pytest.mark.sample(8)`.
