@@ -39,7 +39,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fuzz_inputs
-from fuzz_inputs import KINDS, odd_environment, typed
+from fuzz_inputs import KINDS, odd_environment, without_nul
 
 PROGRAM = Path(sys.executable).with_name("bench")
 STATUSES = (0, 2, 3, 4, 5, 10)
@@ -61,7 +61,8 @@ Mutated inputs, and how commands answered them. Right is: an exit status of {sta
 and {memory} MiB, imports included. Other: another status, a refusal without `error[…]`, an escape
 sequence, or more memory. Memory is the highest peak of one process.
 
-Written by `python tests/safety/fuzz.py --seed {seed}` on {date}, in {minutes:.0f} minutes.
+Written by `python tests/safety/fuzz.py {options}`
+on {date}; the commands took {minutes:.0f} minutes.
 Python {python}, {cores} cores, {system}.
 
 {table}
@@ -250,7 +251,7 @@ class Fuzzer:
         folder = self.keep / str(number)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        words = typed(KINDS[kind][0](rng, self.valid, folder))
+        words = without_nul(KINDS[kind][0](rng, self.valid, folder))
         odd = number >= FIRST_REAL or kind == "environments"
         environment = odd_environment(rng) if odd else {}
         answer = answered(main, words, folder, environment=environment, limit_s=self.limit_s)
@@ -342,11 +343,11 @@ def warm_up(valid: Path) -> None:
     gc.freeze()
 
 
-def page(fuzzer: Fuzzer, seconds: float) -> str:
+def page(fuzzer: Fuzzer, options: str) -> str:
     """Return the page: the table, when it was made, and on what."""
     return PAGE.format(
         statuses=", ".join(map(str, STATUSES)), limit=fuzzer.limit_s, memory=f"{MOST_MIB:,}",
-        seed=fuzzer.seed, date=datetime.now(UTC).date(), minutes=seconds / 60,
+        options=options, date=datetime.now(UTC).date(), minutes=sum(fuzzer.seconds.values()) / 60,
         python=platform.python_version(), cores=os.cpu_count(), system=platform.system(),
         table=fuzzer.table(),
     )  # fmt: skip
@@ -363,7 +364,7 @@ def main() -> int:
     options.add_argument("--page", type=Path, default=Path(__file__).with_name("fuzz.md"))
     options.add_argument("--limit-s", type=float, default=60)
     asked = options.parse_args()
-    began = time.monotonic()
+    typed = f"--seed {asked.seed} --forks {asked.forks} --real {asked.real}"
     with tempfile.TemporaryDirectory() as valid:
         made = [sys.executable, str(Path(fuzz_inputs.__file__)), valid, str(PROGRAM)]
         subprocess.run(made, check=True)  # whose memory is not counted
@@ -375,7 +376,7 @@ def main() -> int:
         fuzzer.load()
         run(fuzzer, asked.forks, asked.real, asked.jobs)
         fuzzer.state.unlink(missing_ok=True)
-    asked.page.write_text(page(fuzzer, time.monotonic() - began), "utf-8")
+    asked.page.write_text(page(fuzzer, typed), "utf-8")
     print(fuzzer.table(), *(f"{fuzzer.seconds[k]:7.0f} s {k}" for k in fuzzer.seconds), sep="\n")
     return bool(fuzzer.bad)
 

@@ -132,7 +132,7 @@ def options(rng: Rng, names: Sequence[str], often: float = 0.5) -> list[str]:
     return [*words, *(flag for flag in FLAGS if rng.random() < 0.15)]
 
 
-def typed(words: Sequence[str]) -> list[str]:
+def without_nul(words: Sequence[str]) -> list[str]:
     """Return what a shell can hand over: no NUL."""
     return [word.replace("\0", "?") for word in words]
 
