@@ -1,5 +1,6 @@
 """`bench run --dry-run`: what is left and what it costs; nothing is recorded."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def test_nothing_is_recorded(tmp_path: Path, write_tiny: Callable[..., Path], be
     said = bench("run", source, "--seeds", 6, "--store", store, "--dry-run", "--workers", 1)
     assert said.status == 0
     assert "12 of 12 to train" in said.out and "it is not kept" in said.out
-    assert "about 0.5 s on 1 worker\n" in said.out  # a run takes time besides its training
+    about = re.search(r"about ([\d.]+) s on 1 worker\n", said.out)
+    assert about is not None and float(about[1]) >= 12 * 0.04  # what a run takes besides
     assert not (tmp_path / "new").exists()
 
 

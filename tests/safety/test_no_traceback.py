@@ -87,11 +87,11 @@ def test_a_report_whose_data_do_not_fit_together_is_refused(
 ):
     assert answer(["compare", str(table), *WORDS, "--out", str(tmp_path / "out")]).status == 0
     data = json.loads((tmp_path / "out" / "results.json").read_text())
-    path = tmp_path / "results.json"
-    for odd in ([], None, 1, "x", {}, {**data, "comparisons": []}):
+    path, changed = tmp_path / "results.json", {**data, "comparisons": []}
+    for odd, code in (*((x, "report") for x in ([], None, 1, "x", {})), (changed, "verify")):
         path.write_text(json.dumps(odd))
         said = answer(["verify", str(path)])
-        assert said.status == 5 and "error[report]" in said.err
+        assert said.status == 5 and f"error[{code}]" in said.err
 
 
 @pytest.mark.parametrize("kind", ["numbers", "texts", "columns"])
