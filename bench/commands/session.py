@@ -83,7 +83,8 @@ class Session:
 
         self.store = opened(Store(self.uri), self.output.say)
         plan = as_recorded(self.store, plan, found.source)
-        changed = late_modules_changed(self.store, plan, self.server.digests)
+        benchmark = self.store.find(plan.benchmark_id, plan.experiment)
+        changed = late_modules_changed(self.store, benchmark, self.server.digests)
         news = None if options.fresh else begins_anew(self.store, plan, changed)
         if news is not None:
             self.output.say(wrapped(news))
@@ -141,7 +142,7 @@ class Session:
         for typed in plans:
             plan = as_recorded(store, typed, self.server.found.source) if store else typed
             benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
-            if store is not None and late_modules_changed(store, plan, self.server.digests):
+            if store is not None and late_modules_changed(store, benchmark, self.server.digests):
                 benchmark = None  # it begins anew
             settled: set[TrialKey] = set()
             if store is not None and benchmark is not None:
@@ -150,9 +151,8 @@ class Session:
                 durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
                 settled = set() if options.fresh else {*done, *diverged}
                 known = set(plan.seeds) <= set(benchmark.plan.seeds)
-                if (
-                    known and not options.fresh and benchmark.stopped_at is not None
-                ):  # by the plan's rule
+                by_rule = benchmark.stopped_at is not None
+                if known and by_rule and not options.fresh:
                     settled |= set(plan.trials())
             left.append((plan, settled - set(options.redo if typed is plans[0] else ())))
         cost = rehearse(left, self.server, places, options, durations=durations)

@@ -229,15 +229,17 @@ def as_recorded(store: "Store", plan: Plan, source: Mapping[str, str]) -> Plan:
 
 
 def late_modules_changed(
-    store: "Store", plan: Plan, now: Callable[[Sequence[str]], Mapping[str, str]]
+    store: "Store",
+    benchmark: Benchmark | None,
+    now: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> list[str]:
     """Return which modules that only trainings load differ from those that recorded runs had.
 
     Parameters
     ----------
+    benchmark : that would be gone on with; None where there is none
     now : digests of modules, by their names, as a training would load them
     """
-    benchmark = store.find(plan.benchmark_id, plan.experiment)
     then = store.late_modules(benchmark) if benchmark is not None else {}
     found = now(sorted(then)) if then else {}
     return [name for name in sorted(found) if found[name] != then[name]]

@@ -21,8 +21,8 @@ from bench.store.records import (
     gone_on_with,
     in_order,
     key_of,
+    late_modules_of,
     latest_of,
-    recorded,
     settled_of,
     states_of,
     tables_of,
@@ -119,9 +119,7 @@ class MemoryStore:
 
     def late_modules(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the digests of what trainings loaded by themselves, of one run an arm."""
-        latest = {key.arm: child for key, child in self.settled(benchmark)[0].items()}
-        facts = (recorded(c, benchmark, _file).outcome.get("facts", {}) for c in latest.values())
-        return {name: sha for some in facts for name, sha in some.get("late_modules", {}).items()}
+        return late_modules_of(self.settled(benchmark)[0], benchmark, _file)
 
     def provenance(self, benchmark: Benchmark) -> list[dict[str, Any]]:
         """Return what was recorded about code, versions and machine, one entry a session."""

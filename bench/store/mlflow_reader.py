@@ -7,7 +7,7 @@ import shlex
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,9 @@ from bench.store.records import (
     goes_on,
     in_order,
     key_of,
+    late_modules_of,
     latest_of,
     order,
-    recorded,
     sequence_of,
     settled_of,
     started_ms,
@@ -356,13 +356,8 @@ class Reader:
 
     def late_modules(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the digests of what trainings loaded by themselves, of one run an arm."""
-        late: dict[str, str] = {}
-        latest = {key.arm: child for key, child in self.settled(benchmark)[0].items()}
-        with self._files() as locate, suppress(Damaged):  # the report says so
-            for child in latest.values():
-                facts = recorded(child, benchmark, locate).outcome.get("facts", {})
-                late |= facts.get("late_modules", {})
-        return late
+        with self._files() as locate:
+            return late_modules_of(self.settled(benchmark)[0], benchmark, locate)
 
     def again(self, benchmark: Benchmark) -> list[str]:
         """Return the words of the command that goes on with a benchmark: what was typed last."""

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -309,7 +310,7 @@ def tables_of(
             _require_kept(key, runs, child)
             if child is None:
                 continue
-            found = recorded(child, benchmark, locate)
+            found = _recorded(child, benchmark, locate)
         except Damaged as damage:
             damaged[key] = damage
             continue
@@ -332,8 +333,22 @@ def tables_of(
     )
 
 
-def recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Recorded:
-    """Return the files of a run, after checking that nothing was changed since it ended."""
+def late_modules_of(
+    finished: Mapping[TrialKey, Child], benchmark: Benchmark, locate: Locate
+) -> dict[str, str]:
+    """Return the digests of what trainings loaded by themselves, of one run an arm."""
+    late: dict[str, str] = {}
+    for child in {key.arm: child for key, child in finished.items()}.values():
+        with suppress(Damaged):  # the report says so
+            found = _recorded(child, benchmark, locate, only=artifacts.OUTCOME)
+            late |= found.outcome.get("facts", {}).get("late_modules", {})
+    return late
+
+
+def _recorded(
+    child: Child, benchmark: Benchmark, locate: Locate, *, only: str | None = None
+) -> artifacts.Recorded:
+    """Return the files of a run, or one, after checking that nothing was changed since it ended."""
     if child.status not in ("FINISHED", "FAILED"):
         return artifacts.Recorded({}, None, {})
     tags, key = child.run.tags, child.key
@@ -345,6 +360,7 @@ def recorded(child: Child, benchmark: Benchmark, locate: Locate) -> artifacts.Re
     if child.status == "FAILED":
         return artifacts.Recorded({}, None, {})
     digests = json.loads(tags[spool.DIGESTS])
+    digests = {name: sha for name, sha in digests.items() if only in (None, name)}
     return artifacts.load(digests, lambda name: locate(child.run, name), who=_who(key))
 
 
