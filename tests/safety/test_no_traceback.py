@@ -75,6 +75,14 @@ def test_an_odd_table_is_refused(name: str, content: bytes, tmp_path: Path, answ
     assert said.status == 5 and f"error[scores]: {name}" in said.err
 
 
+@pytest.mark.parametrize("value", ["1e61", "1e-61", "5e-324"])
+def test_a_score_whose_powers_are_no_numbers_is_refused(value: str, tmp_path: Path, answer: Any):
+    path = tmp_path / "r.csv"
+    path.write_text(f"seed,a,b\n0,{value},1\n1,2,3\n2,3,5\n")
+    said = answer(["compare", str(path), *WORDS])
+    assert said.status == 5 and "squares can be computed" in " ".join(said.err.split())
+
+
 def test_what_is_no_file_is_never_waited_for(tmp_path: Path, answer: Any):
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path, tmp_path / "pipe.csv", "/dev/zero", tmp_path / "none.csv"):
