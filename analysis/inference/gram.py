@@ -42,32 +42,24 @@ class Gram:
         upper: Floats = full + np.tril(full, -1).T
         return upper
 
-    def take(self, keep: Sequence[int]) -> "Gram":
-        """Return the Gram matrix of some of the rows, in this order."""
-        block = self.matrix[np.ix_(keep, keep)]
-        return Gram(
-            n_examples=self.n_examples,
-            whole=self.whole,
-            largest=self.largest,
-            sums=tuple(self.sums[s] for s in keep),
-            products=tuple(block[np.tril_indices(len(keep))].tolist()),
-        )
-
-    def mean_squares(self) -> MeanSquares:
-        """Return what `two_way.mean_squares` returns of the table.
+    def mean_squares(self, keep: Sequence[int] | None = None) -> MeanSquares:
+        """Return what `two_way.mean_squares` returns of the table, or of some of its rows.
 
         Raises
         ------
         UnusableRuns : fewer than two seeds or two examples
         """
-        n, width = len(self.sums), self.n_examples
+        rows = np.arange(len(self.sums)) if keep is None else np.array(keep, dtype=np.intp)
+        n, width = len(rows), self.n_examples
         require_two_of_each(n, width)
-        sums, columns, cells = np.array(self.sums), self.matrix.sum(), np.trace(self.matrix)
+        chosen = np.bincount(rows, minlength=len(self.sums)).astype(np.float64)
+        sums, columns = np.array(self.sums)[rows], float(chosen @ self.matrix @ chosen)
+        cells = float(chosen @ self.matrix.diagonal())
         if self.whole:
-            total, rows = int(sums.sum()), int(sums @ sums)
-            seeds = (n * rows - total**2) / (n * width)
+            total, squares = int(sums.sum()), int(sums @ sums)
+            seeds = (n * squares - total**2) / (n * width)
             examples = (width * int(columns) - total**2) / (n * width)
-            within = n * width * int(cells) - n * rows - width * int(columns) + total**2
+            within = n * width * int(cells) - n * squares - width * int(columns) + total**2
             residual = within / (n * width)
         else:
             means = sums / width

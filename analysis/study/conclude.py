@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bench.analysis.data.tables import Design
 from bench.analysis.inference.effect_size import clopper_pearson
 from bench.analysis.inference.variance_sources import source_rows
-from bench.analysis.study.checks import Evidence, blocking, run_checks
+from bench.analysis.study.checks.registry import Evidence
+from bench.analysis.study.checks.run import blocking, run_checks
 from bench.analysis.study.claim_protocol import claimed
 from bench.analysis.study.compare_arm import blocked, compare, metric_label
 from bench.analysis.study.curves import best_epochs, curves, epochs_of, gaps

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,7 @@ class Paired:
     treatment: tuple[float, ...]
     crossed: Gram | None = None
     effective_df: tuple[float, float] | None = None
+    keep: ClassVar[tuple[int, ...] | None] = None  # rows of `crossed`; None: all
 
     @classmethod
     def of(
@@ -83,7 +85,7 @@ class Paired:
         """
         if self.crossed is None:
             raise UnusableRuns("there are no predictions per test example")
-        return self.crossed.mean_squares()
+        return self.crossed.mean_squares(self.keep)
 
     def two_way(self, *, level: float = 0.95) -> TwoWay:
         """Return the two-way analysis of all pairs.
@@ -99,11 +101,13 @@ class Paired:
         """Return some of the pairs, by their positions, the same object whenever asked again."""
         key = tuple(keep)
         if key not in self._taken:
-            self._taken[key] = Paired(
+            self._taken[key] = _Some(
                 seeds=tuple(self.seeds[i] for i in key),
                 baseline=tuple(self.baseline[i] for i in key),
                 treatment=tuple(self.treatment[i] for i in key),
-                crossed=None if self.crossed is None else self.crossed.take(key),
+                crossed=self.crossed,
+                whole=self,
+                keep=key,
             )
         return self._taken[key]
 
@@ -118,3 +122,14 @@ class Paired:
     @cached_property
     def _taken(self) -> dict[tuple[int, ...], "Paired"]:
         return {tuple(range(self.n)): self}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Some(Paired):
+    """Some of the pairs, by their positions; the inner products stay those of all."""
+
+    whole: Paired
+    keep: tuple[int, ...]  # type: ignore[misc]
+
+    def take(self, keep: Sequence[int]) -> Paired:
+        return self.whole.take([self.keep[i] for i in keep])

@@ -1,0 +1,1 @@
+"""What must be read before a result is quoted."""

@@ -1,0 +1,175 @@
+"""Cautions about what was planned, looked at and analysed."""
+
+from bench.analysis.data.format import count
+from bench.analysis.study.checks.registry import (
+    Answer,
+    Evidence,
+    check,
+    not_checked,
+    passed,
+    passed_if,
+)
+from bench.analysis.study.verdict import FEWEST_PAIRS, FULL_PAIRS
+
+ANALYSIS = {  # those that can give a word, as a sentence names them
+    "two_way": "seeds and test examples",
+    "paired_t": "paired t",
+    "sign_flip": "sign-flip",
+    "welch": "Welch, unpaired",
+}
+
+
+@check("C1", "caution")
+def _full_number(e: Evidence) -> Answer:
+    fewest = min(c.n_pairs for c in e.comparisons)
+    if fewest < FEWEST_PAIRS:
+        return not_checked("Too few pairs for any verdict (B1).")
+    return passed_if(
+        fewest >= FULL_PAIRS,
+        f"{fewest} pairs: enough for an interval that keeps its promise under mild skew.",
+        f"Few pairs: {fewest}, so the word is provisional.",
+        "Between 6 and 9 pairs one unusual seed moves the interval a lot; 10 or more are better.",
+    )
+
+
+@check("C2", "caution")
+def _frozen(e: Evidence) -> Answer:
+    d = e.design
+    if d.frozen_at is None:
+        return not_checked("When the analysis was decided is not recorded.")
+    return passed_if(
+        d.frozen_before_first_run and not d.analysis_changed_after_results,
+        f"Plan {d.hash[:7]} frozen before the first run ({_when(d.frozen_at)})."
+        + (f" It replaced one that was frozen {_when(d.replaced)}." if d.replaced else ""),
+        f"The analysis was changed after results could be seen ({_when(d.frozen_at)}).",
+        "A metric, margin or claim chosen after the results makes a false alarm likelier."
+        + (
+            " The rule that ends the training was changed too: the verdict follows the "
+            "anytime-valid interval, which allows for that."
+            if d.stop_changed_after_results
+            else ""
+        ),
+    )
+
+
+@check("C3", "caution")
+def _seeds_added(e: Evidence) -> Answer:
+    looks = ", ".join(str(n) for n in e.design.looks if n > 0)
+    return passed_if(
+        not e.design.seeds_added_after_look,
+        "The number of seeds was not changed after results could be seen.",
+        f"Seeds were added after {looks} {'pair' if looks == '1' else 'pairs'} had finished.",
+        "The verdict therefore follows the anytime-valid interval, which allows for that.",
+    )
+
+
+@check("C4", "caution")
+def _earlier_looks(e: Evidence) -> Answer:
+    looks = e.provenance.get("earlier_looks")
+    if looks is None:
+        text = "Whether this test set was scored before is not recorded."
+        return not_checked(text)
+    text = ""
+    if looks:
+        adjusted = e.provenance.get("earlier_looks_interval") or {}
+        text = " ".join(
+            f"Adjusted for {looks + 1} looks (Bonferroni), the interval of {name} is {limits}."
+            for name, limits in adjusted.items()
+        )
+    return passed_if(
+        not looks,
+        "No other benchmark of this store has scored this test set.",
+        f"The test set has been scored before: {count(looks, 'other benchmark')} in this store "
+        "used the same data.",
+        f"Picking the best of several on one test set inflates gains. {text}".strip(),
+    )
+
+
+@check("C5", "caution")
+def _best_of_several(e: Evidence) -> Answer:
+    m = len(e.design.treatments)
+    if m == 1:
+        return passed("One treatment was planned and one is reported.")
+    text = f"All {m} treatments are reported, their intervals adjusted for {m} (Bonferroni)."
+    return passed(text)
+
+
+@check("C8", "caution")
+def _analyses_agree(e: Evidence) -> Answer:
+    several = len(e.comparisons) > 1
+    odd = [
+        f"{f'{c.treatment}, ' if several else ''}{ANALYSIS[name]}: {word}"
+        for c in e.comparisons
+        if c.verdict.word != "none"
+        for name, word in e.words.get(c.treatment, {}).items()
+        if word != c.verdict.word
+    ]
+    if all(c.verdict.word == "none" for c in e.comparisons):
+        return not_checked("Without a verdict there is none to compare.")
+    return passed_if(
+        not odd,
+        "Every analysis of these pairs gives the same word.",
+        f"Not every analysis gives the same word ({'; '.join(odd)}).",
+        "Only the first row was planned; the others cannot change the verdict.",
+    )
+
+
+@check("C9", "caution")
+def _one_seed(e: Evidence) -> Answer:
+    if all(c.verdict.word == "none" for c in e.comparisons):
+        return not_checked("Without a verdict there is none to change.")
+    decisive = {t: seeds for t, seeds in e.without_seed.items() if seeds}
+    listed = "; ".join(
+        f"{f'{name}: ' if len(e.comparisons) > 1 else ''}"
+        f"seed {', '.join(map(str, list(seeds)[:5]))}{' …' if len(seeds) > 5 else ''}"
+        for name, seeds in decisive.items()
+    )
+    return passed_if(
+        not decisive,
+        "No single seed decides: leaving out any one gives the same word.",
+        f"Leaving out one seed changes the word ({listed}).",
+        "The answer hangs on few runs; more seeds would settle it.",
+    )
+
+
+@check("C11", "caution")
+def _images_too(e: Evidence) -> Answer:
+    if e.design.scope == "seeds_and_examples" and any(c.variance for c in e.comparisons):
+        text = "The verdict interval counts new seeds and new test examples."
+        return passed(text)
+    both = [(c, a) for c in e.comparisons if (a := c.analysis("two_way")) is not None]
+    if not both:
+        text = "Without predictions per example, the sampling of test examples cannot be counted."
+        return not_checked(text)
+    zero = [
+        c.treatment
+        for c, a in both
+        if a.low is not None and a.high is not None and a.low <= 0 <= a.high
+    ]
+    return passed_if(
+        not zero,
+        "Counting new test examples too, the interval still leaves out zero.",
+        f"Counting new test examples too, the interval contains zero ({', '.join(zero)}).",
+        "The result holds for this test set; another sample of images might not show it.",
+    )
+
+
+@check("C16", "caution")
+def _pairs_left_out(e: Evidence) -> Answer:
+    dropped = list(e.provenance.get("dropped_pairs") or ())
+    listed = f"{', '.join(dropped[:5])}{' …' if len(dropped) > 5 else ''}"
+    return passed_if(
+        not dropped,
+        "No pair was left out.",
+        f"{count(len(dropped), 'incomplete pair')} left out ({listed}), as was asked.",
+        "Values that are missing for a reason, such as a crash, bias the mean of the others.",
+    )
+
+
+def _when(iso: str | None) -> str:
+    return "" if iso is None else iso.replace("T", " ").replace("+00:00", " UTC")
+
+
+@check("C6", "caution")
+def _tuned_alike(e: Evidence) -> Answer:
+    return not_checked("How much each arm was tuned is not recorded.")
