@@ -1,32 +1,23 @@
 """Calibration: when the model says 90 %, is it right nine times in ten?"""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 from bench.analysis.data.metrics import (
     ECE_BINS,
-    LOG_FLOOR,
-    Predictions,
     Scored,
-    by_rows,
     ece,
     equal_width_bin,
-    row_blocks,
-    score,
 )
-from bench.analysis.errors import BadPredictions, UnusableRuns
-from bench.analysis.inference.two_way import TwoWay, two_way, two_way_from_mean_squares
+from bench.analysis.errors import BadPredictions
 
 Floats = NDArray[np.float64]
 
-GROUPS = 40  # of test examples, left out in turn by the jackknife
 REDRAWS = 100  # of the labels, for the noise floor
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +49,6 @@ class BrierParts:
     resolution: float
     uncertainty: float
     within_bins: float  # what equal confidences inside a bin would save
-
-
-@dataclass(frozen=True, kw_only=True)
-class Temperature:
-    """One scalar that divides the log-probabilities, fitted on validation examples."""
-
-    temperature: float
-    at_bound: bool  # nothing inside the bounds was better: for example, every answer is right
-    nll_before: float  # mean on the validation examples, nats
-    nll_after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,20 +97,9 @@ def calibrate(run: Scored, *, rng: np.random.Generator) -> Calibration:
     )
 
 
-def score_scaled(predictions: Predictions, temperature: float) -> Scored:
-    """Return what predictions score after their log-probabilities are divided by a temperature."""
-    log_p, labels = predictions.log_probabilities, predictions.labels
-    return Scored.joined(
-        [
-            score(Predictions(scale(log_p[b], temperature).astype(np.float32), labels[b]))
-            for b in row_blocks(log_p)
-        ]
-    )
-
-
 def signed_gap(confidences: ArrayLike, correct: ArrayLike) -> float:
     """Return mean confidence minus accuracy: above 0 is overconfident."""
-    sure, right = _checked(confidences, correct)
+    sure, right = checked(confidences, correct)
     return float(sure.mean() - right.mean())
 
 
@@ -140,8 +110,8 @@ def equal_width_bins(confidences: ArrayLike, correct: ArrayLike, *, bins: int = 
     ----------
     confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
     """
-    sure, right = _checked(confidences, correct)
-    return _sums(sure, right, equal_width_bin(sure, bins=bins), bins)
+    sure, right = checked(confidences, correct)
+    return sums_by_bin(sure, right, equal_width_bin(sure, bins=bins), bins)
 
 
 def equal_mass_bins(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> Bins:
@@ -157,8 +127,8 @@ def equal_mass_bins(confidences: ArrayLike, correct: ArrayLike, *, bins: int = E
     ------
     BadPredictions : different lengths, no example, or values outside 0 to 1
     """
-    sure, right = _checked(confidences, correct)
-    return _sums(sure, right, _by_rank(sure, bins), bins)
+    sure, right = checked(confidences, correct)
+    return sums_by_bin(sure, right, bins_by_rank(sure, bins), bins)
 
 
 def ece_debiased(bins: Bins) -> Floats:
@@ -229,7 +199,7 @@ def noise_floor(
     rng : redraws each example as right with probability equal to its confidence
     bins, redraws : of the confidence range; of all labels
     """
-    sure, _ = _checked(confidences, np.zeros_like(confidences))
+    sure, _ = checked(confidences, np.zeros_like(confidences))
     order = np.argsort(sure, kind="stable")
     sure = sure[order].astype(np.float32)  # of a draw; 24 bits are plenty
     starts = np.flatnonzero(np.diff(equal_width_bin(sure, bins=bins), prepend=-1))
@@ -274,7 +244,7 @@ def brier_parts(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_B
     correction of the three parts; Stephenson et al. (2008), Weather and Forecasting 23(4), for
     what is left within the bins.
     """
-    sure, right = _checked(confidences, correct)
+    sure, right = checked(confidences, correct)
     sums = equal_mass_bins(sure, right, bins=bins)
     weight, gap, accuracy = _by_bin(sums)
     base, n = float(right.mean()), sure.size
@@ -292,176 +262,8 @@ def brier_parts(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_B
     )
 
 
-def fit_temperature(log_probabilities: ArrayLike, labels: ArrayLike) -> Temperature:
-    """Fit the temperature that makes the validation labels most likely.
-
-    Fitted between 0.05 and 20. Where the likelihood only grows towards a bound, as it does
-    towards 0.05 when every answer is right, the bound is the temperature and `at_bound` says so.
-
-    Parameters
-    ----------
-    log_probabilities : shape (N, K), of validation examples, never of test examples
-    labels : shape (N,), the true classes
-
-    Raises
-    ------
-    BadPredictions : log-probabilities or labels that `metrics.Predictions` refuses
-
-    References
-    ----------
-    Guo et al. (2017), On calibration of modern neural networks, ICML, sec. 4.2; Brent (1973),
-    bounded minimization over log T.
-    """
-    checked = Predictions(np.asarray(log_probabilities), np.asarray(labels))
-    log_p, rows = checked.log_probabilities, np.arange(len(checked))
-    true = np.maximum(log_p[rows, checked.labels].astype(np.float64), LOG_FLOOR)
-    most = np.maximum(log_p.max(axis=1).astype(np.float64), LOG_FLOOR)
-    chosen = float(true.mean())
-    top = chosen - float((true - most).mean())
-
-    def loss(log_t: float) -> float:
-        scale = math.exp(-log_t)
-
-        def norm(block: Floats) -> Floats:
-            np.maximum(block, LOG_FLOOR, out=block)
-            block -= block.max(axis=1, keepdims=True)
-            block *= scale
-            found: Floats = np.log(np.exp(block, out=block).sum(axis=1))
-            return found
-
-        return float(by_rows(norm, log_p).mean()) + (top - chosen) * scale
-
-    ends = (math.log(COLDEST), math.log(HOTTEST))
-    inside = optimize.minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
-    # A bound wins a tie: nothing to choose between temperatures that all fit to the last digit.
-    best = min((*ends, float(inside.x)), key=loss)
-    return Temperature(
-        temperature=dict(zip(ends, (COLDEST, HOTTEST), strict=True)).get(best, math.exp(best)),
-        at_bound=best in ends,
-        nll_before=loss(0.0),
-        nll_after=loss(best),
-    )
-
-
-def scale(log_probabilities: ArrayLike, temperature: float) -> Floats:
-    """Return log-probabilities divided by the temperature and normalized again; shape (N, K).
-
-    Parameters
-    ----------
-    log_probabilities : shape (N, K); an impossible class (-inf) counts as the smallest float32
-    temperature : above 0; above 1 makes less sure
-    """
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature is {temperature:g}; it divides, so it must be above 0")
-    log_p = np.maximum(np.asarray(log_probabilities, dtype=np.float64), LOG_FLOOR) / temperature
-    log_p -= log_p.max(axis=1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
-    return log_p
-
-
-def example_groups(n_examples: int, *, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return a random group, 0 to 39, for each test example, equally large up to one."""
-    return rng.permutation(n_examples) % min(GROUPS, n_examples)
-
-
-def ece_pseudo_values(
-    confidences: ArrayLike, correct: ArrayLike, groups: NDArray[np.intp], *, bins: int = ECE_BINS
-) -> tuple[float, Floats]:
-    """Return one run's debiased ECE and its jackknife pseudo-value for each group of examples.
-
-    Parameters
-    ----------
-    confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
-    groups : shape (N,), the same for every run; bins stay those of the full sample
-
-    Returns
-    -------
-    the debiased ECE, and G * ECE - (G - 1) * (ECE without the group), shape (G,)
-    """
-    sure, right = _checked(confidences, correct)
-    n_groups = int(groups.max()) + 1
-    cell = _sums(sure, right, groups * bins + _by_rank(sure, bins), n_groups * bins)
-    parts = [a.reshape(n_groups, bins) for a in (cell.count, cell.confidence, cell.correct)]
-    count, sums, hits = (part.sum(axis=0) for part in parts)
-    full = float(ece_debiased(Bins(count=count, confidence=sums, correct=hits)))
-    left = Bins(count=count - parts[0], confidence=sums - parts[1], correct=hits - parts[2])
-    return full, n_groups * full - (n_groups - 1) * ece_debiased(left)
-
-
-def ece_difference(
-    baseline: tuple[ArrayLike, ArrayLike],
-    treatment: tuple[ArrayLike, ArrayLike],
-    *,
-    level: float = 0.95,
-    rng: np.random.Generator,
-    bins: int = ECE_BINS,
-) -> TwoWay:
-    """Compare the debiased ECE of two arms, for new seeds and new test examples.
-
-    An ECE is no mean over examples; its jackknife pseudo-values over groups of examples are, very
-    nearly, and go into the two-way formula. The difference is that of the full sample, and the
-    interval is centred on it. (A plug-in ECE with a t over seeds covers anywhere from 0 to 95 %.)
-
-    Parameters
-    ----------
-    baseline, treatment : (confidences, correct), each of shape (S, N), same seeds, same examples
-    level : coverage of the interval, between 0 and 1
-    rng : shuffles the examples into 40 groups shared by all runs
-
-    Returns
-    -------
-    a comparison in which `n_examples` counts the groups
-
-    Raises
-    ------
-    UnusableRuns : arms of different shape, fewer than two seeds or examples, or no spread
-
-    References
-    ----------
-    Miller (1974), The jackknife, Biometrika 61(1); Owen (2007), Annals of Applied Statistics
-    1(2), for crossed samples.
-    """
-    arms = [[np.asarray(part, dtype=np.float64) for part in arm] for arm in (baseline, treatment)]
-    shapes = [part.shape for arm in arms for part in arm]
-    if len(shapes[0]) != 2 or len(set(shapes)) > 1:
-        raise UnusableRuns(
-            f"the arms hold confidences of shape {shapes[0]} and {shapes[2]}; "
-            "a paired analysis needs (S, N) in both: the same seeds and test examples"
-        )
-    groups = example_groups(shapes[0][1], rng=rng)
-    full, pseudo = zip(
-        *(_ece_of_seeds(sure, right, groups, bins) for sure, right in arms), strict=True
-    )
-    return ece_difference_from_pseudo_values(
-        float((full[1] - full[0]).mean()), pseudo[1] - pseudo[0], level=level
-    )
-
-
-def ece_difference_from_pseudo_values(
-    difference: float, pseudo_values: Floats, *, level: float = 0.95
-) -> TwoWay:
-    """Return the interval of an ECE difference from pseudo-value differences, shape (S, G)."""
-    about = two_way(pseudo_values, level=level)
-    centred = two_way_from_mean_squares(
-        difference,
-        about.ms_seeds,
-        about.ms_examples,
-        about.ms_residual,
-        about.n,
-        about.n_examples,
-        level,
-    )
-    return dataclasses.replace(centred, name="ece_debiased")
-
-
-def _ece_of_seeds(
-    sure: Floats, right: Floats, groups: NDArray[np.intp], bins: int
-) -> tuple[Floats, Floats]:
-    runs = [ece_pseudo_values(s, r, groups, bins=bins) for s, r in zip(sure, right, strict=True)]
-    return np.array([full for full, _ in runs]), np.stack([pseudo for _, pseudo in runs])
-
-
-def _checked(confidences: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
+def checked(confidences: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
+    """Return both as arrays, or say what cannot be one run's confidences and right answers."""
     sure = np.asarray(confidences, dtype=np.float64)
     right = np.asarray(correct, dtype=np.float64)
     if sure.ndim != 1 or sure.shape != right.shape or sure.size == 0:
@@ -478,13 +280,15 @@ def _checked(confidences: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats
     return np.minimum(sure, 1.0), right
 
 
-def _by_rank(sure: Floats, bins: int) -> NDArray[np.intp]:
+def bins_by_rank(sure: Floats, bins: int) -> NDArray[np.intp]:
+    """Return each example's bin, all bins equally full up to one; ties keep their order."""
     bin_of = np.empty(sure.size, dtype=np.intp)
     bin_of[np.argsort(sure, kind="stable")] = np.arange(sure.size) * bins // sure.size
     return bin_of
 
 
-def _sums(sure: Floats, right: Floats, bin_of: NDArray[np.intp], bins: int) -> Bins:
+def sums_by_bin(sure: Floats, right: Floats, bin_of: NDArray[np.intp], bins: int) -> Bins:
+    """Return what is in each bin."""
     return Bins(
         count=np.bincount(bin_of, minlength=bins).astype(np.float64),
         confidence=np.bincount(bin_of, weights=sure, minlength=bins).astype(np.float64),

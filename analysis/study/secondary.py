@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.calibration import errors as cal
-from bench.analysis.calibration.errors import Calibration
+from bench.analysis.calibration.errors import Calibration, equal_width_bins
+from bench.analysis.calibration.intervals import ece_difference
 from bench.analysis.data.format import Unit
 from bench.analysis.data.metrics import METRICS, Scored
 from bench.analysis.data.tables import Design, Tables
@@ -41,7 +41,7 @@ def run_bins(scored: Mapping[tuple[str, int], ScoredRun]) -> tuple[RunBins, ...]
     """Return the sums that every run's reliability diagram is drawn from."""
     rows = []
     for (arm, seed), run in scored.items():
-        sums = cal.equal_width_bins(run.raw.confidence, run.raw.correct)
+        sums = equal_width_bins(run.raw.confidence, run.raw.correct)
         rows.append(
             RunBins(
                 arm=arm,
@@ -155,7 +155,7 @@ def _ece_difference(
 ) -> MeanSquares:
     if baseline[0][0].size < 2:
         raise UnusableRuns("one test example cannot be grouped, so there is no interval")
-    c = cal.ece_difference(baseline, treatment, rng=rng)
+    c = ece_difference(baseline, treatment, rng=rng)
     squares = c.ms_seeds, c.ms_examples, c.ms_residual
     return MeanSquares(c.difference, *squares, c.n, c.n_examples)
 

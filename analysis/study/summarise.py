@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.calibration import errors as cal
+from bench.analysis.calibration.errors import calibrate
+from bench.analysis.calibration.temperature import fit_temperature, score_scaled
 from bench.analysis.data.json_values import plain
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables, Design, Split, Tables, records
@@ -108,12 +109,12 @@ def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -
     if (arm, seed, "validation") in tables.predictions:
         tables.scored(arm, seed, "validation")
         validation = tables.predictions[arm, seed, "validation"]
-        heat = cal.fit_temperature(validation.log_probabilities, validation.labels).temperature
-        scaled = cal.score_scaled(tables.predictions[arm, seed, "test"], heat)
+        heat = fit_temperature(validation.log_probabilities, validation.labels).temperature
+        scaled = score_scaled(tables.predictions[arm, seed, "test"], heat)
     found = []
     for view, at in ((scaled, heat), (raw, None)):  # in the order of their draws
         if view is not None:
-            row = cal.calibrate(view, rng=rng)
+            row = calibrate(view, rng=rng)
             found.append(replace(row, arm=arm, seed=seed, scaled=at is not None, temperature=at))
     return ScoredRun(raw=raw, scaled=scaled, calibration=tuple(found[::-1]))
 

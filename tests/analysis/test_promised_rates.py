@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from bench.analysis.calibration.errors import ece_difference
+from bench.analysis.calibration.intervals import ece_difference
 from bench.analysis.data.metrics import ece
 from bench.analysis.data.tables import Design
 from bench.analysis.inference import (

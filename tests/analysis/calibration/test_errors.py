@@ -1,36 +1,26 @@
 import math
-import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
-from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.metrics import brier_score_loss
 
 from bench.analysis.calibration.errors import (
-    COLDEST,
-    HOTTEST,
-    Bins,
     brier_parts,
     calibrate,
     ece_debiased,
-    ece_difference,
-    ece_difference_from_pseudo_values,
-    ece_pseudo_values,
     equal_mass_bins,
-    example_groups,
-    fit_temperature,
     max_error,
     noise_floor,
     reliability,
-    scale,
     signed_gap,
     squared_error,
 )
+from bench.analysis.calibration.temperature import fit_temperature
 from bench.analysis.data.metrics import Predictions, confidence, correct, ece, score
-from bench.analysis.errors import BadPredictions, UnusableRuns
-from bench.analysis.inference import paired_t, two_way
+from bench.analysis.errors import BadPredictions
 
 CONFIDENCE = [
     0.52, 0.5447, 0.5695, 0.5942, 0.6189, 0.6437, 0.6684, 0.6932, 0.7179, 0.7426, 0.7674, 0.7921,
@@ -171,55 +161,6 @@ def test_corrected_parts_are_unbiased_and_the_plain_ones_are_not():
     assert plain - resolution > 0.004
 
 
-def test_temperature_recovers_the_one_that_was_taken_away():
-    rng = np.random.default_rng(8)
-    for factor in (0.5, 1.0, 2.0):
-        p = drawn(20_000, 5, rng, sharper=factor)
-        fit = fit_temperature(p.log_probabilities, p.labels)
-        assert fit.temperature == pytest.approx(factor, rel=0.04)
-        assert not fit.at_bound
-        assert fit.nll_before == pytest.approx(log_loss(p.labels, np.exp(p.log_probabilities)))
-        scaled = scale(p.log_probabilities, fit.temperature)
-        assert fit.nll_after == pytest.approx(log_loss(p.labels, np.exp(scaled)), abs=1e-6)
-        assert fit.nll_after <= fit.nll_before
-
-
-def test_scaling_keeps_the_answers_and_the_sum():
-    p = drawn(200, 7, np.random.default_rng(9))
-    scaled = scale(p.log_probabilities, 2.5)
-    assert np.exp(scaled).sum(axis=1) == pytest.approx(1)
-    assert (scaled.argmax(axis=1) == p.log_probabilities.argmax(axis=1)).all()
-    assert scale(p.log_probabilities, 1.0) == pytest.approx(p.log_probabilities, abs=1e-6)
-
-
-def test_all_right_answers_take_the_temperature_to_its_bound():
-    log_p = np.log([[0.9, 0.1], [0.2, 0.8]])
-    fit = fit_temperature(log_p, [0, 1])
-    assert (fit.temperature, fit.at_bound) == (COLDEST, True)
-    assert fit.nll_after < fit.nll_before
-    wrong = fit_temperature(log_p, [1, 0])
-    assert (wrong.temperature, wrong.at_bound) == (HOTTEST, True)
-
-
-def test_probabilities_of_zero_and_one_have_an_answer():
-    with np.errstate(divide="ignore"):
-        log_p = np.log(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]))
-    labels = np.array([0, 1, 1, 0])
-    fit = fit_temperature(log_p, labels)
-    assert math.isfinite(fit.nll_before)
-    scaled = scale(log_p, fit.temperature)
-    assert np.isfinite(scaled).all()
-    run = score(Predictions(log_p.astype(np.float32), labels))
-    r = calibrate(run, rng=np.random.default_rng(0))
-    assert all(math.isfinite(v) for v in numbers(r))
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
-def test_refuses_a_temperature_that_is_none(temperature):
-    with pytest.raises(ValueError, match="it divides, so it must be above 0"):
-        scale(np.zeros((1, 2)), temperature)
-
-
 @pytest.mark.parametrize("classes", [2, 1000])
 def test_few_and_many_classes_have_every_number(classes):
     rng = np.random.default_rng(10)
@@ -268,102 +209,3 @@ def test_any_confidences_have_finite_errors_within_their_range(run):
 def test_refuses_what_are_no_confidences(sure, right, message):
     with pytest.raises(BadPredictions, match=message):
         equal_mass_bins(sure, right)
-
-
-def test_groups_are_equal_and_shared():
-    groups = example_groups(1003, rng=np.random.default_rng(0))
-    assert np.ptp(np.bincount(groups)) == 1
-    assert np.bincount(example_groups(7, rng=np.random.default_rng(0))).tolist() == [1] * 7
-
-
-def test_pseudo_values_equal_leaving_out_each_group_by_hand():
-    rng = np.random.default_rng(12)
-    sure = rng.random(300)
-    right = rng.random(300) < sure
-    groups = example_groups(300, rng=rng)
-    full, pseudo = ece_pseudo_values(sure, right, groups)
-    assert full == pytest.approx(ece_debiased(equal_mass_bins(sure, right)))
-    ranks = np.argsort(np.argsort(sure, kind="stable"))
-    for g in (0, 17, 39):
-        keep = groups != g
-        b = (ranks * 15 // 300)[keep]  # bins stay those of the full sample
-        sums = [np.bincount(b, weights=w[keep], minlength=15) for w in (sure, right)]
-        left = ece_debiased(
-            Bins(count=np.bincount(b, minlength=15) + 0.0, confidence=sums[0], correct=sums[1])
-        )
-        assert pseudo[g] == pytest.approx(40 * full - 39 * left)
-
-
-def seeds_and_examples(rng, *, seeds, examples, over):
-    """Return both arms; each seed of an arm is overconfident by about `over[arm]`."""
-    sure = rng.uniform(0.55, 0.99, size=(1, examples)) + np.zeros((seeds, 1))
-    shared = rng.normal(size=(1, examples))
-    arms = []
-    for mean in over:
-        by = rng.normal(mean, 0.01, size=(seeds, 1))
-        own = rng.normal(size=(seeds, examples))
-        level = stats.norm.cdf(math.sqrt(0.6) * shared + math.sqrt(0.4) * own)
-        arms.append((sure, (level < sure - by).astype(float)))
-    return arms
-
-
-def test_difference_is_centred_on_the_full_sample():
-    rng = np.random.default_rng(13)
-    arms = seeds_and_examples(rng, seeds=6, examples=400, over=(0.05, 0.1))
-    r = ece_difference(*arms, rng=rng)
-    means = [np.mean([ece_debiased(equal_mass_bins(*run)) for run in zip(*a, strict=True)])
-             for a in arms]  # fmt: skip
-    assert r.difference == pytest.approx(means[1] - means[0])
-    assert (r.low + r.high) / 2 == pytest.approx(r.difference)
-    assert (r.name, r.n, r.n_examples) == ("ece_debiased", 6, 40)
-
-
-def test_difference_swaps_with_its_arms():
-    arms = seeds_and_examples(np.random.default_rng(14), seeds=5, examples=300, over=(0.05, 0.1))
-    r = ece_difference(*arms, rng=np.random.default_rng(0))
-    swapped = ece_difference(*arms[::-1], rng=np.random.default_rng(0))
-    assert (swapped.low, swapped.high) == pytest.approx((-r.high, -r.low))
-    assert swapped.p_value == pytest.approx(r.p_value)
-
-
-def test_difference_from_stored_pseudo_values_is_the_same():
-    pseudo = np.random.default_rng(15).normal(0.02, 0.1, size=(6, 40))
-    r = ece_difference_from_pseudo_values(0.021, pseudo)
-    assert r.standard_error == two_way(pseudo).standard_error
-    assert r.difference == 0.021
-
-
-def test_difference_refuses_arms_that_do_not_pair_and_arms_that_are_equal():
-    rng = np.random.default_rng(16)
-    one, other = seeds_and_examples(rng, seeds=4, examples=100, over=(0.05, 0.1))
-    with pytest.raises(UnusableRuns, match=r"\(4, 100\) and \(3, 100\); .* same seeds and test"):
-        ece_difference(one, (other[0][:3], other[1][:3]), rng=rng)
-    with pytest.raises(UnusableRuns, match="all 4 seed pairs .* check that the seed and"):
-        ece_difference(one, one, rng=rng)
-
-
-def test_difference_covers_the_truth_and_the_plug_in_error_over_seeds_does_not():
-    rng = np.random.default_rng(17)
-    jackknife, plug_in = [], []
-    for _ in range(300):
-        arms = seeds_and_examples(rng, seeds=6, examples=1000, over=(0.02, 0.07))
-        r = ece_difference(*arms, rng=rng)
-        jackknife.append(r.low <= 0.05 <= r.high)
-        plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
-        t = paired_t(*plain)
-        plug_in.append(t.low <= 0.05 <= t.high)
-    assert np.mean(jackknife) > 0.90
-    assert np.mean(plug_in) < 0.75
-
-
-def test_everything_about_ten_thousand_images_takes_under_two_seconds():
-    rng = np.random.default_rng(18)
-    p = drawn(10_000, 10, rng)
-    started = time.perf_counter()
-    for _ in range(4):  # a tenth of 20 seeds, two arms
-        calibrate(score(p), rng=rng)
-        scaled = scale(p.log_probabilities, 1.5).astype(np.float32)
-        calibrate(score(Predictions(scaled, p.labels)), rng=rng)
-        fit_temperature(p.log_probabilities[:5000], p.labels[:5000])
-        reliability(confidence(p), correct(p))
-    assert time.perf_counter() - started < 1.0  # 0.1 on an idle machine

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.analysis.calibration import errors as cal
+from bench.analysis.calibration.temperature import fit_temperature
 from bench.analysis.data.metrics import METRICS, brier, confidence, correct, nll
 from bench.analysis.inference import paired_t, two_way
 
@@ -86,7 +86,7 @@ def test_calibration_rows_are_means_over_seeds(simulate):
         arm_means(s, "smoothed", confidence) - arm_means(s, "smoothed", correct)
     )
     temperatures = [
-        cal.fit_temperature(p.log_probabilities, p.labels).temperature
+        fit_temperature(p.log_probabilities, p.labels).temperature
         for p in (s.tables.predictions["smoothed", k, "validation"] for k in range(5))
     ]
     assert rows["smoothed", True].temperature == pytest.approx(np.mean(temperatures))

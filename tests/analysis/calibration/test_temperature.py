@@ -1,0 +1,75 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from bench.analysis.calibration.errors import (
+    calibrate,
+)
+from bench.analysis.calibration.temperature import COLDEST, HOTTEST, fit_temperature, scale
+from bench.analysis.data.metrics import Predictions, score
+
+
+def numbers(c):
+    """Return what is measured of a run."""
+    return [v for k, v in vars(c).items() if k not in ("arm", "seed", "scaled", "temperature")]
+
+
+def drawn(n, classes, rng, *, sharper=1.0):
+    """Return predictions whose labels follow them, then made sharper by a factor."""
+    logits = rng.normal(size=(n, classes)) * 2
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    labels = (np.cumsum(np.exp(logits), axis=1) < rng.random((n, 1))).sum(axis=1)
+    logits *= sharper
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return Predictions(logits.astype(np.float32), np.minimum(labels, classes - 1))
+
+
+def test_temperature_recovers_the_one_that_was_taken_away():
+    rng = np.random.default_rng(8)
+    for factor in (0.5, 1.0, 2.0):
+        p = drawn(20_000, 5, rng, sharper=factor)
+        fit = fit_temperature(p.log_probabilities, p.labels)
+        assert fit.temperature == pytest.approx(factor, rel=0.04)
+        assert not fit.at_bound
+        assert fit.nll_before == pytest.approx(log_loss(p.labels, np.exp(p.log_probabilities)))
+        scaled = scale(p.log_probabilities, fit.temperature)
+        assert fit.nll_after == pytest.approx(log_loss(p.labels, np.exp(scaled)), abs=1e-6)
+        assert fit.nll_after <= fit.nll_before
+
+
+def test_scaling_keeps_the_answers_and_the_sum():
+    p = drawn(200, 7, np.random.default_rng(9))
+    scaled = scale(p.log_probabilities, 2.5)
+    assert np.exp(scaled).sum(axis=1) == pytest.approx(1)
+    assert (scaled.argmax(axis=1) == p.log_probabilities.argmax(axis=1)).all()
+    assert scale(p.log_probabilities, 1.0) == pytest.approx(p.log_probabilities, abs=1e-6)
+
+
+def test_all_right_answers_take_the_temperature_to_its_bound():
+    log_p = np.log([[0.9, 0.1], [0.2, 0.8]])
+    fit = fit_temperature(log_p, [0, 1])
+    assert (fit.temperature, fit.at_bound) == (COLDEST, True)
+    assert fit.nll_after < fit.nll_before
+    wrong = fit_temperature(log_p, [1, 0])
+    assert (wrong.temperature, wrong.at_bound) == (HOTTEST, True)
+
+
+def test_probabilities_of_zero_and_one_have_an_answer():
+    with np.errstate(divide="ignore"):
+        log_p = np.log(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]))
+    labels = np.array([0, 1, 1, 0])
+    fit = fit_temperature(log_p, labels)
+    assert math.isfinite(fit.nll_before)
+    scaled = scale(log_p, fit.temperature)
+    assert np.isfinite(scaled).all()
+    run = score(Predictions(log_p.astype(np.float32), labels))
+    r = calibrate(run, rng=np.random.default_rng(0))
+    assert all(math.isfinite(v) for v in numbers(r))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_refuses_a_temperature_that_is_none(temperature):
+    with pytest.raises(ValueError, match="it divides, so it must be above 0"):
+        scale(np.zeros((1, 2)), temperature)
