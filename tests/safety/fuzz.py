@@ -1,12 +1,13 @@
 """Fuzzing: thousands of mutated inputs, and whether a command behaves on every one of them.
 
-python tests/safety/fuzz.py               20,000 in forks, 200 through `bench`; writes fuzz.md
+python tests/safety/fuzz.py               20,000 in process, 200 through `bench`; writes fuzz.md
 python tests/safety/fuzz.py --only 4711   one of them again; prints what was said
 
 An input follows from its number and --seed alone. The 20,000 run in forks of this process, which
-has imported bench once; where one would train, serve or open a browser, it is refused instead. The
-200 are processes of their own, in odd environments too. Inputs that were not answered well are kept
-in --keep, a folder each, with the command line and what it said.
+has imported bench once, 25 one after another; where one would train, serve or open a browser, it is
+refused instead. The 200 are processes of their own, in odd environments too. An input that was not
+answered well among others is tried again in a fork of its own, which counts. If it fails there too
+it is kept in --keep, a folder each, with the command line and what it said.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ from fuzz_inputs import KINDS, odd_environment, without_nul
 
 PROGRAM = Path(sys.executable).with_name("bench")
 STATUSES = (0, 2, 3, 4, 5, 10)
+TOGETHER = 25  # inputs of one fork
 FIRST_REAL = 1_000_000  # numbers from here on are inputs of the real command
 MOST_MIB = 1024  # of memory, imports and all
 MOST_ADDRESSES = 12 * 2**30  # bytes: what asks for more gets a MemoryError, not the machine
@@ -59,7 +61,7 @@ PAGE = """# Fuzzing
 Mutated inputs, and how commands answered them. Right is: an exit status of {statuses}, with
 `error[…]` where it is not 0 or 10; no traceback, no escape sequence, an end within {limit:.0f} s
 and {memory} MiB, imports included. Other: another status, a refusal without `error[…]`, an escape
-sequence, or more memory. Memory is the highest peak of one process.
+sequence, or more memory. Memory is the highest peak of the process, which had up to {together} inputs.
 
 Written by `python tests/safety/fuzz.py {options}`
 on {date}; the commands took {minutes:.0f} minutes.
@@ -97,6 +99,12 @@ class Answer:
         if self.status not in (0, 10, None) and "--json" in words and not _is_error(self.out):
             found.append("no JSON error")
         return found
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for suffix in (".out", ".err"):
+        folder.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _is_error(out: str) -> bool:
@@ -142,15 +150,31 @@ def _be(
     environment: Mapping[str, str],
 ) -> NoReturn:
     """Be the command line, in the fork."""
+    _be_apart()
+    os._exit(_ended(main, words, folder, files, environment))
+
+
+def _be_apart() -> None:
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
+
+
+def _ended(
+    main: Callable[[Sequence[str]], object],
+    words: Sequence[str],
+    folder: Path,
+    files: Sequence[Path],
+    environment: Mapping[str, str],
+) -> int:
+    """Return the exit status of a command line in this process, what it says in two files."""
     status = 1
     try:
-        os.setsid()
         for number, path in enumerate((os.devnull, *files)):
             opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(opened, number)
+            os.close(opened)
         sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
         sys.stderr.reconfigure(errors="backslashreplace")
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
         os.chdir(folder)
         os.environ.update(environment)
         sys.argv = ["bench", *words]
@@ -162,7 +186,27 @@ def _be(
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        os._exit(status)
+    return status
+
+
+@contextlib.contextmanager
+def put_back() -> Iterator[None]:
+    """Put back afterwards what a command may change in its process."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    handlers = [(one, signal.getsignal(one)) for one in signals]
+    environment, path, modules = dict(os.environ), list(sys.path), set(sys.modules)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if "site-packages" not in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+        for one, handler in handlers:
+            signal.signal(one, handler)
+        os.chdir("/")
 
 
 def forked_main(words: Sequence[str]) -> None:
@@ -245,26 +289,86 @@ class Fuzzer:
         return str(rng.choice([*KINDS], p=[share for _, share in KINDS.values()]))
 
     def attempt(self, number: int) -> Tried:
-        """Try one input; keep it where it was not answered well."""
+        """Try one input in a process of its own; keep it where it was not answered well."""
+        folder, words, environment = self.made(number)
         main = real_main if number >= FIRST_REAL else forked_main
+        answer = answered(main, words, folder, environment=environment, limit_s=self.limit_s)
+        faults = answer.faults(words)
+        if faults:
+            shown = " ".join(map(ascii, ["bench", *words]))
+            print(f"{number} {self.kind(number)}: {', '.join(faults)}\n  {environment} {shown}")
+            sys.stdout.flush()
+            folder.with_suffix(".words").write_text(f"{environment} {shown}\n")
+        else:
+            _remove(folder)
+        return Tried(self.row(number), answer, faults)
+
+    def made(self, number: int) -> tuple[Path, list[str], dict[str, str]]:
+        """Make an input: its folder, the words of its command and its environment."""
         rng, kind = np.random.default_rng([self.seed, number]), self.kind(number)
         folder = self.keep / str(number)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         words = without_nul(KINDS[kind][0](rng, self.valid, folder))
         odd = number >= FIRST_REAL or kind == "environments"
-        environment = odd_environment(rng) if odd else {}
-        answer = answered(main, words, folder, environment=environment, limit_s=self.limit_s)
-        faults = answer.faults(words)
-        if faults:
-            shown = " ".join(map(ascii, ["bench", *words]))
-            print(f"{number} {kind}: {', '.join(faults)}\n  {environment} {shown}", flush=True)
-            folder.with_suffix(".words").write_text(f"{environment} {shown}\n")
-        else:
-            shutil.rmtree(folder)
-            for suffix in (".out", ".err"):
-                folder.with_suffix(suffix).unlink()
-        return Tried(f"{kind}, real command" if number >= FIRST_REAL else kind, answer, faults)
+        return folder, words, odd_environment(rng) if odd else {}
+
+    def row(self, number: int) -> str:
+        kind = self.kind(number)
+        return f"{kind}, real command" if number >= FIRST_REAL else kind
+
+    def each(self, numbers: Sequence[int]) -> list[Tried]:
+        """Try inputs, each in a process of its own."""
+        return [self.attempt(number) for number in numbers]
+
+    def together(self, numbers: Sequence[int]) -> list[Tried]:
+        """Try inputs in one process; in one of its own whatever is not answered well there."""
+        tried: list[Tried] = []
+        while len(tried) < len(numbers):
+            for answer in self._in_turn(numbers[len(tried) :]):
+                number = numbers[len(tried)]
+                good = Tried(self.row(number), answer, ())
+                tried.append(good if answer.status is not None else self.attempt(number))
+            if len(tried) < len(numbers):  # it died or hung
+                tried.append(self.attempt(numbers[len(tried)]))
+        return tried
+
+    def _in_turn(self, numbers: Sequence[int]) -> Iterator[Answer]:
+        """Yield what each input of one fork left behind, until one hangs or ends the process.
+
+        The text is not kept, and status None says that something was wrong.
+        """
+        heard, said = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._one_after_another(numbers, said)
+        os.close(said)
+        text = b""
+        while select.select([heard], [], [], self.limit_s)[0] and (more := os.read(heard, 65536)):
+            *lines, text = (text + more).split(b"\n")
+            for line in lines:
+                status, peak_mib, seconds = json.loads(line)
+                yield Answer(status, "", "", peak_mib, seconds)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(heard)
+
+    def _one_after_another(self, numbers: Sequence[int], say: int) -> NoReturn:
+        _be_apart()
+        for number in numbers:
+            folder, words, environment = self.made(number)
+            files = [folder.with_suffix(suffix) for suffix in (".out", ".err")]
+            began = time.monotonic()
+            with put_back():
+                status: int | None = _ended(forked_main, words, folder, files, environment)
+            seconds, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF)
+            texts = [path.read_text("utf-8", errors="replace") for path in files]
+            answer = Answer(status, *texts, used.ru_maxrss / 1024, seconds)
+            if answer.faults(words):
+                status = None
+            _remove(folder)
+            os.write(say, json.dumps([status, answer.peak_mib, seconds]).encode() + b"\n")
+        os._exit(0)
 
     def count(self, row: str, answer: Answer, faults: Sequence[str]) -> None:
         """Count what was tried."""
@@ -315,15 +419,20 @@ def run(fuzzer: Fuzzer, forks: int, real: int, jobs: int) -> None:
     """Try the real command first: what is forked from a large process counts its memory."""
     for numbers in (range(FIRST_REAL, FIRST_REAL + real), range(forks)):
         numbers = numbers[fuzzer.tried(numbers) :]
-        if numbers and numbers[0] < FIRST_REAL:
+        if not numbers:
+            continue
+        in_process = numbers[0] < FIRST_REAL
+        if in_process:
             warm_up(fuzzer.valid)
+        size, attempt = (TOGETHER, fuzzer.together) if in_process else (1, fuzzer.each)
+        parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
         with multiprocessing.get_context("fork").Pool(jobs) as pool:
-            for number, one in zip(numbers, pool.imap(fuzzer.attempt, numbers, 5), strict=True):
-                fuzzer.count(*one)
-                if (number + 1) % 100 == 0:
-                    fuzzer.save()
-                if (number + 1) % 1000 == 0:
-                    print(f"{number + 1:,}, {fuzzer.bad} bad", flush=True)
+            for part, tried in zip(parts, pool.imap(attempt, parts), strict=True):
+                for one in tried:
+                    fuzzer.count(*one)
+                fuzzer.save()
+                if (part[-1] + 1) % 1000 == 0:
+                    print(f"{part[-1] + 1:,}, {fuzzer.bad} bad", flush=True)
 
 
 def warm_up(valid: Path) -> None:
@@ -346,7 +455,7 @@ def warm_up(valid: Path) -> None:
 def page(fuzzer: Fuzzer, options: str) -> str:
     """Return the page: the table, when it was made, and on what."""
     return PAGE.format(
-        statuses=", ".join(map(str, STATUSES)), limit=fuzzer.limit_s, memory=f"{MOST_MIB:,}",
+        statuses=", ".join(map(str, STATUSES)), together=TOGETHER, limit=fuzzer.limit_s, memory=f"{MOST_MIB:,}",
         options=options, date=datetime.now(UTC).date(), minutes=sum(fuzzer.seconds.values()) / 60,
         python=platform.python_version(), cores=os.cpu_count(), system=platform.system(),
         table=fuzzer.table(),
@@ -358,7 +467,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--forks", type=int, default=20_000)
     options.add_argument("--real", type=int, default=200)
-    options.add_argument("--jobs", type=int, default=1, help="inputs at a time")
+    options.add_argument("--jobs", type=int, default=1, help="processes at a time")
     options.add_argument("--only", type=int, help="try one number again, and print all of it")
     options.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "bench-fuzz")
     options.add_argument("--page", type=Path, default=Path(__file__).with_name("fuzz.md"))
