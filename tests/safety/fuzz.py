@@ -61,7 +61,8 @@ PAGE = """# Fuzzing
 Mutated inputs, and how commands answered them. Right is: an exit status of {statuses}, with
 `error[…]` where it is not 0 or 10; no traceback, no escape sequence, an end within {limit:.0f} s
 and {memory} MiB, imports included. Other: another status, a refusal without `error[…]`, an escape
-sequence, or more memory. Memory is the highest peak of the process, which had up to {together} inputs.
+sequence, or more memory. Memory is the highest peak of the process, which had up to {together}
+inputs.
 
 Written by `python tests/safety/fuzz.py {options}`
 on {date}; the commands took {minutes:.0f} minutes.
@@ -455,7 +456,8 @@ def warm_up(valid: Path) -> None:
 def page(fuzzer: Fuzzer, options: str) -> str:
     """Return the page: the table, when it was made, and on what."""
     return PAGE.format(
-        statuses=", ".join(map(str, STATUSES)), together=TOGETHER, limit=fuzzer.limit_s, memory=f"{MOST_MIB:,}",
+        statuses=", ".join(map(str, STATUSES)), together=TOGETHER,
+        limit=fuzzer.limit_s, memory=f"{MOST_MIB:,}",
         options=options, date=datetime.now(UTC).date(), minutes=sum(fuzzer.seconds.values()) / 60,
         python=platform.python_version(), cores=os.cpu_count(), system=platform.system(),
         table=fuzzer.table(),
