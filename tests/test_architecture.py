@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,12 @@ def modules() -> dict[str, Path]:
 
 
 FILES = modules()
-TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return every file of the source, parsed."""
+    return {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items()}
 
 
 def imports_of(name: str, tree: ast.AST, known: Iterable[str]) -> Iterator[Import]:
@@ -118,7 +124,10 @@ def imports_of(name: str, tree: ast.AST, known: Iterable[str]) -> Iterator[Impor
     yield from walk(tree, False, False)
 
 
-HOUSE = [i for name, tree in TREES.items() for i in imports_of(name, tree, FILES)]
+@cache
+def house() -> list[Import]:
+    """Return every import of the source."""
+    return [i for name, tree in trees().items() for i in imports_of(name, tree, FILES)]
 
 
 def is_under(module: str, package: str) -> bool:
@@ -298,54 +307,54 @@ def test_every_folder_has_its_place():
 
 
 def test_arrows_between_folders_point_one_way():
-    assert upward(HOUSE) == []
+    assert upward(house()) == []
 
 
 def test_there_are_no_circles():
-    assert circles(HOUSE) == []
+    assert circles(house()) == []
 
 
 def test_only_what_is_heavy_is_imported_inside_a_function():
-    assert late(HOUSE) == []
+    assert late(house()) == []
 
 
 def test_one_file_alone_imports_what_could_be_replaced():
-    assert strangers(HOUSE, OWNERS) == []
+    assert strangers(house(), OWNERS) == []
     used = {
-        package: {i.importer for i in HOUSE if is_under(i.module, package)} for package in OWNERS
+        package: {i.importer for i in house() if is_under(i.module, package)} for package in OWNERS
     }
     assert used == OWNERS
 
 
 def test_torch_is_imported_by_experiments_and_by_the_processes_that_train():
-    assert eager_torch(HOUSE) == []
+    assert eager_torch(house()) == []
 
 
 def test_analysis_is_pure():
-    assert impure(HOUSE) == []
-    assert draws_globally(TREES) == []
+    assert impure(house()) == []
+    assert draws_globally(trees()) == []
 
 
 def test_only_the_processes_of_trainings_import_an_experiment():
     importers = {
         name
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == "bench.design.loading"
         if {"discover", "load"} & {alias.name for alias in node.names}
     }
     assert importers == LOADERS
     children = LOADERS | {"bench.execution.guard"}
-    wrong = [str(i) for i in HOUSE if i.module in LOADERS and i.importer not in children]
+    wrong = [str(i) for i in house() if i.module in LOADERS and i.importer not in children]
     assert wrong == []
 
 
 def test_no_words_of_a_refusal_are_taken_apart():
-    assert takes_apart(TREES) == []
+    assert takes_apart(trees()) == []
 
 
 def test_analysis_does_not_speak_the_command_line():
-    assert commands_named(TREES) == []
+    assert commands_named(trees()) == []
 
 
 WITHOUT = """

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings, strategies as st
-from torchmetrics.functional import classification
 
 from bench.analysis.calibration.errors import max_error
 from bench.analysis.data.metrics import Predictions, confidence, correct, ece
@@ -32,6 +30,9 @@ def predictions(rng: np.random.Generator, n: int, classes: int, *, bins: int) ->
 
 
 def theirs(p: Predictions, *, bins: int, norm: str = "l1") -> float:
+    import torch  # here: both take ten seconds, which no other test needs to wait for
+    from torchmetrics.functional import classification
+
     found: Any = classification.multiclass_calibration_error(
         torch.from_numpy(np.exp(p.log_probabilities.astype(np.float64))),
         torch.from_numpy(p.labels.copy()),
