@@ -16,7 +16,8 @@ import pytest
 from hypothesis import settings
 
 from bench.design.loading import Discovered, discover
-from bench.design.plan import Plan, arms_with, make_plan
+from bench.design.option_values import arms_with
+from bench.design.plan import Plan, make_plan
 from bench.execution.server import Server
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def compare(
       bench compare mlflow:my-exp --arm params.model --metric metrics.acc
                     --pair params.seed --baseline base
     """
-    from bench.design.plan import require_margin
+    from bench.design.option_values import require_margin
     from bench.reports.compare import compared
     from bench.reports.files import REPORT, contents, require_writable, write_files
 

@@ -12,14 +12,8 @@ from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
 from bench.commands.options import Arms, Design
 from bench.design.loading import Discovered
-from bench.design.plan import (
-    Plan,
-    arms_with,
-    in_metric_units,
-    make_plan,
-    parse_seeds,
-    require_margin,
-)
+from bench.design.option_values import arms_with, in_metric_units, parse_seeds, require_margin
+from bench.design.plan import Plan, make_plan
 from bench.execution.devices import Slot
 from bench.execution.server import Server
 

@@ -82,7 +82,7 @@ def plan(
       bench plan --detect 0.3 --pilot digits     from what was seen
       bench plan digits --seeds 30 --freeze      preregister; then bench run
     """
-    from bench.design.plan import in_metric_units
+    from bench.design.option_values import in_metric_units
     from bench.design.sample_size import advise, unit_of
 
     advised = {"--detect": detect, "--power": power, "--sd": sd, "--pilot": pilot}
@@ -140,7 +140,7 @@ def _belong(options: Sequence[str]) -> str:
 
 def _count(seeds: str) -> int:
     """Return how many seeds a number or a list means."""
-    from bench.design.plan import parse_seeds
+    from bench.design.option_values import parse_seeds
 
     return int(seeds[:12]) if seeds.strip().isdecimal() else len(parse_seeds(seeds))
 

@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.design.plan import arms_with, make_plan
+from bench.design.option_values import arms_with
+from bench.design.plan import make_plan
 from bench.display.progress import Progress
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes

@@ -435,7 +435,8 @@ def child_gemm() -> None:
 
 def child_sleep(path: str, workers: str) -> None:
     """Print how long 32 trainings take in slots that are warm."""
-    from bench.design.plan import arms_with, make_plan
+    from bench.design.option_values import arms_with
+    from bench.design.plan import make_plan
     from bench.execution.devices import cpu_slots
     from bench.execution.processes import Processes
     from bench.execution.runner import Options, jobs

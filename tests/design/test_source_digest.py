@@ -167,7 +167,8 @@ def test_only_comments_changed_goes_on_with_the_old_runs(
 
 
 def test_modules_that_a_training_loads_itself_are_recorded_with_it(tmp_path: Path):
-    from bench.design.plan import arms_with, make_plan
+    from bench.design.option_values import arms_with
+    from bench.design.plan import make_plan
     from bench.execution.devices import cpu_slots
     from bench.execution.processes import Processes
     from bench.execution.runner import Options, jobs

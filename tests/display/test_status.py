@@ -11,7 +11,8 @@ import pytest
 
 from bench.analysis.errors import Refusal
 from bench.commands.common import experiment_name
-from bench.design.plan import Plan, TrialKey, parse_seeds
+from bench.design.option_values import parse_seeds
+from bench.design.plan import Plan, TrialKey
 from bench.display.status import Listing, State, listing
 from bench.store.artifacts import Damaged
 from bench.store.base import Benchmark, Unreadable
