@@ -16,7 +16,8 @@ from bench.terminal import show, tell
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
-    from bench.store.base import Benchmark, Store
+    from bench.store.base import Store
+    from bench.store.runs import Benchmark
 
 WORDS = ("better", "worse", "equivalent", "inconclusive", "none")
 

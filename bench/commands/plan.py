@@ -26,7 +26,8 @@ from bench.terminal import label, show, wrapped
 if TYPE_CHECKING:
     from bench.design.loading import Discovered
     from bench.design.plan import Plan
-    from bench.store.base import Benchmark, Store
+    from bench.store.base import Store
+    from bench.store.runs import Benchmark
 
 
 @expanded

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from bench.execution.devices import Slot
     from bench.execution.runner import Options, Ran
     from bench.execution.server import Server
-    from bench.store.base import Benchmark, Store
+    from bench.store.base import Store
+    from bench.store.runs import Benchmark
 
 
 class Session:

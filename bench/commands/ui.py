@@ -10,8 +10,8 @@ from bench.commands.parser import Option
 from bench.terminal import show, tell
 
 if TYPE_CHECKING:
-    from bench.store.base import Benchmark
     from bench.store.mlflow_store import Store
+    from bench.store.runs import Benchmark
 
 
 @expanded
@@ -58,8 +58,8 @@ def ui(
 
 def _latest(store: "Store") -> "Benchmark | None":
     """Return the benchmark to link to; damaged ones are named: the UI is where they are mended."""
-    from bench.store.base import Benchmark
     from bench.store.mlflow_ui import views
+    from bench.store.runs import Benchmark
 
     recorded = store.recorded() or [store.benchmark()]  # which refuses an empty store
     latest = None

@@ -11,8 +11,8 @@ from bench.analysis.data.format import count
 from bench.design import source_digest
 from bench.design.plan import Plan, TrialKey, what_changed
 from bench.store.artifacts import Damaged
-from bench.store.base import Benchmark, Unreadable
 from bench.store.mlflow_sql import Glance
+from bench.store.runs import Benchmark, Unreadable
 from bench.terminal import label
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from bench.execution.processes import Processes
 from bench.execution.runner import Options, jobs
 from bench.execution.server import Server
 from bench.store.address import address, database_of, may_hold_runs, redacted, state_folder
-from bench.store.base import Unreadable
+from bench.store.runs import Unreadable
 from bench.store.sqlite import free_bytes
 from bench.terminal import wrapped
 

@@ -23,7 +23,8 @@ from bench.execution.repeats import Repeats
 from bench.execution.signals import ended_by_signals
 from bench.experiment import BadOutcome, Outcome
 from bench.store.address import redacted
-from bench.store.base import Benchmark, Store
+from bench.store.base import Store
+from bench.store.runs import Benchmark
 from bench.store.writer import Recorder, recording
 from bench.terminal import printable
 

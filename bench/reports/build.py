@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from bench.reports.files import REPORT, Files, contents, require_writable, write_files
-from bench.store.base import Benchmark, Store, Unreadable
+from bench.store.base import Store
 from bench.store.names import file_name
 from bench.store.records import goes_on
+from bench.store.runs import Benchmark, Unreadable
 
 if TYPE_CHECKING:
     from bench.analysis.data.tables import Tables

@@ -1,139 +1,24 @@
 """What every store offers: what a benchmark, its runs and their results are recorded in."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from itertools import pairwise
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.analysis.data.tables import Design, Tables
+from bench.analysis.data.tables import Tables
+from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey
+from bench.store.address import redacted
 from bench.store.artifacts import Damaged
+from bench.store.locks import Locks
+from bench.store.records import NothingRecorded, children_of, goes_on, standing, states_of
+from bench.store.runs import REPLACES, SUPERSEDED, Benchmark, Child, Measured, Run, Unreadable
 from bench.store.spool import RunStatus
-
-SUPERSEDED = "bench.superseded"  # the id of the run that replaced one; "true" in old stores
-REPLACES = "bench.replaces"  # of the run that replaced one: its id
-Measured = tuple[str, float, int, int]  # name, value, milliseconds since 1970, epoch
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One run as a store lists it: a benchmark's own, or that of one trial."""
-
-    run_id: str
-    name: str
-    experiment_id: str
-    status: str  # RUNNING, FINISHED, FAILED or KILLED
-    started_ms: int  # since 1970
-    deleted: bool  # from where it can be restored
-    artifact_uri: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One parent run: a plan, its history and where it lives."""
-
-    run_id: str
-    experiment_id: str
-    name: str
-    benchmark_id: str
-    started_at: float
-    active_at: float
-    plan: Plan
-    events: tuple[dict[str, Any], ...]
-    verdict: str | None = None  # of the last report
-    sequence: int = 0  # counts the benchmarks and sessions of a store: clocks may be set back
-
-    def design(self) -> Design:
-        """Return the plan as the analysis reads it, with its history."""
-        judged = [e for e in self.events if e["event"] in ("frozen", "analysis changed")]
-        replaced = next((e["at"] for e in reversed(judged[:-1]) if not e["pairs_finished"]), None)
-        return self.plan.design(
-            frozen_at=judged[-1]["at"],
-            frozen_before_first_run=judged[-1]["pairs_finished"] == 0,
-            analysis_changed_after_results=any(
-                e["event"] == "analysis changed" and e["pairs_finished"] > 0 for e in judged
-            ),
-            stop_changed_after_results=any(
-                new["pairs_finished"] > 0 and _rule(new) != _rule(old)
-                for old, new in pairwise(judged)
-            ),
-            replaced=None if judged[-1]["pairs_finished"] else replaced,
-            looks=tuple(e["pairs_finished"] for e in self.events if e["event"] == "seeds added"),
-            stopped_at=self.stopped_at,
-        )
-
-    @property
-    def stopped_at(self) -> int | None:
-        """Pairs at which the plan's rule ended the training; None once that is not its end."""
-        stopped, rule = None, None
-        for event in self.events:
-            if event["event"] == "stopped":
-                stopped = int(event["pairs_finished"])
-            elif event["event"] == "seeds added":
-                stopped = None
-            elif "analysis" in event:
-                stopped = stopped if _rule(event) == rule else None
-                rule = _rule(event)
-        return stopped
-
-
-def _rule(event: Mapping[str, Any]) -> str:
-    """Return the stopping rule that a plan was frozen or changed with."""
-    return str(event["analysis"]["stop"])
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """What is still known of a benchmark whose record is damaged."""
-
-    run_id: str
-    name: str
-    benchmark_id: str
-    active_at: float
-    trouble: Damaged = field(compare=False)
-    sequence: int = 0
-
-
-@dataclass(frozen=True)
-class Child:
-    """One trial's run as the store lists it."""
-
-    key: TrialKey
-    run: Run = field(repr=False)
-
-    @property
-    def status(self) -> str:
-        """RUNNING, FINISHED, FAILED or KILLED."""
-        return self.run.status
-
-    @property
-    def deleted(self) -> bool:
-        """Whether somebody deleted it, from where it can be restored."""
-        return self.run.deleted
-
-    @property
-    def replaced_by(self) -> str:
-        """The run that was trained again in its place: its id, or "" where there is none."""
-        return str(self.run.tags.get(SUPERSEDED, ""))
-
-    @property
-    def replaces(self) -> str:
-        """The run in whose place this one was trained: its id, or ""."""
-        return str(self.run.tags.get(REPLACES, ""))
-
-    @property
-    def started(self) -> int:
-        """Milliseconds since 1970."""
-        return self.run.started_ms
 
 
 class Store(Protocol):
-    """Where benchmarks are recorded, and read back.
+    """Where benchmarks are recorded, and read back; what is the same in every store is here.
 
     Looking never changes a number. What is written is idempotent: it may be written again after
     it failed, and `end` comes last, so that a run counts only when all of it is there. One process
@@ -143,23 +28,50 @@ class Store(Protocol):
     uri: str
     folder: Path  # beside which reports are written
     moved_from: Path | None  # where it lay before somebody moved it
+    state: Path  # of locks, and of results on their way, on this machine
+    locks: Locks
 
     # -- finding
 
+    def _recorded(self, name: str | None) -> Sequence[Benchmark | Unreadable]:
+        """Return all benchmarks, the one that was active last first."""
+
     def recorded(self, name: str | None = None) -> Sequence[Benchmark | Unreadable]:
-        """Return the benchmarks, damaged or not, the one that was active last first."""
+        """Return the benchmarks, damaged or not, the one that was active last first.
+
+        What a process that died had finished but not yet recorded is recorded now. Those in which
+        one source of randomness varied alone are parts of another: see `families`.
+        """
+        every = self._recorded(name)
+        return [b for b in every if isinstance(b, Unreadable) or not b.plan.vary]
 
     def benchmarks(self, name: str | None = None) -> Sequence[Benchmark]:
         """Return the same, without those that are damaged."""
+        return [b for b in self.recorded(name) if isinstance(b, Benchmark)]
 
     def benchmark(self, name: str | None = None) -> Benchmark:
         """Return the latest benchmark, of one experiment or of all.
 
         Raises
         ------
-        NothingRecorded : there is none
+        NothingRecorded : there is none, or none of that name
         Damaged : it cannot be read; an earlier one would be another answer
         """
+        for found in self.recorded(name):
+            if isinstance(found, Unreadable):
+                raise found.trouble
+            return found
+        known = sorted({found.name for found in self.benchmarks()}) if name else []
+        if known and name:
+            raise NothingRecorded(
+                f'no experiment called "{name}".',
+                facts=[known_names(name, known)],
+                replace=[(name, nearest(name, known))],
+            )
+        raise NothingRecorded(
+            f"nothing is recorded in {redacted(self.uri)} yet.",
+            command=["bench", "run", "digits", "--seeds", "20"],
+        )
 
     def find(self, benchmark_id: str, name: str) -> Benchmark | None:
         """Return the latest benchmark with this id."""
@@ -169,56 +81,97 @@ class Store(Protocol):
 
     def families(self, benchmark: Benchmark) -> Mapping[str, Benchmark]:
         """Return the benchmarks in which one source of randomness varied alone, by the source."""
+        return {
+            other.plan.vary: other
+            for other in reversed(self._recorded(benchmark.name))  # the latest is kept
+            if isinstance(other, Benchmark) and other.varies_a_source_of(benchmark)
+        }
 
     # -- reading
 
+    def _trial_runs(self, benchmark: Benchmark) -> Sequence[Run]:
+        """Return the runs of a benchmark's trials, deleted ones too."""
+
+    def _every_child(self, benchmark: Benchmark) -> Mapping[TrialKey, Sequence[Child]]:
+        return children_of(self._trial_runs(benchmark), benchmark.plan)
+
     def children(self, benchmark: Benchmark) -> Mapping[TrialKey, Sequence[Child]]:
         """Return every run of every trial, in the order in which they count, the last last."""
+        everything = self._every_child(benchmark).items()
+        active = {key: [c for c in runs if not c.deleted] for key, runs in everything}
+        return {key: runs for key, runs in active.items() if runs}
 
     def settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
         """Return the runs that stand for their trials, and the trials whose loss became NaN."""
+        current = standing(self.children(benchmark))
+        return (
+            {key: child for key, child in current.items() if child.status == "FINISHED"},
+            {k for k, c in current.items() if c.run.tags.get("bench.failure") == "nan"},
+        )
 
     def trial_states(self, benchmark: Benchmark) -> Mapping[TrialKey, str]:
         """Return finished, failed or running for every trial with a run that counts."""
+        return states_of(self.children(benchmark))
 
     def tables(self, benchmark: Benchmark) -> Tables:
-        """Read a benchmark back as tidy tables.
+        """Read a benchmark back as tidy tables, checking every prediction's digest.
 
         Raises
         ------
-        Damaged : something is not what was recorded
+        Damaged : something is not what was recorded; names all such runs
         """
 
     def source(self, benchmark: Benchmark) -> dict[str, str]:
-        """Return the texts of the modules that a benchmark was begun with, by their path."""
+        """Return the texts of the modules that a benchmark was begun with, by their path.
+
+        Raises
+        ------
+        Damaged : they are not what was recorded
+        """
 
     def late_modules(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the digests of what trainings loaded by themselves, of one run an arm."""
 
     def provenance(self, benchmark: Benchmark) -> list[dict[str, Any]]:
-        """Return what was recorded about code, versions and machine, one entry a session."""
+        """Return what was recorded about code, versions and machine, one entry a session.
+
+        Raises
+        ------
+        Damaged : it is not what was recorded
+        """
 
     def again(self, benchmark: Benchmark) -> list[str]:
-        """Return the words of the command that goes on with a benchmark."""
+        """Return the words of the command that goes on with a benchmark: what was typed last."""
+        try:
+            sessions = self.provenance(benchmark)
+        except Damaged:
+            sessions = []
+        return goes_on(benchmark, str(sessions[-1].get("command") or "") if sessions else "")
 
     # -- one process at a time
 
     def holder(self, benchmark_id: str) -> dict[str, Any] | None:
         """Return who is running a benchmark on this machine, or None."""
+        return self.locks.holder(benchmark_id)
 
-    def lock(self, plan: Plan) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self, plan: Plan) -> Iterator[None]:
         """Hold a benchmark for as long as this process runs it.
 
         Raises
         ------
         Locked : another process holds it; says which
         """
+        with self.locks.hold(plan.benchmark_id, plan.experiment):
+            yield
 
     def pending_of(self, benchmark_id: str) -> Path:
         """Return the folder of results that are safe on this disk but not yet in the store."""
+        return self.state / "pending" / benchmark_id[:32]
 
     def folders_of(self, benchmark_id: str) -> Path:
         """Return where the runs of a benchmark have folders of their own while they train."""
+        return self.state / "folders" / benchmark_id[:32]
 
     # -- writing
 
@@ -258,6 +211,8 @@ class Store(Protocol):
 
     def supersede(self, old: Child, new: Run) -> None:
         """Keep the run that was trained again, marked with the one in its place."""
+        self.log(new.run_id, tags={REPLACES: old.run.run_id})
+        self.log(old.run.run_id, tags={SUPERSEDED: new.run_id})
 
     def end_orphans(self, benchmark: Benchmark) -> None:
         """End the runs of a process that died: under the lock nobody else can be training."""
@@ -271,7 +226,15 @@ class Store(Protocol):
         tags: Mapping[str, str],
         note: str,
     ) -> None:
-        """Put a report on the benchmark's run."""
+        """Put a report on the benchmark's run, so that the runs table sorts by result."""
+        self._attach(benchmark, files)
+        stamp = int(time.time() * 1000)
+        numbers = [(name, value, stamp, 0) for name, value in metrics.items() if value is not None]
+        self.log(benchmark.run_id, numbers, tags={**tags, "mlflow.note.content": note})
+        self.settle()
+
+    def _attach(self, benchmark: Benchmark, files: Mapping[str, str]) -> None:
+        """Give the benchmark's own run some texts."""
 
     def settle(self) -> None:
         """Let what was written be whole on the disk for whoever copies it."""

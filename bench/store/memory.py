@@ -3,8 +3,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,15 @@ from typing import Any
 from bench.analysis.data.tables import Tables
 from bench.design.plan import Plan, TrialKey
 from bench.store import artifacts, spool
-from bench.store.base import REPLACES, SUPERSEDED, Benchmark, Child, Measured, Run
+from bench.store.base import Store
 from bench.store.locks import Locks, now
-from bench.store.records import (
-    families_of,
-    frozen,
-    goes_on,
-    gone_on_with,
-    in_order,
-    key_of,
-    late_modules_of,
-    latest_of,
-    settled_of,
-    states_of,
-    tables_of,
-)
+from bench.store.records import frozen, gone_on_with, late_modules_of, tables_of
+from bench.store.runs import Benchmark, Measured, Run
 from bench.store.spool import RunStatus
 from bench.store.writer import recover
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Benchmarks and runs in dictionaries; see `base.Store`.
 
     Parameters
@@ -42,71 +30,37 @@ class MemoryStore:
     def __init__(self, folder: Path) -> None:
         self.uri = f"memory:{folder}"
         self.folder = folder
-        self.moved_from: Path | None = None
+        self.moved_from, self.state, self.locks = None, folder, Locks(folder / "locks")
         self.runs: dict[str, Run] = {}  # of benchmarks and trials, in the order of their making
-        self.histories: dict[str, list[Measured]] = defaultdict(list)
         self.published: dict[str, dict[str, str]] = defaultdict(dict)
         self._benchmarks: dict[str, Benchmark] = {}
         self._sources: dict[str, dict[str, str]] = {}
         self._sessions: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._sequence = 0
-        self._locks = Locks(folder / "locks")
 
     # -- finding
 
-    def recorded(self, name: str | None = None) -> list[Benchmark]:
-        """Return the benchmarks, the one that was active last first."""
-        return [b for b in self._every(name) if not b.plan.vary]
-
-    def benchmarks(self, name: str | None = None) -> list[Benchmark]:
-        """Return the same: nothing in memory is damaged."""
-        return self.recorded(name)
-
-    def _every(self, name: str | None) -> list[Benchmark]:
-        found = [b for b in self._benchmarks.values() if name in (None, b.name)]
-        there = [b for b in found if not self.runs[b.run_id].deleted]
+    def _recorded(self, name: str | None) -> list[Benchmark]:
+        there = [
+            replace(b, verdict=self.runs[b.run_id].tags.get("bench.verdict"))
+            for b in self._benchmarks.values()
+            if name in (None, b.name) and not self.runs[b.run_id].deleted
+        ]
         return sorted(there, key=lambda b: b.sequence, reverse=True)
-
-    def benchmark(self, name: str | None = None) -> Benchmark:
-        """Return the latest benchmark, of one experiment or of all."""
-        return latest_of(self.recorded, self.uri, name)
 
     def find(self, benchmark_id: str, name: str) -> Benchmark | None:
         """Return the latest benchmark with this id."""
-        return next((b for b in self._every(name) if b.benchmark_id == benchmark_id), None)
+        return next((b for b in self._recorded(name) if b.benchmark_id == benchmark_id), None)
 
     def was_deleted(self, benchmark_id: str, name: str) -> bool:
         """Tell whether one with this id was deleted, and could be restored."""
         same = [b for b in self._benchmarks.values() if b.benchmark_id == benchmark_id]
         return any(b.name == name and self.runs[b.run_id].deleted for b in same)
 
-    def families(self, benchmark: Benchmark) -> dict[str, Benchmark]:
-        """Return the benchmarks in which one source of randomness varied alone, by the source."""
-        return families_of(benchmark, self._every(benchmark.name))
-
     # -- reading
 
-    def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
-        """Return every run of every trial, in the order in which they count, the last last."""
-        every = self._every_child(benchmark).items()
-        active = {key: [child for child in runs if not child.deleted] for key, runs in every}
-        return {key: runs for key, runs in active.items() if runs}
-
-    def _every_child(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
-        found: dict[TrialKey, list[Child]] = defaultdict(list)
-        for run in self.runs.values():
-            if run.tags.get("parent") == benchmark.run_id:
-                key = key_of(run, benchmark.plan)
-                found[key].append(Child(key, run))
-        return {key: in_order(runs) for key, runs in found.items()}
-
-    def settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
-        """Return the runs that stand for their trials, and the trials whose loss became NaN."""
-        return settled_of(self.children(benchmark))
-
-    def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
-        """Return finished, failed or running for every trial with a run that counts."""
-        return states_of(self.children(benchmark))
+    def _trial_runs(self, benchmark: Benchmark) -> list[Run]:
+        return [run for run in self.runs.values() if run.tags.get("parent") == benchmark.run_id]
 
     def tables(self, benchmark: Benchmark) -> Tables:
         """Read a benchmark back as tidy tables."""
@@ -124,31 +78,6 @@ class MemoryStore:
     def provenance(self, benchmark: Benchmark) -> list[dict[str, Any]]:
         """Return what was recorded about code, versions and machine, one entry a session."""
         return [dict(facts) for facts in self._sessions[benchmark.run_id]]
-
-    def again(self, benchmark: Benchmark) -> list[str]:
-        """Return the words of the command that goes on with a benchmark."""
-        sessions = self._sessions[benchmark.run_id]
-        return goes_on(benchmark, str(sessions[-1].get("command") or "") if sessions else "")
-
-    # -- one process at a time
-
-    def holder(self, benchmark_id: str) -> dict[str, Any] | None:
-        """Return who is running a benchmark on this machine, or None."""
-        return self._locks.holder(benchmark_id)
-
-    @contextmanager
-    def lock(self, plan: Plan) -> Iterator[None]:
-        """Hold a benchmark for as long as this process runs it."""
-        with self._locks.hold(plan.benchmark_id, plan.experiment):
-            yield
-
-    def pending_of(self, benchmark_id: str) -> Path:
-        """Return the folder of results that are safe on this disk but not yet in the store."""
-        return self.folder / "pending" / benchmark_id[:32]
-
-    def folders_of(self, benchmark_id: str) -> Path:
-        """Return where the runs of a benchmark have folders of their own while they train."""
-        return self.folder / "folders" / benchmark_id[:32]
 
     # -- writing
 
@@ -224,9 +153,8 @@ class MemoryStore:
         *,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write metrics and tags of a run; what is there already, once."""
-        run, history = self.runs[run_id], self.histories[run_id]
-        history += [measured for measured in metrics if measured not in history]
+        """Write metrics, of which the last of each name is kept, and tags of a run."""
+        run = self.runs[run_id]
         last = {name: value for name, value, _, _ in metrics}
         tagged = {**run.tags, **(tags or {})}
         self._change(run_id, metrics={**run.metrics, **last}, tags=tagged)
@@ -239,11 +167,6 @@ class MemoryStore:
         """Set the status of a run: the last thing that is written of it."""
         self._change(run_id, status=status)
 
-    def supersede(self, old: Child, new: Run) -> None:
-        """Keep the run that was trained again, marked with the one in its place."""
-        self.log(new.run_id, tags={REPLACES: old.run.run_id})
-        self.log(old.run.run_id, tags={SUPERSEDED: new.run_id})
-
     def end_orphans(self, benchmark: Benchmark) -> None:
         """End the runs of a process that died: under the lock nobody else can be training."""
         for runs in self.children(benchmark).values():
@@ -251,22 +174,8 @@ class MemoryStore:
                 if child.status == "RUNNING":
                     self.end(child.run.run_id, "KILLED")
 
-    def publish(
-        self,
-        benchmark: Benchmark,
-        *,
-        files: Mapping[str, str],
-        metrics: Mapping[str, float | None],
-        tags: Mapping[str, str],
-        note: str,
-    ) -> None:
-        """Put a report on the benchmark's run."""
-        self.published[benchmark.run_id] |= {**files, "note": note}
-        stamp = int(time.time() * 1000)
-        numbers = [(name, value, stamp, 0) for name, value in metrics.items() if value is not None]
-        self.log(benchmark.run_id, numbers, tags=tags)
-        verdict = tags.get("bench.verdict", benchmark.verdict)
-        self._benchmarks[benchmark.run_id] = replace(benchmark, verdict=verdict)
+    def _attach(self, benchmark: Benchmark, files: Mapping[str, str]) -> None:
+        self.published[benchmark.run_id] |= files
 
     def settle(self) -> None:
         """Memory is whole at any time."""

@@ -5,7 +5,6 @@ import logging
 import os
 import shlex
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -29,7 +28,6 @@ from mlflow.exceptions import MlflowException
 from bench.analysis.data.tables import Tables
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
 from bench.design.loading import known_names, nearest
-from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import (
     StoreAway,
@@ -42,7 +40,7 @@ from bench.store.address import (
     state_folder,
 )
 from bench.store.artifacts import Damaged
-from bench.store.base import Benchmark, Child, Run, Unreadable
+from bench.store.base import Store
 from bench.store.locks import Locks
 from bench.store.records import (
     Locate,
@@ -50,21 +48,15 @@ from bench.store.records import (
     benchmark_of,
     digest_tag,
     facts_of,
-    families_of,
-    goes_on,
-    in_order,
-    key_of,
     late_modules_of,
-    latest_of,
     order,
     sequence_of,
-    settled_of,
     started_ms,
-    states_of,
     tables_of,
     text_of,
     unreadable,
 )
+from bench.store.runs import Benchmark, Run, Unreadable
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -149,7 +141,7 @@ def run_of(run: Any) -> Run:
     )
 
 
-class Reader:
+class Reader(Store):
     """An MLflow tracking store, read: a local SQLite file or a server.
 
     Parameters
@@ -166,10 +158,9 @@ class Reader:
         self.uri = address(uri)
         self.database = database_of(self.uri)
         self.folder = self.database.parent if self.database else Path("mlruns").absolute()
-        state = state_folder(self.uri)
-        self.locks = Locks(state / "locks")
-        self._pending = state / "pending"
-        self.moved_from: Path | None = None
+        self.state = state_folder(self.uri)
+        self.locks = Locks(self.state / "locks")
+        self.moved_from = None
         try:
             if self.database is not None:
                 lock = self.locks.folder / "store.lock"
@@ -218,42 +209,11 @@ class Reader:
 
     # -- finding ---------------------------------------------------------------------------
 
-    def recorded(self, name: str | None = None) -> list[Benchmark | Unreadable]:
-        """Return the benchmarks, damaged or not, the one that was active last first.
-
-        What a process that died had finished but not yet recorded is recorded now. Those in which
-        one source of randomness varied alone are parts of another: see `families`.
-        """
-        every = self._recorded(name)
-        return [b for b in every if isinstance(b, Unreadable) or not b.plan.vary]
-
-    def benchmarks(self, name: str | None = None) -> list[Benchmark]:
-        """Return the same, without those that are damaged."""
-        return [b for b in self.recorded(name) if isinstance(b, Benchmark)]
-
-    def families(self, benchmark: Benchmark) -> dict[str, Benchmark]:
-        """Return the benchmarks in which one source of randomness varied alone, by the source."""
-        return families_of(benchmark, self._recorded(benchmark.name))
-
     def _recorded(self, name: str | None) -> list[Benchmark | Unreadable]:
         self._recover()
         ids = [e.experiment_id for e in self._experiments(name)]
         runs = self._search(ids, "tags.`bench.kind` = 'benchmark'")
         return sorted(map(self._readable, runs), key=order, reverse=True)
-
-    def benchmark(self, name: str | None = None) -> Benchmark:
-        """Return the latest benchmark, of one experiment or of all.
-
-        Parameters
-        ----------
-        name : of the experiment
-
-        Raises
-        ------
-        NothingRecorded : there is none, or none of that name
-        Damaged : it cannot be read; an earlier one would be another answer
-        """
-        return latest_of(self.recorded, self.uri, name)
 
     def find(self, benchmark_id: str, name: str) -> Benchmark | None:
         """Return the latest benchmark with this id."""
@@ -312,34 +272,10 @@ class Reader:
         except Damaged as trouble:
             return unreadable(run, trouble)
 
-    def children(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
-        """Return every run of every trial, oldest first; not those deleted in MLflow."""
-        everything = self._every_child(benchmark).items()
-        active = {key: [c for c in runs if not c.deleted] for key, runs in everything}
-        return {key: runs for key, runs in active.items() if runs}
-
-    def _every_child(self, benchmark: Benchmark) -> dict[TrialKey, list[Child]]:
+    def _trial_runs(self, benchmark: Benchmark) -> list[Run]:
         where = f"tags.`mlflow.parentRunId` = '{benchmark.run_id}'"
-        found: dict[TrialKey, list[Child]] = defaultdict(list)
-        for run in self._search([benchmark.experiment_id], where, ViewType.ALL):
-            if run.tags.get("bench.kind") != "trial":
-                continue
-            try:
-                key = key_of(run, benchmark.plan)
-            except Damaged:
-                if not run.deleted:
-                    raise
-                continue  # it was deleted for that
-            found[key].append(Child(key, run))
-        return defaultdict(list, {key: in_order(runs) for key, runs in found.items()})
-
-    def trial_states(self, benchmark: Benchmark) -> dict[TrialKey, str]:
-        """Return finished, failed or running for every trial with a run that counts."""
-        return states_of(self.children(benchmark))
-
-    def settled(self, benchmark: Benchmark) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
-        """Return the runs that stand for their trials, and the trials whose loss became NaN."""
-        return settled_of(self.children(benchmark))
+        runs = self._search([benchmark.experiment_id], where, ViewType.ALL)
+        return [run for run in runs if run.tags.get("bench.kind") == "trial"]
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -358,14 +294,6 @@ class Reader:
         """Return the digests of what trainings loaded by themselves, of one run an arm."""
         with self._files() as locate:
             return late_modules_of(self.settled(benchmark)[0], benchmark, locate)
-
-    def again(self, benchmark: Benchmark) -> list[str]:
-        """Return the words of the command that goes on with a benchmark: what was typed last."""
-        try:
-            sessions = self.provenance(benchmark)
-        except Damaged:
-            sessions = []
-        return goes_on(benchmark, str(sessions[-1].get("command") or "") if sessions else "")
 
     def source(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the texts of the modules that a benchmark was begun with, by their path.

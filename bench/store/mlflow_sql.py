@@ -5,26 +5,24 @@ Only to look. What must be mended first, or is not as expected, is left to `mlfl
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.design.plan import Plan, TrialKey
+from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import address, database_of, state_folder
 from bench.store.artifacts import Damaged
-from bench.store.base import Benchmark, Child, Run, Unreadable
 from bench.store.locks import Locks
 from bench.store.records import (
     benchmark_of,
-    current_of,
-    in_order,
-    key_of,
+    children_of,
     order,
     started_ms,
+    states_of,
     unreadable,
 )
+from bench.store.runs import Benchmark, Run, Unreadable
 
 RUN = "r.run_uuid, r.name, r.experiment_id, r.status, r.start_time, r.lifecycle_stage"
 BENCHMARKS = f"""
@@ -115,15 +113,7 @@ def _seen(
         raise OSError(f"{run.artifact_uri} is no folder")
     try:
         found = benchmark_of(run, lambda _, artifact: folder / artifact)
-        return found, _words(_runs(connection, TRIALS, run.run_id), found.plan)
+        children = children_of(_runs(connection, TRIALS, run.run_id), found.plan)
+        return found, states_of(children)
     except Damaged as trouble:
         return unreadable(run, trouble), {}
-
-
-def _words(runs: Iterable[Run], plan: Plan) -> dict[TrialKey, str]:
-    children: dict[TrialKey, list[Child]] = defaultdict(list)
-    for run in runs:
-        key = key_of(run, plan)
-        children[key].append(Child(key, run))
-    current = {key: current_of(in_order(runs)) for key, runs in children.items()}
-    return {key: child.status.lower() for key, child in current.items() if child is not None}

@@ -5,8 +5,8 @@ import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from bench.store.address import (
     redacted,
 )
 from bench.store.artifacts import Damaged
-from bench.store.base import REPLACES, SUPERSEDED, Benchmark, Child, Measured, Run
 from bench.store.locks import Locked, now
 from bench.store.mlflow_reader import SOURCE, Gone, Reader, refusal, run_of
 from bench.store.names import storable
 from bench.store.records import SEQUENCE, digest_tag, frozen, gone_on_with, sequence_of
+from bench.store.runs import Benchmark, Measured, Run
 from bench.store.spool import RunStatus
 from bench.store.writer import recover, unread
 from bench.terminal import tell
@@ -43,37 +43,13 @@ from bench.terminal import tell
 class Store(Reader):
     """An MLflow tracking store: a local SQLite file or a server; see `Reader` and `base.Store`."""
 
-    # -- one process at a time -------------------------------------------------------------
-
-    def holder(self, benchmark_id: str) -> dict[str, Any] | None:
-        """Return who is running a benchmark on this machine, or None."""
-        return self.locks.holder(benchmark_id)
-
-    @contextmanager
-    def lock(self, plan: Plan) -> Iterator[None]:
-        """Hold a benchmark for as long as this process runs it.
-
-        Raises
-        ------
-        Locked : another process holds it; says which
-        """
-        with self.locks.hold(plan.benchmark_id, plan.experiment):
-            yield
-
-    def pending_of(self, benchmark_id: str) -> Path:
-        """Return the folder of results that are safe on this disk but not yet in the store."""
-        return self._pending / benchmark_id[:32]
-
-    def folders_of(self, benchmark_id: str) -> Path:
-        """Return where the runs of a benchmark have folders of their own while they train."""
-        return self._pending.with_name("folders") / benchmark_id[:32]
-
     def _recover(self) -> None:
         """Write what processes that died left in `pending`; who runs a benchmark does so itself.
 
         What cannot be read from this disk just now stays where it is.
         """
-        for place in sorted(self._pending.iterdir()) if self._pending.is_dir() else ():
+        pending = self.state / "pending"
+        for place in sorted(pending.iterdir()) if pending.is_dir() else ():
             with suppress(Locked, OSError):
                 if any(place.iterdir()):
                     with self.locks.hold(place.name, "it"):
@@ -93,8 +69,6 @@ class Store(Reader):
             if not run.deleted:  # else it may be restored in MLflow
                 with suppress(Damaged):  # said wherever the benchmark itself is asked for
                     recover(self, self._benchmark(run), entries)
-
-    # -- reading ---------------------------------------------------------------------------
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -304,32 +278,13 @@ class Store(Reader):
         """Set the status of a run: the last thing that is written of it."""
         self.client.set_terminated(run_id, status)
 
-    def supersede(self, old: Child, new: Run) -> None:
-        """Keep the run that --redo replaced, marked with the new one, once that is safe."""
-        self.client.set_tag(new.run_id, REPLACES, old.run.run_id)
-        self.client.set_tag(old.run.run_id, SUPERSEDED, new.run_id)
-
     def settle(self) -> None:
         """Let the database's file alone hold everything, for whoever copies it."""
         if self.database is not None:
             sqlite.checkpoint(self.database)
 
-    def publish(
-        self,
-        benchmark: Benchmark,
-        *,
-        files: Mapping[str, str],
-        metrics: Mapping[str, float | None],
-        tags: Mapping[str, str],
-        note: str,
-    ) -> None:
-        """Put a report on the parent run, so that the runs table sorts by result."""
-        stamp = int(time.time() * 1000)
-        run_id = benchmark.run_id
-        self._put(self._run(run_id), files)
-        numbers = [(k, v, stamp, 0) for k, v in metrics.items() if v is not None]
-        self.log(run_id, numbers, tags={**tags, "mlflow.note.content": note})
-        self.settle()
+    def _attach(self, benchmark: Benchmark, files: Mapping[str, str]) -> None:
+        self._put(self._run(benchmark.run_id), files)
 
     def share_views(self, benchmark: Benchmark, views: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep states of the runs table where MLflow's own "share" button keeps them."""

@@ -22,7 +22,7 @@ from bench.analysis.errors import Refusal
 from bench.store.sqlite import mlflow_uri
 
 if TYPE_CHECKING:
-    from bench.store.base import Benchmark
+    from bench.store.runs import Benchmark
 
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"

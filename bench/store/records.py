@@ -3,9 +3,9 @@
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ import pandas as pd
 from bench.analysis.data.metrics import Predictions
 from bench.analysis.data.tables import TRIAL_COLUMNS, Split, Tables
 from bench.analysis.errors import Refusal
-from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey, varied_settings
 from bench.store import artifacts, spool
-from bench.store.address import first_line, redacted
+from bench.store.address import first_line
 from bench.store.artifacts import Damaged
-from bench.store.base import SUPERSEDED, Benchmark, Child, Run, Unreadable
 from bench.store.locks import now
 from bench.store.resume_command import going_on
+from bench.store.runs import SUPERSEDED, Benchmark, Child, Run, Unreadable
 
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
 PLAN_DIGEST = re.compile(r"bench\.sha256/plan/(\d+)\.json")  # the tag that every version has
@@ -138,55 +137,6 @@ class NothingRecorded(Refusal):
     exit_status = 2
 
 
-def latest_of(
-    recorded: Callable[[str | None], Sequence[Benchmark | Unreadable]],
-    uri: str,
-    name: str | None,
-) -> Benchmark:
-    """Return the latest benchmark of a store, of one experiment or of all.
-
-    Parameters
-    ----------
-    recorded : gives the store's benchmarks, of one experiment or of all, the latest first
-    uri : of the store
-    name : of the experiment
-
-    Raises
-    ------
-    NothingRecorded : there is none, or none of that name
-    Damaged : it cannot be read; an earlier one would be another answer
-    """
-    for found in recorded(name):
-        if isinstance(found, Unreadable):
-            raise found.trouble
-        return found
-    every = recorded(None) if name else ()
-    known = sorted({found.name for found in every if isinstance(found, Benchmark)})
-    if known and name:
-        raise NothingRecorded(
-            f'no experiment called "{name}".',
-            facts=[known_names(name, known)],
-            replace=[(name, nearest(name, known))],
-        )
-    raise NothingRecorded(
-        f"nothing is recorded in {redacted(uri)} yet.",
-        command=["bench", "run", "digits", "--seeds", "20"],
-    )
-
-
-def families_of(
-    benchmark: Benchmark, every: Sequence[Benchmark | Unreadable]
-) -> dict[str, Benchmark]:
-    """Return those in which one source of randomness varied alone, by it; the latest come first."""
-    return {
-        other.plan.vary: other
-        for other in reversed(every)  # the latest is kept
-        if isinstance(other, Benchmark)
-        and other.plan.vary
-        and replace(other.plan, vary="").benchmark_id == benchmark.benchmark_id
-    }
-
-
 def order(found: Benchmark | Unreadable) -> tuple[int, float]:
     """Return what sorts benchmarks, the one that was active last at the end."""
     return found.sequence, found.active_at
@@ -198,7 +148,7 @@ def sequence_of(run: Run) -> int:
     return int(text[:15]) if text.isdecimal() else 0
 
 
-def in_order(runs: Sequence[Child]) -> list[Child]:
+def _in_order(runs: Sequence[Child]) -> list[Child]:
     """Return the runs of one trial, oldest first: what was replaced before what replaced it."""
     ordered = sorted(runs, key=lambda child: child.started)
     for child in list(ordered):
@@ -258,7 +208,7 @@ def facts_of(plain: Mapping[str, Any]) -> dict[str, Any]:
     return dict(plain)
 
 
-def key_of(run: Run, plan: Plan) -> TrialKey:
+def _key_of(run: Run, plan: Plan) -> TrialKey:
     """Return which trial of a plan a run is of.
 
     Raises
@@ -277,6 +227,25 @@ def key_of(run: Run, plan: Plan) -> TrialKey:
             fix="restore them, or delete that run:",
             command=["bench", "ui"],
         ) from error
+
+
+def children_of(runs: Iterable[Run], plan: Plan) -> dict[TrialKey, list[Child]]:
+    """Return the runs of every trial, in the order in which they count, the last last.
+
+    Raises
+    ------
+    Damaged : one says no trial of the plan, and was not deleted for that
+    """
+    found: dict[TrialKey, list[Child]] = defaultdict(list)
+    for run in runs:
+        try:
+            key = _key_of(run, plan)
+        except Damaged:
+            if not run.deleted:
+                raise
+            continue  # it was deleted for that
+        found[key].append(Child(key, run))
+    return defaultdict(list, {key: _in_order(runs) for key, runs in found.items()})
 
 
 def tables_of(
@@ -305,7 +274,7 @@ def tables_of(
     for key in sorted(every, key=lambda key: order.get(key, len(order))):
         runs = every[key]
         active = [child for child in runs if not child.deleted]
-        child = current_of(active)
+        child = _current_of(active)
         try:
             _require_kept(key, runs, child)
             if child is None:
@@ -368,7 +337,7 @@ def _who(key: TrialKey) -> str:
     return f"{key.title},"
 
 
-def current_of(runs: Sequence[Child]) -> Child | None:
+def _current_of(runs: Sequence[Child]) -> Child | None:
     """Choose the run that stands for a trial: the latest finished, else the latest failed."""
     for wanted in ("FINISHED", "FAILED", "RUNNING"):
         found = [child for child in runs if child.status == wanted and not _superseded(child)]
@@ -377,22 +346,15 @@ def current_of(runs: Sequence[Child]) -> Child | None:
     return None
 
 
-def settled_of(
-    children: Mapping[TrialKey, Sequence[Child]],
-) -> tuple[dict[TrialKey, Child], set[TrialKey]]:
-    """Return the runs that stand for their trials, and the trials whose loss became NaN."""
-    found = {key: current_of(runs) for key, runs in children.items()}
-    current = {key: child for key, child in found.items() if child is not None}
-    return (
-        {key: child for key, child in current.items() if child.status == "FINISHED"},
-        {k for k, c in current.items() if c.run.tags.get("bench.failure") == "nan"},
-    )
+def standing(children: Mapping[TrialKey, Sequence[Child]]) -> dict[TrialKey, Child]:
+    """Return the run that stands for each trial, where there is one."""
+    found = {key: _current_of(runs) for key, runs in children.items()}
+    return {key: child for key, child in found.items() if child is not None}
 
 
 def states_of(children: Mapping[TrialKey, Sequence[Child]]) -> dict[TrialKey, str]:
     """Return finished, failed or running for every trial with a run that counts."""
-    current = {key: current_of(runs) for key, runs in children.items()}
-    return {key: c.status.lower() for key, c in current.items() if c is not None}
+    return {key: child.status.lower() for key, child in standing(children).items()}
 
 
 def _require_kept(key: TrialKey, runs: Sequence[Child], current: Child | None) -> None:

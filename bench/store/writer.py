@@ -19,7 +19,8 @@ from bench.design.plan import Plan, TrialKey
 from bench.design.results import Result, Scored, ScoredOn
 from bench.store import spool
 from bench.store.address import StoreAway, StoreRefuses, StoreTrouble, first_line
-from bench.store.base import Benchmark, Measured, Run, Store
+from bench.store.base import Store
+from bench.store.runs import Benchmark, Measured, Run
 from bench.store.spool import Entry, RunStatus
 from bench.store.sqlite import free_bytes
 from bench.terminal import tell

@@ -15,9 +15,9 @@ from bench.design.option_values import parse_seeds
 from bench.design.plan import Plan, TrialKey
 from bench.display.status import Listing, State, listing
 from bench.store.artifacts import Damaged
-from bench.store.base import Benchmark, Unreadable
 from bench.store.mlflow_store import Store
 from bench.store.records import goes_on, seeds_text
+from bench.store.runs import Benchmark, Unreadable
 
 
 def state(words: dict[tuple[str, int], str], **changes: Any) -> State:

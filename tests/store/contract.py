@@ -17,9 +17,10 @@ from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Result, Success
 from bench.experiment import Outcome, Predictions
 from bench.store import spool
-from bench.store.base import Benchmark, Child, Store
+from bench.store.base import Store
 from bench.store.locks import Locked
 from bench.store.records import NothingRecorded
+from bench.store.runs import Benchmark, Child
 from bench.store.writer import Recorder, recording
 
 LABELS = np.arange(6) % 2

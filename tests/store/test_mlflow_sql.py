@@ -15,9 +15,9 @@ from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
 from bench.display.status import at_a_glance, listing
 from bench.experiment import Outcome
-from bench.store.base import Benchmark, Unreadable
 from bench.store.mlflow_sql import glance
 from bench.store.mlflow_store import Store
+from bench.store.runs import Benchmark, Unreadable
 from bench.store.writer import recording
 
 ARMS: dict[str, dict[str, Any]] = {"a": {"x": 0}, "b": {"x": 1}}

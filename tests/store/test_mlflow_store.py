@@ -25,10 +25,10 @@ from bench.reports.build import provenance_of
 from bench.store import artifacts, spool, sqlite
 from bench.store.address import StoreAway, StoreRefuses, StoreTrouble
 from bench.store.artifacts import Damaged
-from bench.store.base import Benchmark, Child, Unreadable
 from bench.store.locks import Locked
 from bench.store.mlflow_store import Store
 from bench.store.records import NothingRecorded
+from bench.store.runs import Benchmark, Child, Unreadable
 from bench.store.writer import recording
 
 ARMS: dict[str, dict[str, Any]] = {
