@@ -24,6 +24,9 @@ from bench.commands.streams import OutputLost, discard, prepare_streams
 from bench.commands.ui import ui
 from bench.commands.verify import verify
 from bench.commands.wording import worded
+from bench.redaction import redacted
+from bench.store.resume_command import going_on
+from bench.terminal import cut, printable, tell
 
 app = application((run, report, compare, plan, verify, doctor, status, ui))
 
@@ -47,9 +50,6 @@ def main() -> None:
 
 def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     """Show the traceback of a bug, without the passwords that it may quote."""
-    from bench.store.address import redacted
-    from bench.terminal import printable
-
     text = "".join(traceback.format_exception(kind, error, where))
     if "--json" in sys.argv:
         facts = {"code": "bug", "message": redacted(f"{kind.__name__}: {error}"), "fix": None}
@@ -101,9 +101,6 @@ def _signals(words: Sequence[str]) -> contextlib.AbstractContextManager[object]:
 
 
 def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
-    from bench.store.address import redacted
-    from bench.terminal import cut, printable, tell
-
     if verbose:
         trace = redacted("".join(traceback.format_exception(refusal)))
         print(printable(trace), end="", file=sys.stderr)
@@ -119,10 +116,6 @@ def _refused(refusal: Refusal, words: Sequence[str], verbose: bool) -> int:
 def _interrupted(words: Sequence[str], status: int) -> int:
     if words[:1] == ["ui"]:
         return 0
-    from bench.store.address import redacted
-    from bench.store.resume_command import going_on
-    from bench.terminal import tell
-
     code = "interrupted" if status == 130 else "terminated"
     what = "everything that had finished is recorded."
     again = shlex.join(["bench", *map(redacted, going_on(words))])

@@ -88,6 +88,7 @@ def compare(
                     --pair params.seed --baseline base
     """
     from bench.design.option_values import require_margin
+    from bench.importers.tables import Layout
     from bench.reports.compare import compared
     from bench.reports.files import REPORT, contents, require_writable, write_files
 
@@ -97,13 +98,16 @@ def compare(
     require_margin(margin, claim)
     if out is not None:
         require_writable(out)
-    findings = compared(
-        file,
-        baseline=baseline,
+    layout = Layout(
+        baseline=baseline or "",
         treatments=tuple(treatment or ()),
         pair=pair,
         arm=arm,
         metrics=tuple(metric or ()),
+    )
+    findings = compared(
+        file,
+        layout,
         unit=unit,
         lower_is_better=lower_is_better,
         margin=margin,

@@ -3,10 +3,10 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from bench.commands import options as panels
 from bench.commands.common import Usage, data_folder
@@ -24,9 +24,6 @@ from bench.commands.options import (
 from bench.terminal import label, show, wrapped
 
 if TYPE_CHECKING:
-    from bench.design.loading import Discovered
-    from bench.design.plan import Plan
-    from bench.store.base import Store
     from bench.store.runs import Benchmark
 
 
@@ -165,11 +162,18 @@ def _freeze(
     folder: Path | None,
     uri: str | None,
 ) -> "Benchmark":
+    """Write a plan into the store before anything is trained, as `bench run` does otherwise.
+
+    Raises
+    ------
+    Locked : another process runs this benchmark
+    """
     from bench.commands.drafting import draft, seeds_of
     from bench.display.status import as_recorded
     from bench.execution import provenance
     from bench.execution.server import Server
     from bench.store.mlflow_store import Store
+    from bench.store.writer import recording
 
     if name is None:
         example = ["bench", "plan", "digits", *sys.argv[2:]]
@@ -180,23 +184,10 @@ def _freeze(
         found, plan = draft(server, folder, design, arms, seeds, places)
     facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), places)
     store = Store(uri)
-    return freeze(store, found, as_recorded(store, plan, found.source), facts)
-
-
-def freeze(
-    store: "Store", found: "Discovered", plan: "Plan", provenance: Mapping[str, Any]
-) -> "Benchmark":
-    """Write a plan into the store before anything is trained, as `bench run` does otherwise.
-
-    Raises
-    ------
-    Locked : another process runs this benchmark
-    """
-    from bench.store.writer import recording
-
+    plan, _ = as_recorded(store, plan, found.source)
     with (
         store.lock(plan),
-        recording(store, plan, provenance=provenance, source=found.source) as recorder,
+        recording(store, plan, provenance=facts, source=found.source) as recorder,
     ):
         return recorder.benchmark
 

@@ -4,16 +4,13 @@ import json
 import os
 import re
 import shlex
-import sys
 import time
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from bench.analysis.errors import Refusal
 from bench.commands import options as panels
-from bench.commands.common import Usage, data_folder, fail_if, fail_words
+from bench.commands.common import Usage, data_folder, fail_words
 from bench.commands.options import (
     Arms,
     DataFolder,
@@ -27,14 +24,9 @@ from bench.commands.options import (
     Training,
     expanded,
 )
-from bench.commands.session import Session, first_line
-from bench.terminal import label
 
 if TYPE_CHECKING:
-    from bench.analysis.study.findings import Findings
-    from bench.design.plan import Plan, TrialKey
-    from bench.design.results import Failure
-    from bench.execution.runner import Ran
+    pass
 
 
 @expanded
@@ -82,6 +74,7 @@ def run(
     The same command again goes on where it stopped, and trains nothing twice.
     """
     from bench.commands.drafting import draft, seeds_of, varied
+    from bench.commands.session import Session, end, first_line, incomplete, keys_of, resume_command
     from bench.execution.runner import Options
 
     if recording.offline:
@@ -106,7 +99,7 @@ def run(
         found, plan = draft(session.server, options.data_dir, design, arms, seeds, mine)
         plan = session.packed(plan)
         families = varied(plan, vary) if vary is not None else []
-        options = replace(options, redo=_keys(recording.redo or (), plan))
+        options = replace(options, redo=keys_of(recording.redo or (), plan))
         output.say(first_line(plan, note, len(there)))
         if dry_run:
             return session.rehearse([plan, *families], places, options)
@@ -119,8 +112,8 @@ def run(
                 break
             others = replace(options, redo=frozenset())
             rans.append(session.train(found, family, there, others, blind=blind, notes=notes))
-    findings, missing, main = None, any(map(_incomplete, rans)), rans[0]
-    hidden = blind and _incomplete(main)
+    findings, missing, main = None, any(map(incomplete, rans)), rans[0]
+    hidden = blind and incomplete(main)
     if hidden and not no_report and not main.unstarted:
         later = shlex.join(["bench", "report", plan.experiment])
         output.say(
@@ -133,17 +126,25 @@ def run(
         trained = sum(ran.trained for ran in rans)
         print(json.dumps({**facts, "run_id": main.benchmark.run_id, "trained": trained}))
     all_begun = len(rans) == 1 + len(families)
-    _end(rans, findings, words, command=_again(chosen, main, options.redo), all_begun=all_begun)
+    end(
+        rans,
+        findings,
+        words,
+        command=resume_command(chosen, main, options.redo),
+        all_begun=all_begun,
+    )
 
 
 def _require_able(training: Training, *, dry_run: bool) -> None:
     """Refuse numbers that leave nothing to train, and a backend that is not there."""
-    if training.timeout is not None and not training.timeout > 0:
-        what = f"--timeout {training.timeout:g} leaves no time to train."
-        raise Usage(what, options=[("timeout", 60)])
-    if training.max_hours is not None and not training.max_hours > 0:
-        what = f"--max-hours {training.max_hours:g} leaves no time to train."
-        raise Usage(what, options=[("max_hours", 8)])
+    for option, value, better in (
+        ("timeout", training.timeout, 60),
+        ("max_hours", training.max_hours, 8),
+    ):
+        if value is not None and not value > 0:
+            typed = option.replace("_", "-")
+            what = f"--{typed} {value:g} leaves no time to train."
+            raise Usage(what, options=[(option, better)])
     if training.retries < 0:
         raise Usage(f"--retries {training.retries} is below 0.", options=[("retries", 1)])
     backend, address = training.backend, training.address
@@ -186,135 +187,3 @@ def _choose(name: str | None, folder: Path | None) -> tuple[str, str | None]:
     if reason is None:
         return "cifar10", "No NAME was given; there is a GPU, data and weights, so cifar10."
     return "digits", f"No NAME was given and {reason.rstrip('.')}: the embedded digits are used."
-
-
-def _keys(texts: Sequence[str], plan: "Plan") -> "frozenset[TrialKey]":
-    from bench.design.plan import TrialKey
-
-    keys = set()
-    for text in texts:
-        seed, colon, arm = text.partition(":")
-        if not colon or not re.fullmatch(r"\s*\d{1,12}\s*", seed) or arm not in plan.arms:
-            raise Usage(
-                f'--redo "{text}" is not SEED:ARM.',
-                facts=[f"Arms: {', '.join(plan.arms)}."],
-                replace=[(text, f"{plan.seeds[0]}:{plan.baseline}")],
-            )
-        keys.add(TrialKey(arm, int(seed)))
-    return frozenset(keys)
-
-
-def _again(name: str, ran: "Ran", redo: "Collection[TrialKey]") -> list[str]:
-    """Return the command that goes on: what was typed, with the repeats that are still to come."""
-    from bench.store.resume_command import going_on
-
-    words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
-    to_come = set(redo) & {*ran.unstarted, *(failure.key for failure in ran.failures)}
-    for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
-        words += ["--redo", f"{key.seed}:{key.arm}"]
-    return ["bench", *words]
-
-
-def _incomplete(ran: "Ran") -> bool:
-    return bool(ran.failures or ran.lost or ran.refused or ran.unstarted)
-
-
-def _end(
-    rans: "Sequence[Ran]",
-    findings: "Findings | None",
-    words: frozenset[str],
-    *,
-    command: Sequence[str],
-    all_begun: bool,
-) -> None:
-    """Choose the exit status and say what is missing."""
-    from bench.analysis.data.format import count
-    from bench.execution.repeats import EDITED
-
-    failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
-    repeated = next((ran.repeated for ran in rans if ran.repeated), None)
-    lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
-    unstarted = sum(len(ran.unstarted) for ran in rans)
-    least = "" if all_begun else "at least "
-    left = f"{least}{unstarted} {'run is' if unstarted == 1 else 'runs are'} left"
-    anew: dict[str, Any] = {
-        "fix": "change the experiment in both arms, then",
-        "command": [*command, "--fresh"],
-    }
-    if failures:
-        failure, where = failures[0]
-        more = len(failures) - 1
-        facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
-        if more:
-            facts.append(f"{count(more, 'more run')} failed.")
-        if failure.code == EDITED and (unstarted or not all_begun):
-            facts.append(f"Nothing more was started; {left}.")
-        elif repeated and (unstarted or not all_begun):
-            facts.append(
-                f"It failed so twice, and no training of {label(repeated.key.arm)} has succeeded: "
-                f"nothing more was started; {left}. --keep-going trains on."
-            )
-        elif unstarted:
-            facts.append(f"The time of --max-hours is up; {left}.")
-        first = "undo the change" if failure.code == EDITED else "mend the cause"
-        refusal = Incomplete.of(
-            failure.code,
-            f"{failure.key.title}: {failure.what}",
-            facts=facts,
-            **(anew if failure.code == "nan" else {"fix": f"{first}, then", "command": command}),
-        )
-        refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
-        raise refusal
-    if lost:
-        key, where = lost[0]
-        kept = "It is kept as failed, counts in the report, and is not trained again."
-        raise Incomplete.of(
-            "nan",
-            f"{key.title}, diverged when it was trained, and would again.",
-            facts=[*where, kept],
-            **anew,
-        )
-    if refused := [text for ran in rans for text in ran.refused]:
-        more = len(refused) - 1
-        facts = [f"{count(more, 'more result')} neither."] if more else []
-        raise Incomplete(
-            refused[0],
-            facts=[*facts, "The runs are kept as failed, and the same command trains them again."],
-            fix="mend the cause, then",
-            command=command,
-        )
-    if unstarted:
-        raise Incomplete(
-            f"the time of --max-hours is up; {left}.",
-            facts=["Everything that had finished is recorded; nothing was cut short."],
-            command=command,
-        )
-    if findings is not None:
-        fail_if(findings, words)
-
-
-def _failures(ran: "Ran") -> "list[Failure]":
-    """Return what failed, first what ended the training."""
-    if ran.repeated is None:
-        return [*ran.failures]
-    return [ran.repeated, *(f for f in ran.failures if f.key != ran.repeated.key)]
-
-
-def _where(ran: "Ran") -> list[str]:
-    """Say of which plan a run is, where it is not the experiment's own."""
-    source = ran.benchmark.plan.vary
-    return [f"It is one of the runs in which {source} varies alone."] if source else []
-
-
-class Incomplete(Refusal):
-    """Some pairs are missing; the same command goes on."""
-
-    code = "incomplete"
-    exit_status = 3
-
-    @classmethod
-    def of(cls, code: str, what: str, **told: Any) -> "Incomplete":
-        """Return one that carries the failure's own code."""
-        refusal = cls(what, **told)
-        refusal.code = code
-        return refusal

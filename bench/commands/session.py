@@ -1,64 +1,79 @@
-"""One `bench run`: opens the store and the workers, trains its plans in turn, and reports."""
+"""One `bench run`: opens the store and the workers, trains its plans in turn, and reports.
+
+It is imported when a training is asked for: no other command needs what it takes.
+"""
 
 import contextlib
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from bench.commands.common import opened, publish
+from bench.analysis.data.format import count, magnitude, suffix
+from bench.analysis.data.tables import BadTables
+from bench.analysis.errors import Refusal
+from bench.analysis.inference.power import seeds_for
+from bench.analysis.study.findings import Findings
+from bench.analysis.study.verdict import FEWEST_PAIRS
+from bench.commands.common import Usage, fail_if, opened, publish
 from bench.commands.options import Output, Training
-from bench.terminal import show, wrapped
-
-if TYPE_CHECKING:
-    from bench.analysis.study.findings import Findings
-    from bench.design.loading import Discovered
-    from bench.design.plan import Plan, TrialKey
-    from bench.execution.base import Executor
-    from bench.execution.dask_cluster import Cluster
-    from bench.execution.devices import Slot
-    from bench.execution.runner import Options, Ran
-    from bench.execution.server import Server
-    from bench.store.base import Store
-    from bench.store.runs import Benchmark
+from bench.design.loading import Discovered
+from bench.design.plan import Plan, TrialKey
+from bench.design.results import Failure
+from bench.design.sample_size import ASSUMED_SD, gain_of, unit_of
+from bench.display.choose import progress
+from bench.display.status import as_recorded, begins_anew, late_modules_changed
+from bench.execution import provenance, runner
+from bench.execution.base import Executor
+from bench.execution.dask_cluster import Cluster
+from bench.execution.devices import Slot
+from bench.execution.dry_run import rehearse
+from bench.execution.processes import Processes
+from bench.execution.repeats import EDITED
+from bench.execution.runner import Options, Ran
+from bench.execution.server import Server
+from bench.execution.stopping import looker
+from bench.store.address import may_hold_runs
+from bench.store.base import Store
+from bench.store.resume_command import going_on
+from bench.store.runs import Benchmark
+from bench.terminal import label, show, wrapped
 
 
 class Session:
     """One `bench run`: the store, the workers and what is said meanwhile."""
 
-    server: "Server"
+    server: Server
+    store: Store  # that was trained into
 
     def __init__(self, uri: str | None, training: Training, output: Output) -> None:
         self.uri, self.training, self.output = uri, training, output
-        self.store: Store | None = None
         self.remote: Cluster | None = None
 
-    def opened(self, name: str, *, train: bool) -> contextlib.ExitStack:
+    @contextlib.contextmanager
+    def opened(self, name: str, *, train: bool) -> Iterator[None]:
         """Start the process that imports the experiment, and reach the cluster.
 
         Parameters
         ----------
         train : else it is only asked about the experiment
         """
-        from bench.execution.server import Server
-
-        with contextlib.ExitStack() as stack:
-            self.server = stack.enter_context(Server(name))
+        with Server(name) as self.server, contextlib.ExitStack() as stack:
             if train and self.training.address is not None:
-                from bench.execution.dask_cluster import Cluster
+                self.remote = stack.enter_context(self._cluster(self.training.address))
+            yield
 
-                self.remote = stack.enter_context(
-                    Cluster(self.training.address, retries=self.training.retries)
-                )
-            return stack.pop_all()
+    def _cluster(self, address: str) -> Cluster:
+        return Cluster(address, retries=self.training.retries)
 
-    def places(self, mine: Sequence["Slot"]) -> Sequence["Slot"]:
+    def places(self, mine: Sequence[Slot]) -> Sequence[Slot]:
         """Return where it will train: on the cluster, or on this machine."""
         return mine if self.remote is None else self.remote.places
 
-    def packed(self, plan: "Plan") -> "Plan":
+    def packed(self, plan: Plan) -> Plan:
         """Return the plan with packs that fit the cluster's devices: only its workers can tell."""
         if self.remote is None or self.server.found.experiment.pack_seeds is not None:
             return plan
@@ -66,44 +81,31 @@ class Session:
 
     def train(
         self,
-        found: "Discovered",
-        plan: "Plan",
-        places: Sequence["Slot"],
-        options: "Options",
+        found: Discovered,
+        plan: Plan,
+        places: Sequence[Slot],
+        options: Options,
         *,
         blind: bool,
         notes: Sequence[str],
-    ) -> "Ran":
+    ) -> Ran:
         """Train what a plan still needs, and show how it goes."""
-        from bench.display.choose import progress
-        from bench.display.status import as_recorded, begins_anew, late_modules_changed
-        from bench.execution import provenance, runner
-        from bench.execution.processes import Processes
-        from bench.execution.stopping import looker
-        from bench.store.mlflow_store import Store
+        from bench.store.mlflow_store import Store as MlflowStore
 
-        self.store = opened(Store(self.uri), self.output.say)
-        plan = as_recorded(self.store, plan, found.source)
-        benchmark = self.store.find(plan.benchmark_id, plan.experiment)
-        changed = late_modules_changed(self.store, benchmark, self.server.digests)
-        news = None if options.fresh else begins_anew(self.store, plan, changed)
+        self.store = opened(MlflowStore(self.uri), self.output.say)
+        plan, benchmark, changed = self._as_recorded(self.store, plan)
+        news = None if options.fresh else begins_anew(self.store, benchmark, plan, changed)
         if news is not None:
             self.output.say(wrapped(news))
             notes = [*notes, news]
         options = replace(options, fresh=options.fresh or bool(changed))
-        command = ["bench", *sys.argv[1:]]
         mine = places if self.training.address is None else ()
-        facts = provenance.collect(command, Path(found.file), mine)
+        facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), mine)
         executor: Executor
         if self.training.address is not None:
-            from bench.execution.dask_cluster import Cluster
-
             # a second plan reaches the cluster anew: whoever trains closes what it trained with
-            remote, self.remote = (
-                self.remote or Cluster(self.training.address, retries=self.training.retries),
-                None,
-            )
-            executor = remote
+            executor = remote = self.remote or self._cluster(self.training.address)
+            self.remote = None
             facts |= {"devices": list(remote.devices), "threads": places[0].threads}
         else:
             self.server.get_ready(places[0].threads)
@@ -126,45 +128,44 @@ class Session:
                 runner.require_drawn(options.streams, json.loads(drawn))
         return ran
 
+    def _as_recorded(
+        self, store: Store, typed: Plan
+    ) -> tuple[Plan, Benchmark | None, Sequence[str]]:
+        """Return a plan, its benchmark, and which late modules of that have changed since."""
+        plan, benchmark = as_recorded(store, typed, self.server.found.source)
+        return plan, benchmark, late_modules_changed(store, benchmark, self.server.digests)
+
     def rehearse(
         self,
-        plans: "Sequence[Plan]",
-        places: Sequence["Slot"],
-        options: "Options",
+        plans: Sequence[Plan],
+        places: Sequence[Slot],
+        options: Options,
     ) -> None:
         """Say what the plans cost, the first with its runs to repeat; nothing is recorded."""
-        from bench.display.status import as_recorded, late_modules_changed
-        from bench.execution.dry_run import rehearse
-        from bench.store.address import may_hold_runs
-        from bench.store.mlflow_store import Store
+        from bench.store.mlflow_store import Store as MlflowStore
 
-        store = Store(self.uri) if may_hold_runs(self.uri) else None
+        store = MlflowStore(self.uri) if may_hold_runs(self.uri) else None
         left, durations = [], list[float]()
         for typed in plans:
-            plan = as_recorded(store, typed, self.server.found.source) if store else typed
-            benchmark = store.find(plan.benchmark_id, plan.experiment) if store else None
-            if store is not None and late_modules_changed(store, benchmark, self.server.digests):
-                benchmark = None  # it begins anew
-            settled: set[TrialKey] = set()
+            plan, benchmark, settled = typed, None, set[TrialKey]()
+            if store is not None:
+                plan, benchmark, changed = self._as_recorded(store, typed)
+                benchmark = None if changed else benchmark  # else it begins anew
             if store is not None and benchmark is not None:
                 done, diverged = store.settled(benchmark)
                 tags = (child.run.tags for child in done.values())
                 durations += [float(t["bench.duration_s"]) for t in tags if "bench.duration_s" in t]
-                settled = set() if options.fresh else {*done, *diverged}
                 known = set(plan.seeds) <= set(benchmark.plan.seeds)
-                by_rule = benchmark.stopped_at is not None
-                if known and by_rule and not options.fresh:
-                    settled |= set(plan.trials())
+                if known and benchmark.stopped_at is not None:
+                    settled = set(plan.trials())
+                settled |= {*done, *diverged}
+            settled = set() if options.fresh else settled
             left.append((plan, settled - set(options.redo if typed is plans[0] else ())))
         cost = rehearse(left, self.server, places, options, durations=durations)
         show(json.dumps(cost.as_dict()) if self.output.as_json else cost.text())
 
-    def report(self, benchmark: "Benchmark", *, failures: bool) -> "Findings | None":
+    def report(self, benchmark: Benchmark, *, failures: bool) -> Findings | None:
         """Write the report and print it; None where failures left nothing to compare."""
-        from bench.analysis.data.tables import BadTables
-
-        if self.store is None:
-            raise RuntimeError("a report was asked for before anything was recorded")
         try:
             silent = self.output.as_json and failures  # stdout is one object: the error
             return publish(self.store, benchmark, as_json=self.output.as_json, silent=silent)
@@ -174,13 +175,8 @@ class Session:
             raise
 
 
-def first_line(plan: "Plan", note: str | None, workers: int) -> str:
+def first_line(plan: Plan, note: str | None, workers: int) -> str:
     """Say which gain these seeds can detect, before anything is trained."""
-    from bench.analysis.data.format import count, magnitude, suffix
-    from bench.analysis.inference.power import seeds_for
-    from bench.analysis.study.verdict import FEWEST_PAIRS
-    from bench.design.sample_size import ASSUMED_SD, gain_of, unit_of
-
     n, unit = len(plan.seeds), unit_of(plan.metric)
     gain = gain_of(n, unit)
     first = f"{f'{note} ' if note else ''}{plan.experiment}: {gain.text()}"
@@ -198,3 +194,130 @@ def first_line(plan: "Plan", note: str | None, workers: int) -> str:
     ]
     second = "   ".join(part.replace(" ", "\xa0") for part in parts)  # a part stays in one piece
     return wrapped(f"{first}\n{second}").replace("\xa0", " ")
+
+
+def keys_of(texts: Sequence[str], plan: Plan) -> frozenset[TrialKey]:
+    """Return the trials of --redo SEED:ARM."""
+    keys = set()
+    for text in texts:
+        seed, colon, arm = text.partition(":")
+        if not colon or not re.fullmatch(r"\s*\d{1,12}\s*", seed) or arm not in plan.arms:
+            raise Usage(
+                f'--redo "{text}" is not SEED:ARM.',
+                facts=[f"Arms: {', '.join(plan.arms)}."],
+                replace=[(text, f"{plan.seeds[0]}:{plan.baseline}")],
+            )
+        keys.add(TrialKey(arm, int(seed)))
+    return frozenset(keys)
+
+
+def resume_command(name: str, ran: Ran, redo: Collection[TrialKey]) -> list[str]:
+    """Return the command that goes on: what was typed, with the repeats that are still to come."""
+    words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
+    to_come = set(redo) & {*ran.unstarted, *(failure.key for failure in ran.failures)}
+    for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
+        words += ["--redo", f"{key.seed}:{key.arm}"]
+    return ["bench", *words]
+
+
+def incomplete(ran: Ran) -> bool:
+    """Tell whether something of a plan is missing."""
+    return bool(ran.failures or ran.lost or ran.refused or ran.unstarted)
+
+
+def end(
+    rans: Sequence[Ran],
+    findings: Findings | None,
+    words: frozenset[str],
+    *,
+    command: Sequence[str],
+    all_begun: bool,
+) -> None:
+    """Choose the exit status and say what is missing."""
+    failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
+    repeated = next((ran.repeated for ran in rans if ran.repeated), None)
+    lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
+    unstarted = sum(len(ran.unstarted) for ran in rans)
+    least = "" if all_begun else "at least "
+    left = f"{least}{unstarted} {'run is' if unstarted == 1 else 'runs are'} left"
+    anew: dict[str, Any] = {
+        "fix": "change the experiment in both arms, then",
+        "command": [*command, "--fresh"],
+    }
+    if failures:
+        failure, where = failures[0]
+        more = len(failures) - 1
+        facts = [*failure.facts, *where, "The run is kept as failed and counts in the report."]
+        if more:
+            facts.append(f"{count(more, 'more run')} failed.")
+        if failure.code == EDITED and (unstarted or not all_begun):
+            facts.append(f"Nothing more was started; {left}.")
+        elif repeated and (unstarted or not all_begun):
+            facts.append(
+                f"It failed so twice, and no training of {label(repeated.key.arm)} has succeeded: "
+                f"nothing more was started; {left}. --keep-going trains on."
+            )
+        elif unstarted:
+            facts.append(f"The time of --max-hours is up; {left}.")
+        first = "undo the change" if failure.code == EDITED else "mend the cause"
+        refusal = Incomplete.of(
+            failure.code,
+            f"{failure.key.title}: {failure.what}",
+            facts=facts,
+            **(anew if failure.code == "nan" else {"fix": f"{first}, then", "command": command}),
+        )
+        refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
+        raise refusal
+    if lost:
+        key, where = lost[0]
+        kept = "It is kept as failed, counts in the report, and is not trained again."
+        raise Incomplete.of(
+            "nan",
+            f"{key.title}, diverged when it was trained, and would again.",
+            facts=[*where, kept],
+            **anew,
+        )
+    if refused := [text for ran in rans for text in ran.refused]:
+        more = len(refused) - 1
+        facts = [f"{count(more, 'more result')} neither."] if more else []
+        raise Incomplete(
+            refused[0],
+            facts=[*facts, "The runs are kept as failed, and the same command trains them again."],
+            fix="mend the cause, then",
+            command=command,
+        )
+    if unstarted:
+        raise Incomplete(
+            f"the time of --max-hours is up; {left}.",
+            facts=["Everything that had finished is recorded; nothing was cut short."],
+            command=command,
+        )
+    if findings is not None:
+        fail_if(findings, words)
+
+
+def _failures(ran: Ran) -> list[Failure]:
+    """Return what failed, first what ended the training."""
+    if ran.repeated is None:
+        return [*ran.failures]
+    return [ran.repeated, *(f for f in ran.failures if f.key != ran.repeated.key)]
+
+
+def _where(ran: Ran) -> list[str]:
+    """Say of which plan a run is, where it is not the experiment's own."""
+    source = ran.benchmark.plan.vary
+    return [f"It is one of the runs in which {source} varies alone."] if source else []
+
+
+class Incomplete(Refusal):
+    """Some pairs are missing; the same command goes on."""
+
+    code = "incomplete"
+    exit_status = 3
+
+    @classmethod
+    def of(cls, code: str, what: str, **told: Any) -> "Incomplete":
+        """Return one that carries the failure's own code."""
+        refusal = cls(what, **told)
+        refusal.code = code
+        return refusal

@@ -20,13 +20,12 @@ def status(
       bench status                every recorded experiment
       bench status digits         its pairs, seed by seed
     """
-    from bench.display.status import Listing, State, at_a_glance, listing, one
+    from bench.display.status import Listing, State, listing, one
     from bench.store.mlflow_sql import glance
 
     found: Listing | State
-    seen = glance(store) if name is None else None
-    if seen is not None:
-        found = at_a_glance(seen)
+    if name is None and (seen := glance(store)) is not None:
+        found = listing(seen)
     else:
         from bench.store.mlflow_store import Store
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.analysis.errors import Refusal
+from bench.redaction import redacted
 
 
 def worded(refusal: Refusal, words: Sequence[str], command: Any) -> str | None:
@@ -15,8 +16,6 @@ def worded(refusal: Refusal, words: Sequence[str], command: Any) -> str | None:
     words : as typed, from the command's name on
     command : the parser of the whole command line
     """
-    from bench.store.address import redacted
-
     again = list(refusal.command)
     if refusal.same_call:
         known = command.commands.get(words[0] if words else None)

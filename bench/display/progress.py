@@ -14,7 +14,7 @@ from bench.analysis.data.format import Unit, count, duration, interval, number, 
 from bench.analysis.data.metrics import METRICS
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Result
-from bench.execution.runner import Look
+from bench.execution.runner import Look, Watcher
 from bench.terminal import cut, label, printable
 
 HEARTBEAT_S = 300.0
@@ -55,7 +55,7 @@ class Training:
         return None if run_s is None else max(0.0, run_s * len(self.keys) - (now - self.begun))
 
 
-class Progress:
+class Progress(Watcher):
     """Counts what the runner tells; the subclasses show it.
 
     Parameters
@@ -148,15 +148,9 @@ class Progress:
                 if failure.key in training.keys:
                     training.keys = ()
 
-    def notice(self, text: str) -> None:
-        """Something that the person who waits should know."""
-
     def late(self) -> None:
         """The time is up: what trains now is the last."""
         self.time_is_up = True
-
-    def end(self) -> None:
-        """Nothing more will happen."""
 
     def over(self) -> set[TrialKey]:
         """Return the trials that need no more training."""

@@ -2,21 +2,19 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.analysis.data.format import count
 from bench.design import source_digest
 from bench.design.plan import Plan, TrialKey, what_changed
 from bench.store.artifacts import Damaged
+from bench.store.base import Store
 from bench.store.mlflow_sql import Glance
 from bench.store.runs import Benchmark, Unreadable
 from bench.terminal import label
-
-if TYPE_CHECKING:
-    from bench.store.base import Store
 
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
 ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}
@@ -156,31 +154,11 @@ def _row(state: State | Unreadable) -> tuple[str, ...]:
     )
 
 
-def at_a_glance(found: Glance) -> Listing:
-    """Return every benchmark of a local store, the one that was active last first."""
-    holder = found.locks.holder
-    return _listing(
-        b
-        if isinstance(b, Unreadable)
-        else _state(b, found.words[b.run_id], held=holder(b.benchmark_id) is not None)
-        for b in found.recorded
-    )
-
-
-def listing(store: "Store") -> Listing:
-    """Return the same of any store, through MLflow."""
-    return _listing(_listed(store, benchmark) for benchmark in store.recorded())
-
-
-def _listing(states: Iterable[State | Unreadable]) -> Listing:
-    """Return a list in which all but the latest of the same plan (--fresh) are superseded.
-
-    Parameters
-    ----------
-    states : the one that was active last first
-    """
+def listing(store: Store | Glance) -> Listing:
+    """Return a list in which all but the latest of the same plan (--fresh) are superseded."""
     listed, seen = list[State | Unreadable](), set[str]()
-    for state in states:
+    for benchmark in store.recorded():  # the one that was active last first
+        state = _listed(store, benchmark)
         if state.benchmark_id in seen and isinstance(state, State):
             state = replace(state, superseded=True, held=False)
         seen.add(state.benchmark_id)
@@ -188,7 +166,7 @@ def _listing(states: Iterable[State | Unreadable]) -> Listing:
     return Listing(tuple(listed))
 
 
-def _listed(store: "Store", found: Benchmark | Unreadable) -> State | Unreadable:
+def _listed(store: Store | Glance, found: Benchmark | Unreadable) -> State | Unreadable:
     if isinstance(found, Unreadable):
         return found
     try:
@@ -199,22 +177,27 @@ def _listed(store: "Store", found: Benchmark | Unreadable) -> State | Unreadable
         )
 
 
-def one(store: "Store", name: str) -> State:
+def one(store: Store, name: str) -> State:
     """Return the latest benchmark of one experiment."""
     benchmark = store.benchmark(name)
     return replace(_stored(store, benchmark), again=shlex.join(store.again(benchmark)))
 
 
-def as_recorded(store: "Store", plan: Plan, source: Mapping[str, str]) -> Plan:
-    """Return the plan of a benchmark whose code differs in comments and docstrings alone.
+def as_recorded(
+    store: Store, plan: Plan, source: Mapping[str, str]
+) -> tuple[Plan, Benchmark | None]:
+    """Return a plan as its benchmark has it, and that benchmark, if there is one.
+
+    Code that differs from the recorded one in comments and docstrings alone is the same code.
 
     Parameters
     ----------
     plan : of the code as it is now
     source : text of each of the experiment's own modules, now
     """
-    if store.find(plan.benchmark_id, plan.experiment) is not None:
-        return plan
+    benchmark = store.find(plan.benchmark_id, plan.experiment)
+    if benchmark is not None:
+        return plan, benchmark
     for earlier in store.benchmarks(plan.experiment):
         old = earlier.plan
         as_then = replace(plan, source_digest=old.source_digest, files=old.files)
@@ -224,12 +207,12 @@ def as_recorded(store: "Store", plan: Plan, source: Mapping[str, str]) -> Plan:
         if names and set(names) <= set(source) and set(old.files) == set(plan.files):
             before = store.source(earlier)
             if all(source_digest.same_code(before.get(n, ""), source[n]) for n in names):
-                return as_then
-    return plan
+                return as_then, store.find(as_then.benchmark_id, plan.experiment)
+    return plan, None
 
 
 def late_modules_changed(
-    store: "Store",
+    store: Store,
     benchmark: Benchmark | None,
     now: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> list[str]:
@@ -245,18 +228,20 @@ def late_modules_changed(
     return [name for name in sorted(found) if found[name] != then[name]]
 
 
-def begins_anew(store: "Store", plan: Plan, late: Sequence[str] = ()) -> str | None:
+def begins_anew(
+    store: Store, benchmark: Benchmark | None, plan: Plan, late: Sequence[str] = ()
+) -> str | None:
     """Say why a plan begins a new benchmark although its experiment has one, or judges it anew.
 
     Parameters
     ----------
+    benchmark : with this plan, where there is one
     late : the modules that trainings load and that have changed since
 
     Returns
     -------
     one or two sentences, or None where the plan goes on with a benchmark as it is, or is the first
     """
-    benchmark = store.find(plan.benchmark_id, plan.experiment)
     if benchmark is not None and late:
         return (
             f"{', '.join(late)} changed since {plan.experiment} was benchmarked, and its trainings "
@@ -305,13 +290,11 @@ def _or_none(value: object) -> object:
     return "none" if value is None else value
 
 
-def _stored(store: "Store", benchmark: Benchmark) -> State:
-    held = store.holder(benchmark.benchmark_id) is not None
-    return _state(benchmark, store.trial_states(benchmark), held=held)
-
-
-def _state(benchmark: Benchmark, words: Mapping[TrialKey, str], *, held: bool) -> State:
-    plan = benchmark.plan
+def _stored(store: Store | Glance, benchmark: Benchmark) -> State:
+    plan, held = benchmark.plan, store.holder(benchmark.benchmark_id) is not None
+    words = store.trial_states(benchmark)
+    if not held:
+        words = {key: word for key, word in words.items() if word != "running"}
     return State(
         name=benchmark.name,
         benchmark_id=benchmark.benchmark_id,
@@ -322,12 +305,7 @@ def _state(benchmark: Benchmark, words: Mapping[TrialKey, str], *, held: bool) -
         seeds=plan.seeds,
         stopped_at=benchmark.stopped_at,
         aa=plan.aa,
-        trials={
-            key: "waiting"
-            if (word := words.get(key, "waiting")) == "running" and not held
-            else word
-            for key in plan.trials()
-        },
+        trials={key: words.get(key, "waiting") for key in plan.trials()},
     )
 
 

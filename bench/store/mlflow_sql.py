@@ -5,23 +5,18 @@ Only to look. What must be mended first, or is not as expected, is left to `mlfl
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.design.plan import TrialKey
 from bench.store import sqlite
 from bench.store.address import address, database_of, state_folder
 from bench.store.artifacts import Damaged
 from bench.store.locks import Locks
-from bench.store.records import (
-    benchmark_of,
-    children_of,
-    order,
-    started_ms,
-    states_of,
-    unreadable,
-)
+from bench.store.records import benchmark_of, children_of, order, started_ms, states_of, unreadable
 from bench.store.runs import Benchmark, Run, Unreadable
 
 RUN = "r.run_uuid, r.name, r.experiment_id, r.status, r.start_time, r.lifecycle_stage"
@@ -39,11 +34,23 @@ TRIALS = f"""
 
 @dataclass(frozen=True)
 class Glance:
-    """Every benchmark of a store, and of each trial its word: finished, failed or running."""
+    """What a list of all benchmarks takes of a store: it can be listed in the store's place."""
 
-    recorded: tuple[Benchmark | Unreadable, ...]  # the one that was active last first
+    found: tuple[Benchmark | Unreadable, ...]  # the one that was active last first
     words: dict[str, dict[TrialKey, str]]  # by the benchmark's run
     locks: Locks
+
+    def recorded(self) -> Sequence[Benchmark | Unreadable]:
+        """Return the benchmarks, damaged or not, the one that was active last first."""
+        return self.found
+
+    def trial_states(self, benchmark: Benchmark) -> Mapping[TrialKey, str]:
+        """Return finished, failed or running for every trial with a run that counts."""
+        return self.words[benchmark.run_id]
+
+    def holder(self, benchmark_id: str) -> dict[str, Any] | None:
+        """Return who is running a benchmark on this machine, or None."""
+        return self.locks.holder(benchmark_id)
 
 
 def glance(uri: str | None) -> Glance | None:

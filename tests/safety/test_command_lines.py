@@ -68,10 +68,12 @@ def planned(
 
     monkeypatch.setattr(Session, "train", would_train)
     servers: dict[str, _Kept] = {}
-    monkeypatch.setattr(
-        "bench.execution.server.Server",
-        lambda name: servers[name] if name in servers else servers.setdefault(name, _Kept(name)),
-    )
+
+    def kept(name: str) -> _Kept:
+        return servers.setdefault(name, _Kept(name))
+
+    for place in ("bench.execution.server.Server", "bench.commands.session.Server"):
+        monkeypatch.setattr(place, lambda name: servers.get(name) or kept(name))
     monkeypatch.setattr(
         "bench.commands.run._choose", lambda name, folder: (name or str(mine), None)
     )

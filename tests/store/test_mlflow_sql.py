@@ -13,7 +13,7 @@ import pytest
 
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
-from bench.display.status import at_a_glance, listing
+from bench.display.status import listing
 from bench.experiment import Outcome
 from bench.store.mlflow_sql import glance
 from bench.store.mlflow_store import Store
@@ -61,7 +61,7 @@ def test_a_glance_says_what_mlflow_says(store: Store):
     record(store, plan("second"), success("b", 1))  # recorded twice
     seen = glance(store.uri)
     assert seen is not None
-    said = at_a_glance(seen)
+    said = listing(seen)
     assert said == listing(store)
     assert [state.name for state in said.states] == ["second", "first", "first"]
     assert said.states[2].trials[TrialKey("b", 1)] == "failed"
@@ -115,11 +115,11 @@ def test_a_damaged_benchmark_is_listed_as_such_among_the_others(
     damage(store, store.benchmark("torn"))
     seen = glance(store.uri)
     assert seen is not None
-    said = at_a_glance(seen)
+    said = listing(seen)
     assert said == listing(store)
     torn, whole = said.states
     assert isinstance(torn, Unreadable) and torn.name == "torn" and whole.name == "whole"
-    for by in (seen.recorded, store.recorded()):
+    for by in (seen.recorded(), store.recorded()):
         assert by[1].name == "whole"
     assert "damaged" in said.text(unicode=True).splitlines()[1]
 
@@ -134,7 +134,7 @@ def test_a_benchmark_that_is_being_run_is_running(store: Store):
             pass
         seen = glance(store.uri)
         assert seen is not None
-        [state] = at_a_glance(seen).states
+        [state] = listing(seen).states
         assert state.held and state.trials[TrialKey("a", 0)] == "running"
 
 
@@ -180,5 +180,5 @@ def test_an_order_of_seeds_is_kept(store: Store):
     record(store, mine, success("a", 1))
     seen = glance(store.uri)
     assert seen is not None
-    [found] = seen.recorded
+    [found] = seen.recorded()
     assert isinstance(found, Benchmark) and found.plan.seeds == (3, 1, 2)

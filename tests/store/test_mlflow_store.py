@@ -676,7 +676,7 @@ def test_a_damaged_benchmark_that_was_deleted_is_in_nobodys_way(alone: Store, pl
     torn = session(alone, plan, [])
     tear(alone, torn)
     alone.client.delete_run(torn.run_id)
-    assert "was deleted in MLflow" in str(status.begins_anew(alone, plan))
+    assert "was deleted in MLflow" in str(status.begins_anew(alone, None, plan))
     assert session(alone, plan, []).run_id != torn.run_id
 
 
