@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from bench import experiments
 from bench.analysis.errors import text_of
@@ -48,15 +47,6 @@ class Description:
     device: str = "any"
     devices: int = 1
     reuse_process: bool = False
-
-    @property
-    def baseline(self) -> str:
-        """The first arm's name."""
-        return next(iter(self.arms))
-
-    def arm_settings(self, arm: str) -> dict[str, Any]:
-        """Return the shared settings with one arm's own on top."""
-        return {**self.settings, **self.arms[arm]}
 
 
 def described(experiment: Experiment) -> Description:

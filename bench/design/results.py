@@ -65,22 +65,28 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Success:
-    """A finished trial."""
+class _Over:
+    """What is known of every training that is over."""
 
     key: TrialKey
-    outcome: Outcome
-    epochs: Epochs
-    duration_s: float
-    started_at: float
-    device: str
-    threads: int
-    log: str
+    epochs: Epochs = field(default_factory=list)
+    duration_s: float = 0.0
+    started_at: float = 0.0
+    device: str = ""
+    threads: int = 0
+    log: str = ""
     attempt: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, str] = field(default_factory=dict)  # which cards, and their memory used
     folder: Path | None = None  # the run's own, on this machine
     files: Mapping[str, bytes] = field(default_factory=dict)  # the same, from another machine
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Success(_Over):
+    """A finished trial."""
+
+    outcome: Outcome
 
     def fingerprint(self) -> str:
         """Return a digest of everything that the training returned, to the last bit."""
@@ -93,28 +99,16 @@ class Success:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Failure:
+class Failure(_Over):
     """A trial that has no value, and why."""
 
-    key: TrialKey
     code: str
     what: str
     facts: tuple[str, ...] = ()
     traceback: str = ""
     error: str = ""  # the exception's type, or the signal's name
     place: str = ""  # the last line of the experiment's own code: file.py:12
-    epochs: Epochs = field(default_factory=list)
-    duration_s: float = 0.0
-    started_at: float = 0.0
-    device: str = ""
-    threads: int = 0
-    log: str = ""
-    attempt: int = 1
     retryable: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
-    hardware: Mapping[str, str] = field(default_factory=dict)  # which cards, and their memory used
-    folder: Path | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 Result = Success | Failure

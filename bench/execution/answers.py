@@ -17,10 +17,10 @@ from bench.analysis.data.metrics import Predictions
 from bench.design.plan import TrialKey
 from bench.design.results import Failure, Result, Success
 from bench.experiment import Outcome
+from bench.store import artifacts
 from bench.store.names import file_name
 
 ANSWER = "answer.json"
-SPLITS = ("test", "test_last", "validation")
 
 
 def run_folder(root: Path, key: TrialKey) -> Path:
@@ -38,7 +38,7 @@ def write(folder: Path, results: Sequence[Result]) -> None:
     plain = [_as_dict(result) for result in results]
     for number, result in enumerate(results):
         if isinstance(result, Success):
-            _write_predictions(folder / f"{number}.npz", result.outcome)
+            artifacts.write_predictions(folder / f"{number}.npz", result.outcome)
     part = folder / f".{ANSWER}"
     part.write_text(json.dumps(plain, default=str), "utf-8")
     os.replace(part, folder / ANSWER)
@@ -60,12 +60,7 @@ def _as_dict(result: Result) -> dict[str, Any]:
     plain = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "files"}
     plain |= {"key": [result.key.arm, result.key.seed], "folder": str(result.folder)}
     if isinstance(result, Success):
-        outcome, selected = result.outcome, result.outcome.selected_epoch
-        plain["outcome"] = {
-            "scores": dict(outcome.scores),
-            "selected_epoch": None if selected is None else int(selected),
-            "facts": dict(outcome.facts),
-        }
+        plain["outcome"] = artifacts.outcome_values(result.outcome)
     return plain
 
 
@@ -77,24 +72,12 @@ def _from_dict(plain: dict[str, Any], predictions: Path) -> Result:
     return Success(key=key, folder=folder, outcome=outcome, **plain)
 
 
-def _write_predictions(path: Path, outcome: Outcome) -> None:
-    found = {split: getattr(outcome, split) for split in SPLITS}
-    arrays = {
-        f"{split} {name}": getattr(item, name)
-        for split, item in found.items()
-        if item is not None
-        for name in ("log_probabilities", "labels")
-    }
-    if arrays:
-        np.savez(path, allow_pickle=False, **arrays)
-
-
 def _read_predictions(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     with np.load(path, allow_pickle=False) as archive:
         return {
-            split: Predictions(archive[f"{split} log_probabilities"], archive[f"{split} labels"])
-            for split in SPLITS
-            if f"{split} labels" in archive
+            split: Predictions(archive[f"{split}_log_probabilities"], archive[f"{split}_labels"])
+            for split in artifacts.SPLITS
+            if f"{split}_labels" in archive
         }

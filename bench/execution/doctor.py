@@ -14,7 +14,7 @@ from bench.analysis.errors import Refusal
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Success
 from bench.execution.devices import Slot, cores
-from bench.execution.processes import Processes
+from bench.execution.processes import Processes, trained
 from bench.execution.runner import Options, jobs
 from bench.execution.server import Server
 from bench.store.address import address, database_of, may_hold_runs, redacted, state_folder
@@ -129,9 +129,7 @@ def _leaves_nothing(
         replace(job, reuse_process=True)
         for job in jobs(plan, server.found, Options(data_dir=folder), ())
     ]
-    with Processes(server, slots[:1], retries=0) as executor:
-        trained = [results for results in executor.run([one, other, one])]
-    for result in (result for results in trained for result in results):
+    for result in trained(server, slots[:1], [one, other, one]):
         same = isinstance(result, Success) and (
             result.fingerprint() == fresh[result.key].fingerprint()
         )

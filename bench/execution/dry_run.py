@@ -4,21 +4,18 @@ import statistics
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.analysis.data.format import count, duration
 from bench.analysis.errors import Refusal
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure
 from bench.design.sample_size import Gain, gain_of, unit_of
+from bench.execution.devices import Slot
 from bench.execution.processes import Processes
-from bench.execution.runner import jobs
+from bench.execution.runner import Options, jobs
+from bench.execution.server import Server
 from bench.terminal import tell
-
-if TYPE_CHECKING:
-    from bench.execution.devices import Slot
-    from bench.execution.runner import Options
-    from bench.execution.server import Server
 
 BESIDES_S = 0.04  # that a run takes to fork and to record, whatever the workers (soak.md)
 EPOCHS_TIMED = 2  # after the first, which pays for loading and warming up
@@ -117,9 +114,9 @@ class _Enough(Exception):
 
 def rehearse(
     plans: Sequence[tuple[Plan, Collection[TrialKey]]],
-    server: "Server",
-    slots: "Sequence[Slot]",
-    options: "Options",
+    server: Server,
+    slots: Sequence[Slot],
+    options: Options,
     *,
     durations: Sequence[float] = (),
 ) -> Cost:
@@ -153,7 +150,7 @@ def rehearse(
 
 
 def _timed(
-    plan: Plan, server: "Server", place: "Slot", options: "Options"
+    plan: Plan, server: Server, place: Slot, options: Options
 ) -> tuple[float | None, float, str]:
     [first, *_] = jobs(plan, server.found, options, ())
     epochs = plan.arms[plan.baseline].get("epochs")

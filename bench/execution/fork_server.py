@@ -104,18 +104,10 @@ class Server:
     # -- what can be asked -----------------------------------------------------------------
 
     def _describe(self, found: Discovered) -> dict[str, Any]:
-        plain = {name: getattr(found.experiment, name) for name in vars(found.experiment)}
-        arms = {name: dict(settings) for name, settings in found.experiment.arms.items()}
-        experiment = {**plain, "arms": arms, "settings": dict(found.experiment.settings)}
-        return {
-            "experiment": experiment,
-            "reference": found.reference,
-            "source": dict(found.source),
-            "files": dict(found.files),
-            "versions": dict(found.versions),
-            "file": found.file,
-            "import_s": self.import_s,
-        }
+        said = found.experiment
+        arms = {name: dict(settings) for name, settings in said.arms.items()}
+        experiment = {**vars(said), "arms": arms, "settings": dict(said.settings)}
+        return {**vars(found), "experiment": experiment, "import_s": self.import_s}
 
     def _prepare(
         self, found: Discovered, arms: dict[str, Any], data_dir: str | None

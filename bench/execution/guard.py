@@ -136,7 +136,7 @@ class Guard:
     def _obey(self, message: dict[str, Any]) -> None:
         if message["do"] == "end":
             if self.pid is not None:
-                self._end(float(message["grace_s"]))
+                self._over(None, float(message["grace_s"]))
         elif self.pid is not None and self.line is not None:  # it waits for its next pack
             self.request = message["answer"]
             self._send(self.line, encode(message))
@@ -182,11 +182,8 @@ class Guard:
         if code is not None:
             self._over(code, LEFTOVERS_S)
 
-    def _end(self, grace_s: float) -> None:
-        """End the training, as asked."""
-        self._over(None, grace_s)
-
     def _over(self, code: int | None, grace_s: float) -> None:
+        """End what is left of the training, and say how it ended; no code: it was asked to."""
         end_all(
             grace_s,
             hurry=lambda: bool(self._asked or select.select([self.control], [], [], 0)[0]),

@@ -29,6 +29,7 @@ from bench.execution.devices import Slot
 from bench.execution.failures import last_words
 from bench.execution.places import Place, Places
 from bench.execution.server import Server, limited_to, tail
+from bench.execution.slot_lines import SlotLine
 from bench.store import run_folder
 
 STOP_GRACE_S = 10.0  # between TERM and KILL of a training that is to end
@@ -264,11 +265,12 @@ class Processes(Closing):
 
     def _train(self, job: Job, place: Place) -> list[Result] | None:
         """Train a job in a place; None where it was ended from here."""
-        if place.reused and not job.reuse_process:
-            self._end_reused(place)
+        if place.line is not None and place.reused and not job.reuse_process:
+            self._end_reused(place, place.line)
         if place.line is None:
             place.line = self._server.line(place.leases or ())
             self._tell_if_fresh()
+        line = place.line
         root = Path(job.folders) if job.folders else self._scratch
         root.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned the temporary folder
         runs = Path(tempfile.mkdtemp(prefix="pack-", dir=root))
@@ -278,8 +280,8 @@ class Processes(Closing):
             request = self._request(job, place.slot, folder, runs)
             self._say(_begun(job, place))
             began = time.time()
-            started = place.line.start(request)
-            heard = self._hear(place, job, folder) if started else _Heard(None, False, {})
+            started = line.start(request)
+            heard = self._hear(place, line, job, folder) if started else _Heard(None, False, {})
             if self._ending and heard.ended:
                 shutil.rmtree(runs, ignore_errors=True)
                 return None
@@ -331,18 +333,16 @@ class Processes(Closing):
             "drivers": {"driver": slot.devices[0].driver} if slot.devices else {},
         }
 
-    def _hear(self, place: Place, job: Job, folder: Path) -> "_Heard":
+    def _hear(self, place: Place, line: SlotLine, job: Job, folder: Path) -> "_Heard":
         """Listen to a training until nothing of it is left."""
-        if place.line is None:
-            raise RuntimeError("a place without a line")
         seconds = _seconds(job)
         deadline = None if seconds is None else time.monotonic() + seconds
         late, rows = False, dict[tuple[str, int], list[dict[str, float]]]()
         while True:
-            message = place.line.receive(deadline)
+            message = line.receive(deadline)
             if message is None:
                 late, deadline = True, None
-                place.line.end(STOP_GRACE_S, for_good=False)
+                line.end(STOP_GRACE_S, for_good=False)
             elif message.get("type") == "epoch":
                 rows.setdefault((message["arm"], message["seed"]), []).append(message["row"])
                 self._say({**message, "attempt": job.attempt})
@@ -357,12 +357,10 @@ class Processes(Closing):
                     self._hang_up(place)
                 return _Heard(message.get("code"), late, rows)
 
-    def _end_reused(self, place: Place) -> None:
+    def _end_reused(self, place: Place, line: SlotLine) -> None:
         """End a process that waits for its next pack."""
-        if place.line is None:
-            raise RuntimeError("a place without a line")
-        place.line.end(0, for_good=False)
-        while (said := place.line.receive(None)) is None or said["type"] not in ("exit", "lost"):
+        line.end(0, for_good=False)
+        while (said := line.receive(None)) is None or said["type"] not in ("exit", "lost"):
             pass
         place.reused = False
         if said["type"] == "lost":
@@ -373,6 +371,12 @@ class Processes(Closing):
         for result in results:
             if isinstance(result, Success) and "memory_peak" in result.hardware:
                 self._places.needed = int(result.hardware["memory_peak"])
+
+
+def trained(server: Server, slots: Sequence[Slot], jobs: Sequence[Job]) -> list[Result]:
+    """Train some jobs once, without retries, and return what became of all."""
+    with Processes(server, slots, retries=0) as executor:
+        return [result for results in executor.run(jobs) for result in results]
 
 
 @dataclass(frozen=True)

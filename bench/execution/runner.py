@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +59,8 @@ Pair = Mapping[str, Scored]  # one seed: arm to its run
 LookAt = Callable[[Sequence[Pair]], Look | None]
 
 
-class Watcher(Protocol):
-    """What the runner tells the person who waits; bench.progress shows it."""
+class Watcher:
+    """What the runner tells the person who waits; by itself it shows nothing."""
 
     def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
         """Training is about to start."""

@@ -27,7 +27,6 @@ THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 LEAVE_S = 5.0  # that the server has to end what its guards run
 PROBE_S = 10.0  # that a fork has for one product and one gradient
 LOG_TAIL_BYTES = 64 * 1024
-FOUND = ("reference", "source", "files", "versions", "file")  # of what an experiment consists of
 
 
 class ServerTrouble(Refusal):
@@ -109,11 +108,8 @@ class Server(Closing):
         with self._lock:
             if self._found is None:
                 said = self._ask("describe")
-                self.import_s = float(said["import_s"])
-                self._found = Discovered(
-                    Description(**said.pop("experiment")),
-                    **{name: said[name] for name in FOUND},
-                )
+                self.import_s = float(said.pop("import_s"))
+                self._found = Discovered(Description(**said.pop("experiment")), **said)
             return self._found
 
     def slots(self, wanted: str = "auto", **how: Any) -> list[Slot]:

@@ -19,9 +19,10 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,8 @@ def forked(request: dict[str, Any], line: int) -> None:
 
 def main() -> None:
     """Train what is asked for on stdin, in a fresh interpreter."""
-    line = _Pipes(os.dup(0), os.dup(1))
+    source, sink = os.dup(0), os.dup(1)
+    line = SimpleNamespace(read=partial(os.read, source), write=partial(os.write, sink))
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -62,20 +64,7 @@ def main() -> None:
     os._exit(0)
 
 
-class _Pipes:
-    """A pipe to read from and one to write to."""
-
-    def __init__(self, source: int, sink: int) -> None:
-        self._source, self._sink = source, sink
-
-    def read(self, size: int) -> bytes:
-        return os.read(self._source, size)
-
-    def write(self, data: bytes) -> int:
-        return os.write(self._sink, data)
-
-
-def _serve(line: "BinaryIO | _Pipes | Any", requests: list[dict[str, Any]]) -> None:
+def _serve(line: Any, requests: list[dict[str, Any]]) -> None:
     """Train one request, or one after another where processes are reused."""
     lines = Lines()
     while True:

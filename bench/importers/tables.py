@@ -5,7 +5,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -316,13 +316,7 @@ def _checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
             fix="for example by the seed:",
             options=[("pair", "COLUMN")],
         )
-    return Layout(
-        baseline=layout.baseline,
-        treatments=layout.treatments,
-        pair=pair,
-        arm=layout.arm,
-        metrics=layout.metrics,
-    )
+    return replace(layout, pair=pair)
 
 
 def _unknown_column(column: str, columns: Sequence[str], path: Path) -> BadColumns:

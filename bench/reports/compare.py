@@ -12,16 +12,13 @@ from bench.store.names import file_name
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
+    from bench.importers.tables import Layout
 
 
 def compared(
     source: str,
+    layout: "Layout",
     *,
-    baseline: str | None,
-    treatments: tuple[str, ...],
-    pair: str | None,
-    arm: str | None,
-    metrics: tuple[str, ...],
     unit: Any,
     lower_is_better: bool,
     margin: float | None,
@@ -37,16 +34,15 @@ def compared(
     BadScores, BadColumns, BadPairs : what cannot be compared
     """
     from bench.analysis.study.study import study
-    from bench.importers.tables import BadColumns, Layout, imported
+    from bench.importers.tables import BadColumns, imported
 
-    if baseline is None:
-        what = "the arm's name" if arm else "its column"
+    if not layout.baseline:
+        what = "the arm's name" if layout.is_long else "its column"
         raise BadColumns(
             "which values are the baseline's is not said.",
             facts=[f"--baseline names {what}."],
             options=[("baseline", "NAME")],
         )
-    layout = Layout(baseline=baseline, treatments=treatments, pair=pair, arm=arm, metrics=metrics)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(source).expanduser()
         if source.startswith("mlflow:"):

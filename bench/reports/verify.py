@@ -120,7 +120,7 @@ def retrain(
     """
     from bench.design.plan import make_plan
     from bench.design.results import Success
-    from bench.execution.processes import Processes
+    from bench.execution.processes import trained
     from bench.execution.runner import Options, jobs, value_of
 
     stated = {run.arm: run.value for run in f.runs if run.seed == seed}
@@ -158,14 +158,12 @@ def retrain(
     others = {key for key in plan.trials() if key.seed != seed}
     wanted = jobs(plan, found, Options(data_dir=folder), others)
     again: dict[str, Retrained] = {}
-    with Processes(server, places, retries=0) as executor:
-        for results in executor.run(wanted):
-            for result in results:
-                arm, value, trouble = result.key.arm, None, ""
-                if isinstance(result, Success):
-                    value = value_of(result.outcome, f.design.metric)
-                else:
-                    trouble = result.what
-                if result.key.seed == seed:
-                    again[arm] = Retrained(arm, stated.get(arm), value, trouble)
+    for result in trained(server, places, wanted):
+        arm, value, trouble = result.key.arm, None, ""
+        if isinstance(result, Success):
+            value = value_of(result.outcome, f.design.metric)
+        else:
+            trouble = result.what
+        if result.key.seed == seed:
+            again[arm] = Retrained(arm, stated.get(arm), value, trouble)
     return [again[arm] for arm in arms if arm in again]

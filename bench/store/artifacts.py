@@ -18,6 +18,7 @@ from bench.analysis.data.metrics import METRICS, Predictions, confidence, correc
 from bench.analysis.data.tables import Split
 from bench.analysis.errors import BadPredictions
 from bench.design.results import Failure, Result, Success
+from bench.experiment import Outcome
 from bench.store.names import storable
 from bench.store.private import keep_private, make_folder
 
@@ -64,13 +65,22 @@ def put(folder: Path, root: Path) -> None:
 
 
 def _write_outcome(folder: Path, result: Success) -> None:
-    outcome = result.outcome
-    plain = {
+    plain = outcome_values(result.outcome)
+    (folder / OUTCOME).write_text(json.dumps(plain, indent=1, default=str), "utf-8")
+    write_predictions(folder / PREDICTIONS, result.outcome)
+
+
+def outcome_values(outcome: Outcome) -> dict[str, Any]:
+    """Return what an outcome holds besides predictions."""
+    return {
         "scores": dict(outcome.scores),
         "selected_epoch": outcome.selected_epoch,
         "facts": dict(outcome.facts),
     }
-    (folder / OUTCOME).write_text(json.dumps(plain, indent=1, default=str), "utf-8")
+
+
+def write_predictions(path: Path, outcome: Outcome) -> None:
+    """Write an outcome's predictions; no file where there are none."""
     arrays: dict[str, Any] = {}
     for split in SPLITS:
         item: Predictions | None = getattr(outcome, split)
@@ -78,7 +88,7 @@ def _write_outcome(folder: Path, result: Success) -> None:
             arrays[f"{split}_log_probabilities"] = item.log_probabilities
             arrays[f"{split}_labels"] = item.labels
     if arrays:
-        np.savez(folder / PREDICTIONS, allow_pickle=False, **arrays)
+        np.savez(path, allow_pickle=False, **arrays)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ import logging
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Experiment,
-    ViewType,
-)
+from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 
 from bench.analysis.data.tables import Tables
@@ -235,15 +233,10 @@ class Reader(Store):
     def _search(
         self, experiment_ids: Sequence[str], where: str, view: int = ViewType.ACTIVE_ONLY
     ) -> list[Run]:
-        runs: list[Run] = []
-        token: str | None = None
-        while experiment_ids:
-            page = self.client.search_runs(list(experiment_ids), where, view, page_token=token)
-            runs += map(run_of, page)
-            token = page.token
-            if not token:
-                break
-        return runs
+        if not experiment_ids:
+            return []
+        search = partial(self.client.search_runs, list(experiment_ids), where, view)
+        return [run_of(run) for run in _every_page(search)]
 
     def _run(self, run_id: str) -> Run:
         return run_of(self.client.get_run(run_id))
@@ -253,14 +246,7 @@ class Reader(Store):
         if name is not None:
             found = self.client.get_experiment_by_name(name)
             return [found] if found is not None and found.lifecycle_stage == "active" else []
-        experiments: list[Experiment] = []
-        token: str | None = None
-        while True:
-            page = self.client.search_experiments(max_results=1000, page_token=token)
-            experiments += page
-            token = page.token
-            if not token:
-                return experiments
+        return list(_every_page(partial(self.client.search_experiments, max_results=1000)))
 
     def _benchmark(self, run: Run) -> Benchmark:
         with self._files() as locate:
@@ -374,6 +360,14 @@ class Reader(Store):
 
     def _recover(self) -> None:
         """Write what processes that died had finished; who only reads leaves it where it is."""
+
+
+def _every_page(search: Callable[..., Any]) -> Iterator[Any]:
+    token: str | None = None
+    while token != "":
+        page = search(page_token=token)
+        yield from page
+        token = page.token or ""
 
 
 def _make_tables(uri: str) -> None:

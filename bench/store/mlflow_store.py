@@ -11,24 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    RunTag,
-    ViewType,
-)
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 
 from bench.design.plan import Plan, TrialKey
 from bench.store import artifacts, run_folder, spool, sqlite
-from bench.store.address import (
-    StoreRefuses,
-    StoreTrouble,
-    first_line,
-    redacted,
-)
+from bench.store.address import StoreRefuses, StoreTrouble, first_line, redacted
 from bench.store.artifacts import Damaged
 from bench.store.locks import Locked, now
 from bench.store.mlflow_reader import SOURCE, Gone, Reader, refusal, run_of
@@ -206,10 +193,11 @@ class Store(Reader):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(storable(text), "utf-8")
                 digests[digest_tag(artifact)] = artifacts.sha256(path)
-            self._put_files(run, Path(name))
+            self.put(run, Path(name))
         self.log(run.run_id, tags={**digests, **(tags or {})})
 
-    def _put_files(self, run: Run, folder: Path) -> None:
+    def put(self, run: Run, folder: Path) -> None:
+        """Give a run the files of a folder."""
         root = sqlite.file_path(run.artifact_uri)
         if root is None:
             self.client.log_artifacts(run.run_id, str(folder))
@@ -269,10 +257,6 @@ class Store(Reader):
                 tags=[RunTag(k, storable(v)) for k, v in tags.items()] if i == 0 else (),
                 synchronous=True,  # whatever MLFLOW_ENABLE_ASYNC_LOGGING says
             )
-
-    def put(self, run: Run, folder: Path) -> None:
-        """Give a run the files of a folder."""
-        self._put_files(run, folder)
 
     def end(self, run_id: str, status: RunStatus) -> None:
         """Set the status of a run: the last thing that is written of it."""

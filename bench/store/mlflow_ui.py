@@ -14,15 +14,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 from urllib.parse import urlparse
 
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.errors import Refusal
+from bench.store.runs import Benchmark
 from bench.store.sqlite import mlflow_uri
-
-if TYPE_CHECKING:
-    from bench.store.runs import Benchmark
 
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
@@ -38,7 +36,7 @@ class UiTrouble(Refusal):
     exit_status = 4
 
 
-def views(b: "Benchmark") -> dict[str, dict[str, Any]]:
+def views(b: Benchmark) -> dict[str, dict[str, Any]]:
     """Return the states of MLflow's runs table that our links open, by the key in the link.
 
     MLflow documents these states nowhere; of what it does not know it shows its plain table.
@@ -82,7 +80,7 @@ def _columns(*names: str) -> dict[str, Any]:
     }
 
 
-def links(b: "Benchmark", address: str) -> dict[str, str]:
+def links(b: Benchmark, address: str) -> dict[str, str]:
     """Return what to open first, by name: the runs grouped by arm, the results, the report."""
     runs = f"{address}/#/experiments/{b.experiment_id}/runs"
     mode = "workflowType=machine_learning"  # the bare address opens MLflow's GenAI pages

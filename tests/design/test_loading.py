@@ -59,7 +59,7 @@ def test_an_experiment_is_described_in_plain_values(
     assert [(each.device, each.devices) for each in said[:2]] == [("gpu", 2), ("any", 1)]
     assert [each.pack_seeds for each in said] == [0, 0, 3, None]
     first = said[0]
-    assert (first.baseline, first.arm_settings("strong")["strength"]) == ("weak", 1.0)
+    assert [*first.arms] == ["weak", "strong"] and first.arms["strong"]["strength"] == 1.0
     json.dumps(vars(first))
 
 

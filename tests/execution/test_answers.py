@@ -12,6 +12,7 @@ from bench.design.plan import TrialKey
 from bench.design.results import Failure, Job, Result, Success
 from bench.execution import answers
 from bench.experiment import Outcome, Predictions
+from bench.store import artifacts
 
 KEY = TrialKey("an arm: é/\\", 3)
 
@@ -62,7 +63,7 @@ def test_a_success_comes_back_to_the_last_bit(tmp_path: Path):
     assert found.environment == {"torch": "2.9"}
     assert found.outcome.facts == {"notes": ["a", {"b": None}], "n": 3}
     assert found.outcome.selected_epoch == 7 and type(found.outcome.selected_epoch) is int
-    for split in answers.SPLITS:
+    for split in artifacts.SPLITS:
         a, b = getattr(found.outcome, split), getattr(sent.outcome, split)
         assert a.log_probabilities.dtype == b.log_probabilities.dtype
         assert a.labels.tobytes() == b.labels.tobytes() and a.labels.dtype == b.labels.dtype
@@ -142,7 +143,7 @@ def test_facts_that_json_does_not_know_are_refused_and_leave_no_answer(facts: An
 
 def test_arrays_of_objects_are_neither_written_nor_read(tmp_path: Path, monkeypatch: Any):
     answers.write(tmp_path, [success(tmp_path, test=predictions(0))])
-    np.savez(tmp_path / "0.npz", **{"test labels": np.array([None]), "test log_probabilities": 1})
+    np.savez(tmp_path / "0.npz", **{"test_labels": np.array([None]), "test_log_probabilities": 1})
     with pytest.raises(ValueError, match="allow_pickle"):
         answers.read(tmp_path, log="")
 
