@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,43 @@ from bench.terminal import show
 UNITS = ("auto", "fraction", "percent", "plain")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Where in the file what is compared stands."""
+
+    baseline: str | None = panels.columns(None, "COL", "Baseline's column; long form: its name.")
+    treatment: list[str] | None = panels.columns(
+        None, "COL", "Treatment's column (long form: its name); repeatable."
+    )
+    pair: str | None = panels.columns(None, "COL", "What belongs together (default: seed).")
+    arm: str | None = panels.columns(None, "COL", "Long form: names the arm.")
+    metric: list[str] | None = panels.columns(
+        None, "COL", "Long form: values; repeatable, the first decides."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """How the scores are judged."""
+
+    unit: str = panels.design("auto", "UNIT", "auto, fraction, percent or plain.")
+    lower_is_better: bool = panels.design(False, "", "A loss or an error.")
+    margin: float | None = panels.design(
+        None, "X", "Smallest difference worth having; pp for fractions and percentages."
+    )
+    claim: float | None = panels.design(None, "X", "Gain to check.")
+    allow_missing: bool = panels.design(
+        False, "", "Leave incomplete pairs out; reported as a caution."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Where a report is written."""
+
+    out: Path | None = panels.output(None, "DIR", "Write report.html there.")
+
+
 @expanded
 def compare(
     *,
@@ -22,59 +60,9 @@ def compare(
         str,
         Argument(metavar="FILE", help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT."),
     ],
-    baseline: Annotated[
-        str | None,
-        panels.columns(metavar="COL", help="Baseline's column; long form: its name."),
-    ] = None,
-    treatment: Annotated[
-        list[str] | None,
-        panels.columns(
-            metavar="COL",
-            help="Treatment's column (long form: its name); repeatable.",
-        ),
-    ] = None,
-    pair: Annotated[
-        str | None,
-        panels.columns(metavar="COL", help="What belongs together (default: seed)."),
-    ] = None,
-    arm: Annotated[
-        str | None,
-        panels.columns(metavar="COL", help="Long form: names the arm."),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        panels.columns(
-            metavar="COL",
-            help="Long form: values; repeatable, the first decides.",
-        ),
-    ] = None,
-    unit: Annotated[
-        str,
-        panels.design(metavar="UNIT", help="auto, fraction, percent or plain."),
-    ] = "auto",
-    lower_is_better: Annotated[
-        bool,
-        panels.design("--lower-is-better", help="A loss or an error."),
-    ] = False,
-    margin: Annotated[
-        float | None,
-        panels.design(
-            metavar="X",
-            help="Smallest difference worth having; pp for fractions and percentages.",
-        ),
-    ] = None,
-    claim: Annotated[float | None, panels.design(metavar="X", help="Gain to check.")] = None,
-    allow_missing: Annotated[
-        bool,
-        panels.design(
-            "--allow-missing",
-            help="Leave incomplete pairs out; reported as a caution.",
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        panels.output(metavar="DIR", help="Write report.html there."),
-    ] = None,
+    columns: Columns,
+    judged: Judged,
+    written: Written,
     fail_on: FailOn = None,
     store: StoreUri = None,
     output: Output,
@@ -93,29 +81,21 @@ def compare(
     from bench.reports.files import REPORT, contents, require_writable, write_files
 
     words = fail_words(fail_on)
-    if unit not in UNITS:
-        raise Usage(f'--unit "{unit}" is not {", ".join(UNITS)}.', options=[("unit", "auto")])
-    require_margin(margin, claim)
+    if judged.unit not in UNITS:
+        what = f'--unit "{judged.unit}" is not {", ".join(UNITS)}.'
+        raise Usage(what, options=[("unit", "auto")])
+    require_margin(judged.margin, judged.claim)
+    out = written.out
     if out is not None:
         require_writable(out)
     layout = Layout(
-        baseline=baseline or "",
-        treatments=tuple(treatment or ()),
-        pair=pair,
-        arm=arm,
-        metrics=tuple(metric or ()),
+        baseline=columns.baseline or "",
+        treatments=tuple(columns.treatment or ()),
+        pair=columns.pair,
+        arm=columns.arm,
+        metrics=tuple(columns.metric or ()),
     )
-    findings = compared(
-        file,
-        layout,
-        unit=unit,
-        lower_is_better=lower_is_better,
-        margin=margin,
-        claim=claim,
-        allow_missing=allow_missing,
-        store=store,
-        command=sys.argv[1:],
-    )
+    findings = compared(file, layout, store=store, command=sys.argv[1:], **asdict(judged))
     if out is not None:
         write_files(out, contents(findings, REPORT))
     if output.as_json:

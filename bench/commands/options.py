@@ -5,7 +5,7 @@ A command takes a group as one parameter and is decorated with `expanded`.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -26,13 +26,18 @@ def one_of(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-# Options under the headings of the help.
-advice = partial(Option, rich_help_panel="Planning")
-columns = partial(Option, rich_help_panel="Columns")
-design = partial(Option, rich_help_panel="Design")
-devices = partial(Option, rich_help_panel="Devices")
-store = partial(Option, rich_help_panel="Store")
-output = partial(Option, rich_help_panel="Output")
+def _under(heading: str) -> Callable[..., Any]:
+    """Return what declares an option under a heading of the help, as a field of a group."""
+
+    def option(default: Any, metavar: str, text: str, *names: str, **more: Any) -> Any:
+        more |= {"rich_help_panel": heading, "metavar": metavar or None, "help": text}
+        return field(default=default, metadata={"names": names, "more": more})
+
+    return option
+
+
+advice, columns, design = _under("Planning"), _under("Columns"), _under("Design")
+devices, store, output = _under("Devices"), _under("Store"), _under("Output")
 
 Name = Annotated[
     str | None,
@@ -43,15 +48,20 @@ Name = Annotated[
         help="Built-in experiment, file or module.",
     ),
 ]
+_UNDER_STORE = partial(Option, rich_help_panel="Store")
 URI_HELP = "MLflow store (default: $MLFLOW_TRACKING_URI, else sqlite:///mlruns/mlflow.db)."
-StoreUri = Annotated[str | None, store("--store", metavar="URI", help=URI_HELP)]
-FAIL_HELP = "Exit 10 on worse, inconclusive, none, equivalent or better (a list)."
-FailOn = Annotated[str | None, output("--fail-on", metavar="WORDS", help=FAIL_HELP)]
+StoreUri = Annotated[str | None, _UNDER_STORE("--store", metavar="URI", help=URI_HELP)]
 DataFolder = Annotated[
-    Path | None, store("--data", metavar="DIR", help="Folder with the data set.")
+    Path | None, _UNDER_STORE("--data", metavar="DIR", help="Folder with the data set.")
 ]
+FAIL_HELP = "Exit 10 on worse, inconclusive, none, equivalent or better (a list)."
+FailOn = Annotated[
+    str | None,
+    Option("--fail-on", rich_help_panel="Output", metavar="WORDS", help=FAIL_HELP),
+]
+DEVICES_HELP = "auto, cpu, or GPUs by number or UUID."
 Devices = Annotated[
-    str, devices("--devices", metavar="LIST", help="auto, cpu, or GPUs by number or UUID.")
+    str, Option("--devices", rich_help_panel="Devices", metavar="LIST", help=DEVICES_HELP)
 ]
 
 
@@ -59,128 +69,76 @@ Devices = Annotated[
 class Arms:
     """What is trained: the experiment's arms, changed."""
 
-    settings: Annotated[
-        list[str] | None,
-        design("--set", metavar="KEY=VALUE", help="Change a setting of every arm; repeatable."),
-    ] = None
-    arms: Annotated[
-        list[str] | None,
-        design("--arm", metavar="NAME:K=V", help="Add a treatment arm; repeatable."),
-    ] = None
+    settings: list[str] | None = design(
+        None, "KEY=VALUE", "Change a setting of every arm; repeatable.", "--set"
+    )
+    arms: list[str] | None = design(None, "NAME:K=V", "Add a treatment arm; repeatable.", "--arm")
+
+
+MARGIN_HELP = "Smallest difference worth having, pp for accuracies (default: the experiment's)."
+SCOPES, RULES = one_of("seeds-and-examples", "seeds"), one_of("fixed", "group", "anytime")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
     """On which seeds it is trained, and how it is judged."""
 
-    seeds: Annotated[
-        str | None,
-        design("--seeds", "-s", metavar="N|LIST", help="20, 0-19 or 0,3,7 (default: 20)."),
-    ] = None
-    margin: Annotated[
-        float | None,
-        design(
-            "--margin",
-            metavar="X",
-            help="Smallest difference worth having, pp for accuracies (default: the experiment's).",
-        ),
-    ] = None
-    claim: Annotated[
-        float | None,
-        design(
-            "--claim",
-            metavar="PP",
-            help="Gain to check, e.g. 0.30 (default: the experiment's).",
-        ),
-    ] = None
-    scope: Annotated[
-        str,
-        design(
-            "--scope",
-            metavar="WHAT",
-            autocompletion=one_of("seeds-and-examples", "seeds"),
-            help="seeds-and-examples, or seeds (this test set only).",
-        ),
-    ] = "seeds-and-examples"
-    stop: Annotated[
-        str,
-        design(
-            "--stop",
-            metavar="RULE",
-            autocompletion=one_of("fixed", "group", "anytime"),
-            help="fixed, group (three planned looks) or anytime: when to stop.",
-        ),
-    ] = "fixed"
-    max_seeds: Annotated[
-        int | None,
-        design("--max-seeds", metavar="N", help="Most seeds under group and anytime."),
-    ] = None
-    aa: Annotated[
-        bool, design("--aa", help="The baseline against itself: nothing should be found.")
-    ] = False
+    seeds: str | None = design(None, "N|LIST", "20, 0-19 or 0,3,7 (default: 20).", "--seeds", "-s")
+    margin: float | None = design(None, "X", MARGIN_HELP)
+    claim: float | None = design(
+        None, "PP", "Gain to check, e.g. 0.30 (default: the experiment's)."
+    )
+    scope: str = design(
+        "seeds-and-examples",
+        "WHAT",
+        "seeds-and-examples, or seeds (this test set only).",
+        autocompletion=SCOPES,
+    )
+    stop: str = design(
+        "fixed",
+        "RULE",
+        "fixed, group (three planned looks) or anytime: when to stop.",
+        autocompletion=RULES,
+    )
+    max_seeds: int | None = design(None, "N", "Most seeds under group and anytime.")
+    aa: bool = design(False, "", "The baseline against itself: nothing should be found.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How and where `bench run` trains."""
 
-    per_device: Annotated[
-        int, devices("--per-device", metavar="N", help="Runs at once on each GPU.")
-    ] = 1
-    workers: Annotated[
-        int | None,
-        devices(
-            "--workers", metavar="N", help="CPU workers, one thread each (default: one a core)."
-        ),
-    ] = None
-    backend: Annotated[
-        str, devices("--backend", metavar="NAME", help="processes (this machine) or dask.")
-    ] = "processes"
-    address: Annotated[
-        str | None,
-        devices("--address", metavar="URI", help="The dask scheduler's: tcp://HOST:8786."),
-    ] = None
-    retries: Annotated[
-        int, devices("--retries", metavar="N", help="After out-of-memory or a crash.")
-    ] = 1
-    timeout: Annotated[
-        float | None,
-        devices("--timeout", metavar="MIN", help="A run that takes longer has failed."),
-    ] = None
-    keep_going: Annotated[
-        bool,
-        devices("--keep-going", help="Train on after a failure that repeats before any success."),
-    ] = False
-    max_hours: Annotated[
-        float | None,
-        devices("--max-hours", metavar="H", help="Start nothing new after so many hours."),
-    ] = None
+    per_device: int = devices(1, "N", "Runs at once on each GPU.")
+    workers: int | None = devices(None, "N", "CPU workers, one thread each (default: one a core).")
+    backend: str = devices("processes", "NAME", "processes (this machine) or dask.")
+    address: str | None = devices(None, "URI", "The dask scheduler's: tcp://HOST:8786.")
+    retries: int = devices(1, "N", "After out-of-memory or a crash.")
+    timeout: float | None = devices(None, "MIN", "A run that takes longer has failed.")
+    keep_going: bool = devices(
+        False, "", "Train on after a failure that repeats before any success."
+    )
+    max_hours: float | None = devices(None, "H", "Start nothing new after so many hours.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
     """What `bench run` makes of what is recorded."""
 
-    offline: Annotated[bool, store("--offline", help="Download nothing.")] = False
-    fresh: Annotated[bool, store("--fresh", help="Start anew; nothing is overwritten.")] = False
-    redo: Annotated[
-        list[str] | None,
-        store(
-            "--redo",
-            metavar="SEED:ARM",
-            help="Repeat one run; the old one is kept and marked.",
-        ),
-    ] = None
+    offline: bool = store(False, "", "Download nothing.")
+    fresh: bool = store(False, "", "Start anew; nothing is overwritten.")
+    redo: list[str] | None = store(
+        None, "SEED:ARM", "Repeat one run; the old one is kept and marked."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """What every command says, and how. The last two are read by `bench.cli`."""
 
-    as_json: Annotated[bool, output("--json", help="Print one JSON object on stdout.")] = False
-    quiet: Annotated[bool, output("--quiet", "-q", help="No progress, errors only.")] = False
-    verbose: Annotated[bool, output("--verbose", "-v", help="Show tracebacks.")] = False
-    no_color: Annotated[bool, output("--no-color", help="No colour (also NO_COLOR).")] = False
+    as_json: bool = output(False, "", "Print one JSON object on stdout.", "--json")
+    quiet: bool = output(False, "", "No progress, errors only.", "--quiet", "-q")
+    verbose: bool = output(False, "", "Show tracebacks.", "--verbose", "-v")
+    no_color: bool = output(False, "", "No colour (also NO_COLOR).")
 
     def say(self, text: str) -> None:
         """Write a message to stderr, unless it shall be quiet or who reads is a program."""
@@ -188,15 +146,16 @@ class Output:
             tell(text)
 
 
+def _names(option: "Field[Any]") -> tuple[str, ...]:
+    """Return how an option of a group is typed."""
+    names: tuple[str, ...] = option.metadata["names"]
+    return names or (f"--{option.name.replace('_', '-')}",)
+
+
 def given(*groups: Any) -> list[str]:
     """Return the options of some groups that differ from their defaults, as they are typed."""
-    return [
-        known[field.name].__metadata__[0].default  # where typer keeps the first spelling
-        for group in groups
-        for known in (get_type_hints(type(group), include_extras=True),)
-        for field in fields(group)
-        if getattr(group, field.name) != field.default
-    ]
+    each = ((group, option) for group in groups for option in fields(group))
+    return [_names(f)[0] for group, f in each if getattr(group, f.name) != f.default]
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
@@ -208,8 +167,10 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
         kind = hints[each.name]
         if is_dataclass(kind):
             groups[each.name] = kind
-            known = get_type_hints(kind, include_extras=True)
-            parameters += [(f.name, f.default, known[f.name]) for f in fields(kind)]
+            known = get_type_hints(kind)
+            for f in fields(kind):
+                option = Option(*_names(f), **f.metadata["more"])
+                parameters.append((f.name, f.default, Annotated[known[f.name], option]))
         else:
             parameters.append((each.name, each.default, kind))
 

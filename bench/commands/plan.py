@@ -4,9 +4,9 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from bench.commands import options as panels
 from bench.commands.common import Usage, data_folder
@@ -27,44 +27,32 @@ if TYPE_CHECKING:
     from bench.store.runs import Benchmark
 
 
+PILOT_HELP = "A recorded benchmark; its SD's upper 80% limit is used."
+FREEZE_HELP = (
+    "Write NAME's plan into the store, before anything is trained; what follows is as of run."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What is to be planned, from what; or that a plan is frozen."""
+
+    detect: float | None = panels.advice(
+        None, "PP", "Gain to look for (default: the experiment's margin)."
+    )
+    power: float | None = panels.advice(None, "P", "Wanted chance to see it (default: 0.8).")
+    sd: float | None = panels.advice(
+        None, "PP", "SD of the paired differences (default: 0.8 for accuracies)."
+    )
+    pilot: str | None = panels.advice(None, "NAME", PILOT_HELP)
+    freeze: bool = panels.advice(False, "", FREEZE_HELP)
+
+
 @expanded
 def plan(
     name: Name = None,
     *,
-    detect: Annotated[
-        float | None,
-        panels.advice(
-            "--detect", metavar="PP", help="Gain to look for (default: the experiment's margin)."
-        ),
-    ] = None,
-    power: Annotated[
-        float | None,
-        panels.advice("--power", metavar="P", help="Wanted chance to see it (default: 0.8)."),
-    ] = None,
-    sd: Annotated[
-        float | None,
-        panels.advice(
-            "--sd",
-            metavar="PP",
-            help="SD of the paired differences (default: 0.8 for accuracies).",
-        ),
-    ] = None,
-    pilot: Annotated[
-        str | None,
-        panels.advice(
-            "--pilot",
-            metavar="NAME",
-            help="A recorded benchmark; its SD's upper 80% limit is used.",
-        ),
-    ] = None,
-    freeze: Annotated[
-        bool,
-        panels.advice(
-            "--freeze",
-            help="Write NAME's plan into the store, before anything is trained; "
-            "what follows is as of run.",
-        ),
-    ] = False,
+    advice: Advice,
     design: Design,
     arms: Arms,
     devices: Devices = "auto",
@@ -83,11 +71,10 @@ def plan(
     from bench.design.option_values import in_metric_units
     from bench.design.sample_size import advise, unit_of
 
-    advised = {"--detect": detect, "--power": power, "--sd": sd, "--pilot": pilot}
     typed = given(replace(design, seeds=None), arms)  # seeds are of both modes
     typed += [] if data is None else ["--data"]
-    _require_one_mode(name, freeze, [k for k, v in advised.items() if v is not None], typed)
-    if freeze:
+    _require_one_mode(name, advice.freeze, given(replace(advice, freeze=False)), typed)
+    if advice.freeze:
         benchmark = _freeze(name, design, arms, devices, data_folder(data), store)
         if output.as_json:
             print(json.dumps(benchmark.plan.as_dict(), default=str))
@@ -97,18 +84,18 @@ def plan(
         return
     metric, margin = _planned_metric(name)
     seen = None
-    if pilot is not None:
+    if advice.pilot is not None:
         from bench.reports.build import pilot_from
         from bench.store.mlflow_store import Store
 
-        seen, metric = pilot_from(Store(store), pilot)
+        seen, metric = pilot_from(Store(store), advice.pilot)
     found = advise(
         unit=unit_of(metric),
-        sd=in_metric_units(sd, metric),
+        sd=in_metric_units(advice.sd, metric),
         pilot=seen,
-        detect=margin if detect is None else in_metric_units(detect, metric),
+        detect=margin if advice.detect is None else in_metric_units(advice.detect, metric),
         seeds=None if design.seeds is None else _count(design.seeds),
-        power=0.8 if power is None else power,
+        power=0.8 if advice.power is None else advice.power,
     )
     show(json.dumps(found.as_dict(), indent=1) if output.as_json else found.text())
 

@@ -1,37 +1,31 @@
 """`bench report`: rebuild the report of a recorded benchmark."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from bench.commands import options as panels
 from bench.commands.common import Usage, experiment_name, fail_if, fail_words, opened, publish
 from bench.commands.options import FailOn, Name, Output, StoreUri, expanded
+
+FORMATS_HELP = "html, json, csv, md, tex, svg, png, or several of them."
+ANONYMOUS_HELP = "Hide users, hosts, paths and addresses, for double-blind review."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Which files are written, and where."""
+
+    out: Path | None = panels.output(None, "DIR", "Where (default: mlruns/reports/NAME).")
+    formats: str = panels.output("html,json", "LIST", FORMATS_HELP, "--format")
+    anonymous: bool = panels.output(False, "", ANONYMOUS_HELP)
+    open_it: bool = panels.output(False, "", "Open it in the browser.", "--open")
 
 
 @expanded
 def report(
     *,
     name: Name = None,
-    out: Annotated[
-        Path | None,
-        panels.output(metavar="DIR", help="Where (default: mlruns/reports/NAME)."),
-    ] = None,
-    formats: Annotated[
-        str,
-        panels.output(
-            "--format",
-            metavar="LIST",
-            help="html, json, csv, md, tex, svg, png, or several of them.",
-        ),
-    ] = "html,json",
-    anonymous: Annotated[
-        bool,
-        panels.output(
-            "--anonymous",
-            help="Hide users, hosts, paths and addresses, for double-blind review.",
-        ),
-    ] = False,
-    open_it: Annotated[bool, panels.output("--open", help="Open it in the browser.")] = False,
+    written: Written,
     fail_on: FailOn = None,
     store: StoreUri = None,
     output: Output,
@@ -49,10 +43,10 @@ def report(
     from bench.reports.files import parse_formats
     from bench.store.mlflow_store import Store
 
-    words, wanted = fail_words(fail_on), parse_formats(formats)
-    if open_it and "html" not in wanted:
+    words, wanted = fail_words(fail_on), parse_formats(written.formats)
+    if written.open_it and "html" not in wanted:
         raise Usage(
-            f"--open opens report.html, which --format {formats} does not write.",
+            f"--open opens report.html, which --format {written.formats} does not write.",
             options=[("format", ",".join(["html", *wanted]))],
         )
     place = opened(Store(store), output.say)
@@ -61,10 +55,10 @@ def report(
     findings = publish(
         place,
         benchmark,
-        out=out,
+        out=written.out,
         formats=wanted,
-        anonymous=anonymous,
+        anonymous=written.anonymous,
         as_json=output.as_json,
-        open_it=open_it,
+        open_it=written.open_it,
     )
     fail_if(findings, words)

@@ -5,9 +5,9 @@ import os
 import re
 import shlex
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from bench.commands import options as panels
 from bench.commands.common import Usage, data_folder, fail_words
@@ -29,35 +29,33 @@ if TYPE_CHECKING:
     pass
 
 
+VARY_HELP = "Also vary one source alone, e.g. subset,init,order: where the spread is from."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What `bench run` alone can be asked."""
+
+    vary: str | None = panels.design(None, "LIST", VARY_HELP)
+    dry_run: bool = panels.devices(
+        False, "", "Say what is left to train and what it costs; record nothing."
+    )
+    blind: bool = panels.output(False, "", "Hide the running difference until the end.")
+    no_report: bool = panels.output(False, "", "Train and record only.")
+
+
 @expanded
 def run(
     name: Name = None,
     *,
     design: Design,
     arms: Arms,
-    vary: Annotated[
-        str | None,
-        panels.design(
-            "--vary",
-            metavar="LIST",
-            help="Also vary one source alone, e.g. subset,init,order: where the spread is from.",
-        ),
-    ] = None,
     devices: Devices = "auto",
     training: Training,
-    dry_run: Annotated[
-        bool,
-        panels.devices(
-            "--dry-run", help="Say what is left to train and what it costs; record nothing."
-        ),
-    ] = False,
     data: DataFolder = None,
+    asked: Asked,
     recording: Recording,
     store: StoreUri = None,
-    blind: Annotated[
-        bool, panels.output("--blind", help="Hide the running difference until the end.")
-    ] = False,
-    no_report: Annotated[bool, panels.output("--no-report", help="Train and record only.")] = False,
     fail_on: FailOn = None,
     output: Output,
 ) -> None:
@@ -80,7 +78,7 @@ def run(
     if recording.offline:
         os.environ["BENCH_OFFLINE"] = "1"
     words, seeds = fail_words(fail_on), seeds_of(design)
-    _require_able(training, dry_run=dry_run)
+    _require_able(training, dry_run=asked.dry_run)
     options = Options(
         timeout_s=None if training.timeout is None else 60 * training.timeout,
         deadline=time.monotonic() + 3600 * (training.max_hours or float("inf")),
@@ -90,7 +88,7 @@ def run(
     )
     session = Session(store, training, output)
     chosen, note = _choose(name, options.data_dir)
-    with session.opened(chosen, train=not dry_run):
+    with session.opened(chosen, train=not asked.dry_run):
         places = session.server.slots(
             devices, per_device=training.per_device, workers=training.workers
         )
@@ -98,28 +96,28 @@ def run(
         mine = places if training.address is None else ()
         found, plan = draft(session.server, options.data_dir, design, arms, seeds, mine)
         plan = session.packed(plan)
-        families = varied(plan, vary) if vary is not None else []
+        families = varied(plan, asked.vary) if asked.vary is not None else []
         options = replace(options, redo=keys_of(recording.redo or (), plan))
         output.say(first_line(plan, note, len(there)))
-        if dry_run:
+        if asked.dry_run:
             return session.rehearse([plan, *families], places, options)
         # The plan itself first: its runs tell which streams there are to vary.
         notes, streams = [note] if note else [], [family.vary for family in families]
         first = replace(options, streams=streams)
-        rans = [session.train(found, plan, there, first, blind=blind, notes=notes)]
+        rans = [session.train(found, plan, there, first, blind=asked.blind, notes=notes)]
         for family in families:
             if rans[-1].unstarted:  # the time is up, or a failure repeats
                 break
             others = replace(options, redo=frozenset())
-            rans.append(session.train(found, family, there, others, blind=blind, notes=notes))
+            rans.append(session.train(found, family, there, others, blind=asked.blind, notes=notes))
     findings, missing, main = None, any(map(incomplete, rans)), rans[0]
-    hidden = blind and incomplete(main)
-    if hidden and not no_report and not main.unstarted:
+    hidden = asked.blind and incomplete(main)
+    if hidden and not asked.no_report and not main.unstarted:
         later = shlex.join(["bench", "report", plan.experiment])
         output.say(
             f"No report before all pairs are done (--blind); {later} writes it all the same."
         )
-    if not (no_report or hidden or main.unstarted):  # the verdict waits for what was planned
+    if not (asked.no_report or hidden or main.unstarted):  # the verdict waits for what was planned
         findings = session.report(main.benchmark, failures=missing)
     elif output.as_json and not missing:
         facts = {"experiment": plan.experiment, "benchmark_id": plan.benchmark_id}

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,26 +17,25 @@ if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
 
 
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """What is trained again."""
+
+    rerun: str | None = panels.devices(
+        None, "SEED", "Train this seed's pair again and compare; records nothing."
+    )
+    experiment: str | None = panels.devices(
+        None, "NAME", "Experiment or file to train (default: the report's)."
+    )
+
+
 @expanded
 def verify(
     *,
     report: Annotated[
         Path, Argument(metavar="REPORT", help="A report.html or results.json of bench.")
     ],
-    rerun: Annotated[
-        str | None,
-        panels.devices(
-            metavar="SEED",
-            help="Train this seed's pair again and compare; records nothing.",
-        ),
-    ] = None,
-    experiment: Annotated[
-        str | None,
-        panels.devices(
-            metavar="NAME",
-            help="Experiment or file to train (default: the report's).",
-        ),
-    ] = None,
+    again: Again,
     devices: Devices = "auto",
     data: DataFolder = None,
     output: Output,
@@ -52,9 +51,9 @@ def verify(
     from bench.analysis.study.summary import DamagedReport
     from bench.reports.verify import Unverified, check, retrain
 
-    seed = None if rerun is None else _seed(rerun)
+    seed = None if again.rerun is None else _seed(again.rerun)
     found = check(report)
-    f, again = found.findings, []
+    f, trained = found.findings, []
     if seed is not None and f is None:
         raise DamagedReport(
             f"{report} is of a schema that says too little to train a pair again.",
@@ -64,15 +63,15 @@ def verify(
     if seed is not None and f is not None:
         from bench.execution.server import Server
 
-        with Server(experiment or _built_in(f)) as server:
+        with Server(again.experiment or _built_in(f)) as server:
             places = server.slots(devices)
-            again = retrain(f, seed, server, folder=data_folder(data), places=places)
-    differ = [run for run in again if not run.same]
+            trained = retrain(f, seed, server, folder=data_folder(data), places=places)
+    differ = [run for run in trained if not run.same]
     if output.as_json and not differ:
         facts: dict[str, object] = {"report": str(report), "values": found.n_values}
         facts["words"] = found.n_words
         facts |= {"note": found.note, "not_proved": list(found.not_proved)}
-        print(json.dumps({**facts, "rerun": [asdict(run) for run in again]}))
+        print(json.dumps({**facts, "rerun": [asdict(run) for run in trained]}))
     elif not output.as_json:
         show(f"{shown(report.absolute())} says what its data say.")
         if f is not None:
@@ -83,7 +82,7 @@ def verify(
             show(f"  note     {found.note}")
         show("  unproved that the summary is that of the raw predictions, which are not here:")
         show(f"           {'; '.join(found.not_proved)}")
-        for run in again:
+        for run in trained:
             show(f"  seed {seed}   {run.arm}: {run.trouble or run.again}, stated {run.stated}")
     if differ:
         raise Unverified(
