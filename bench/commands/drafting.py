@@ -10,19 +10,13 @@ from bench.analysis.data.tables import Scope, Stop
 from bench.analysis.errors import Refusal
 from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
+from bench.commands.common import Usage
 from bench.commands.options import Arms, Design
 from bench.design.loading import Discovered
 from bench.design.option_values import arms_with, in_metric_units, parse_seeds, require_margin
 from bench.design.plan import Plan, make_plan
 from bench.execution.devices import Slot
 from bench.execution.server import Server
-
-
-class BadDesign(Refusal):
-    """Options that ask for a design that there is not."""
-
-    code = "option"
-    exit_status = 2
 
 
 def draft(
@@ -44,12 +38,12 @@ def draft(
 
     Raises
     ------
-    BadSeeds, BadSetting, BadDesign : options outside their range, or that contradict each other
+    BadSeeds, BadSetting, Usage : options outside their range, or that contradict each other
     """
     scope = _scope(design.scope)
     require_margin(design.margin, design.claim)
     if design.aa and (arms.arms or design.claim is not None):
-        raise BadDesign(
+        raise Usage(
             "--aa compares the baseline with itself, so it takes no --arm and no --claim.",
             without=["arm", "claim"],
         )
@@ -88,17 +82,17 @@ def varied(plan: Plan, text: str) -> list[Plan]:
 
     Raises
     ------
-    BadDesign : no source, one named twice, or a plan that stops early or compares like with like
+    Usage : no source, one named twice, or a plan that stops early or compares like with like
     """
     sources = [part.strip() for part in text.split(",")]
     if not all(sources) or len(set(sources)) < len(sources):
-        raise BadDesign(
+        raise Usage(
             f'--vary "{text[:60]}" is no list of streams, each once.',
             facts=['A stream is what trainings ask for: trial.rng("init") draws from init.'],
             options=[("vary", "subset,init,order")],
         )
     if plan.stop != "fixed" or plan.aa:
-        raise BadDesign(
+        raise Usage(
             "--vary trains every source on all seeds, so it takes no --stop and no --aa.",
             without=["stop", "max_seeds", "aa"],
         )
@@ -110,23 +104,23 @@ def seeds_of(design: Design) -> tuple[int, ...]:
 
     Raises
     ------
-    BadSeeds, BadDesign : no seeds, or a rule that they do not fit
+    BadSeeds, Usage : no seeds, or a rule that they do not fit
     """
     text = "20" if design.seeds is None else design.seeds
     seeds = parse_seeds(text)
     if design.stop not in get_args(Stop):
-        raise BadDesign(
+        raise Usage(
             f'--stop "{design.stop}" is not fixed, group or anytime.', options=[("stop", "anytime")]
         )
     if design.max_seeds is None:
         return _long_enough(design.stop, seeds, "seeds")
     if design.stop == "fixed":
-        raise BadDesign(
+        raise Usage(
             "--max-seeds bounds a training that may stop early, and --stop fixed does not.",
             options=[("stop", "anytime")],
         )
     if not text.strip().isdigit():
-        raise BadDesign(
+        raise Usage(
             f"--seeds {design.seeds} already lists the seeds that --max-seeds would choose.",
             without=["seeds"],
         )
@@ -136,7 +130,7 @@ def seeds_of(design: Design) -> tuple[int, ...]:
 
 def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, ...]:
     if stop == "group" and planned_looks(len(seeds))[0] < FEWEST_PAIRS:
-        raise BadDesign(
+        raise Usage(
             f"--stop group looks first at half of {len(seeds)} seeds, and fewer than "
             f"{FEWEST_PAIRS} pairs give no verdict.",
             options=[(option, 2 * FEWEST_PAIRS - 1)],
@@ -146,7 +140,7 @@ def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, .
 
 def _scope(text: str) -> Scope:
     if text not in ("seeds-and-examples", "seeds"):
-        raise BadDesign(
+        raise Usage(
             f'--scope "{text}" is not seeds-and-examples or seeds.', options=[("scope", "seeds")]
         )
     return cast(Scope, text.replace("-", "_"))

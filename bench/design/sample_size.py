@@ -1,6 +1,6 @@
 """Sample size: how many seeds a gain takes, before anything is trained."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from math import floor, log10
 from typing import Any
@@ -77,12 +77,12 @@ class Advice:
 
     unit: Unit
     sd: float
-    source: str
+    sd_source: str
     power: float
     alpha: float
     detect: float | None
     seeds: int | None  # for `detect`, on one test set
-    seeds_two_way: int | None  # for `detect`, allowing for new test examples too
+    seeds_with_new_examples: int | None  # for `detect`, allowing for new test examples too
     reason: str | None  # why there is no number
     by_seeds: tuple[tuple[int, float], ...]
     by_gain: tuple[tuple[float, int | None], ...]
@@ -90,25 +90,17 @@ class Advice:
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, in metric units."""
-        return {
-            "sd": self.sd,
-            "sd_source": self.source,
-            "power": self.power,
-            "alpha": self.alpha,
-            "detect": self.detect,
-            "seeds": self.seeds,
-            "seeds_with_new_examples": self.seeds_two_way,
-            "reason": self.reason,
-            "by_seeds": [{"seeds": n, "gain": gain} for n, gain in self.by_seeds],
-            "by_gain": [{"gain": gain, "seeds": n} for gain, n in self.by_gain],
-            "seconds_per_pair": self.seconds_per_pair,
-        }
+        plain = asdict(self)
+        del plain["unit"]
+        by_seeds = [{"seeds": n, "gain": gain} for n, gain in self.by_seeds]
+        by_gain = [{"gain": gain, "seeds": n} for gain, n in self.by_gain]
+        return {**plain, "by_seeds": by_seeds, "by_gain": by_gain}
 
     def text(self) -> str:
         """Return the small table for a terminal."""
         shown = self._amount(self.sd)
         lines = [
-            f"paired SD {shown} ({self.source})",
+            f"paired SD {shown} ({self.sd_source})",
             f"power {share(self.power)}, two-sided alpha {self.alpha:g}",
             "",
         ]
@@ -122,8 +114,8 @@ class Advice:
                 "",
                 f"  {self._amount(self.detect)} takes {_count(self.seeds)} on one test set",
             ]
-            if self.seeds_two_way is not None:
-                lines[-1] += f", {self.seeds_two_way:,} allowing for new test examples"
+            if self.seeds_with_new_examples is not None:
+                lines[-1] += f", {self.seeds_with_new_examples:,} allowing for new test examples"
             elif self.reason:
                 lines.append("  allowing for new test examples: more of these, not more seeds")
         if self.seconds_per_pair is not None:
@@ -202,12 +194,12 @@ def advise(
     return Advice(
         unit=unit,
         sd=spread,
-        source=source,
+        sd_source=source,
         power=power,
         alpha=alpha,
         detect=detect,
         seeds=None if detect is None else fewest(abs(detect)),
-        seeds_two_way=two_way,
+        seeds_with_new_examples=two_way,
         reason=reason,
         by_seeds=tuple((n, detectable(spread, n, power=power, alpha=alpha)) for n in counts),
         by_gain=tuple((g, fewest(g)) for g in gains),

@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 
 
 def compared(
-    source: str,
-    layout: "Layout",
-    *,
-    unit: Any,
-    lower_is_better: bool,
-    margin: float | None,
-    claim: float | None,
-    allow_missing: bool,
-    store: str | None,
-    command: Sequence[str],
+    source: str, layout: "Layout", *, store: str | None, command: Sequence[str], **judged: Any
 ) -> "Findings":
     """Analyse scores from elsewhere; neither torch nor, for files, MLflow is imported.
+
+    Parameters
+    ----------
+    source : a file, or mlflow:EXPERIMENT
+    layout : which columns hold what
+    store : of that experiment
+    command : as typed, for the record
+    judged : how, as `imported` takes it: unit, margin, claim, …
 
     Raises
     ------
@@ -47,15 +46,7 @@ def compared(
         path = Path(source).expanduser()
         if source.startswith("mlflow:"):
             path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
-        found = imported(
-            path,
-            layout,
-            margin=margin,
-            claim=claim,
-            lower_is_better=lower_is_better,
-            unit=unit,
-            allow_missing=allow_missing,
-        )
+        found = imported(path, layout, **judged)
     facts = {
         "command": shlex.join(["bench", *map(redacted, command)]),
         "data": {"name": source if source.startswith("mlflow:") else path.name},

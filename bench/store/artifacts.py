@@ -54,14 +54,19 @@ def put(folder: Path, root: Path) -> None:
             make_folder(target.parent)
             part = target.with_name(".part")  # as short as can be: a name may have its full length
             part.unlink(missing_ok=True)
-            try:
-                os.link(path, part)
-            except OSError:
-                shutil.copy2(path, part)
+            link_or_copy(path, part)
             keep_private(part)
             os.replace(part, target)
             with suppress(OSError):  # two names of one file replace nothing
                 part.unlink(missing_ok=True)
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file a second name, by a hard link where the disk has them."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)
 
 
 def _write_outcome(folder: Path, result: Success) -> None:

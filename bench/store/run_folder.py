@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.design.results import Failure, Result, Success
+from bench.store.artifacts import link_or_copy
 
 MOST_BYTES = 64 * 2**20  # a run in all
 ANSWER = ".answer"  # beside the runs of a pack, while they train
@@ -73,10 +74,7 @@ def keep(result: Result, target: Path) -> Contents | None:
     for name in found.kept:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(result.folder / name, path)
-        except OSError:
-            shutil.copy2(result.folder / name, path)
+        link_or_copy(result.folder / name, path)
     return found if found.kept or found.left else None
 
 

@@ -27,13 +27,13 @@ def test_a_pilot_plans_with_the_upper_limit_of_its_spread():
     found = advise(unit="fraction", pilot=PILOT, detect=0.01)
     assert found.sd > PILOT.sd
     assert "upper 80% limit from the 20 pairs of digits" in found.text()
-    assert found.seeds_two_way is not None and found.seeds is not None
-    assert found.seeds_two_way > found.seeds  # new test examples cost seeds too
+    assert found.seeds_with_new_examples is not None and found.seeds is not None
+    assert found.seeds_with_new_examples > found.seeds  # new test examples cost seeds too
 
 
 def test_says_when_no_number_of_seeds_is_enough_for_new_examples():
     found = advise(unit="fraction", pilot=PILOT, detect=0.003)
-    assert found.seeds_two_way is None
+    assert found.seeds_with_new_examples is None
     assert "more of these, not more seeds" in found.text()
 
 
@@ -45,7 +45,7 @@ def test_a_wanted_number_of_seeds_gets_its_own_row():
 
 def test_fewer_pairs_than_a_verdict_takes_are_never_advised():
     found = advise(unit="fraction", pilot=PILOT, detect=0.5)
-    assert found.seeds == found.seeds_two_way == 6
+    assert found.seeds == found.seeds_with_new_examples == 6
     assert min(n for _, n in found.by_gain if n is not None) >= 6
     assert gain_of(5, "fraction").text() == "5 seeds give no verdict, whatever they show; 6 may"
     assert gain_of(6, "fraction").text().startswith("6 seeds can detect 1.15 pp")
