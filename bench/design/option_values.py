@@ -211,8 +211,7 @@ def parse_seeds(text: str, option: str = "seeds") -> tuple[int, ...]:
         match = re.fullmatch(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*", part, re.ASCII)
         if match is None:
             raise refusal("is not a number, range or list")
-        first = int(match[1])
-        last = int(match[2]) if match[2] else first
+        first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last > LARGEST_SEED:
             raise refusal("is not a number, range or list")
         if len(found) + last - first + 1 > MOST_SEEDS:

@@ -180,13 +180,12 @@ def varied_settings(arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the settings in which the arms differ."""
     keys = dict.fromkeys(key for settings in arms.values() for key in settings)
     absent = object()
-    return [
-        key
-        for key in keys
-        if any(
-            s.get(key, absent) != next(iter(arms.values())).get(key, absent) for s in arms.values()
-        )
-    ]
+    first, *others = arms.values()
+
+    def differs(key: str) -> bool:
+        return any(s.get(key, absent) != first.get(key, absent) for s in others)
+
+    return [key for key in keys if differs(key)]
 
 
 def what_changed(old: Plan, new: Plan) -> list[str]:

@@ -247,8 +247,13 @@ def _why_unusable(device: str, environment: dict[str, str]) -> str | None:
     return None
 
 
-def _in_a_fork(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a function says in a process of its own."""
+def _in_a_fork(ask: Callable[..., Any], *arguments: Any, seconds: float | None = None) -> Any:
+    """Return what a function says in a process of its own.
+
+    Raises
+    ------
+    TimeoutError : it has said nothing after so many seconds, and is killed
+    """
     if not hasattr(os, "fork"):
         return ask(*arguments)
     r, w = os.pipe()
@@ -262,8 +267,13 @@ def _in_a_fork(ask: Callable[..., Any], *arguments: Any) -> Any:
             os._exit(0)
     os.close(w)
     with os.fdopen(r, "rb") as pipe:
+        late = not select.select([pipe], [], [], seconds)[0]
+        if late:
+            os.kill(pid, signal.SIGKILL)
         answers = Lines().feed(pipe.read())
     os.waitpid(pid, 0)
+    if late:
+        raise TimeoutError
     if not answers:
         raise RuntimeError("its process died")
     return answered(answers[0])
@@ -284,23 +294,13 @@ def _unfit() -> str | None:
 
 def _probe(threads: int, grace_s: float) -> str | None:
     """Compute a product and a gradient in a fork; threads that it inherited could make it hang."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            _compute(threads)
-            status = 0
-        finally:
-            os._exit(status)
-    until = time.monotonic() + grace_s
-    while time.monotonic() < until:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return None if status == 0 else "a fork of it could not compute"
-        time.sleep(0.002)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return "a fork of it hangs in its first product"
+    try:
+        _in_a_fork(_compute, threads, seconds=grace_s)
+    except TimeoutError:
+        return "a fork of it hangs in its first product"
+    except Exception:
+        return "a fork of it could not compute"
+    return None
 
 
 def _compute(threads: int) -> None:

@@ -94,9 +94,7 @@ def _enter(request: Mapping[str, Any]) -> None:
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.chdir(request["cwd"])
     os.environ.update(request["environment"])
-    if (
-        sys.platform == "linux"
-    ):  # what torch and others expect there; nobody else's threads run here
+    if sys.platform == "linux":  # what torch and others expect; nobody else's threads run here
         multiprocessing.set_start_method("fork", force=True)
     _trace_where_it_stood()
 

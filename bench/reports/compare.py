@@ -5,19 +5,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bench.analysis.study.findings import Findings
+from bench.analysis.study.study import study
+from bench.importers.tables import BadColumns, Layout, imported
 from bench.store.address import redacted
 from bench.store.names import file_name
 
-if TYPE_CHECKING:
-    from bench.analysis.study.findings import Findings
-    from bench.importers.tables import Layout
-
 
 def compared(
-    source: str, layout: "Layout", *, store: str | None, command: Sequence[str], **judged: Any
-) -> "Findings":
+    source: str, layout: Layout, *, store: str | None, command: Sequence[str], **judged: Any
+) -> Findings:
     """Analyse scores from elsewhere; neither torch nor, for files, MLflow is imported.
 
     Parameters
@@ -32,9 +31,6 @@ def compared(
     ------
     BadScores, BadColumns, BadPairs : what cannot be compared
     """
-    from bench.analysis.study.study import study
-    from bench.importers.tables import BadColumns, imported
-
     if not layout.baseline:
         what = "the arm's name" if layout.is_long else "its column"
         raise BadColumns(
