@@ -7,7 +7,6 @@ import shlex
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.commands import options as panels
 from bench.commands.common import Usage, data_folder, fail_words
@@ -24,10 +23,6 @@ from bench.commands.options import (
     Training,
     expanded,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 VARY_HELP = "Also vary one source alone, e.g. subset,init,order: where the spread is from."
 
