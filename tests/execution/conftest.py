@@ -211,7 +211,8 @@ def _jobs(
     **more: Any,
 ) -> list[Job]:
     found = server.found
-    arms = {arm: found.experiment.arm_settings(arm) for arm in found.experiment.arms}
+    said = found.experiment
+    arms = {arm: {**said.settings, **own} for arm, own in said.arms.items()}
     if code:
         arms = {arm: {**settings, "code": code.strip("\n")} for arm, settings in arms.items()}
     keys = [TrialKey(arm, seed) for seed in range(seeds) for arm in arms]

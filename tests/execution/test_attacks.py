@@ -54,7 +54,8 @@ from bench.design.plan import TrialKey
 
 with Server(sys.argv[1]) as server:
     found = server.found
-    arms = {arm: found.experiment.arm_settings(arm) for arm in found.experiment.arms}
+    said = found.experiment
+    arms = {arm: {**said.settings, **own} for arm, own in said.arms.items()}
     jobs = [Job(n, (TrialKey(arm, 0),), arms, found.reference, found.source_digest, None, None)
             for n, arm in enumerate(arms)]
     with Processes(server, cpu_slots(2)) as running:

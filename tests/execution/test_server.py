@@ -43,7 +43,8 @@ def test_an_experiment_is_described_as_if_it_had_been_imported_here(fork: bool, 
     here = discover(path)
     assert found.experiment == here.experiment and found.reference == here.reference == path
     assert found.source == here.source and found.source_digest == here.source_digest
-    assert len(found.source) == 2 and found.experiment.arm_settings("on") == {"epochs": 3, "x": 1}
+    assert len(found.source) == 2
+    assert (found.experiment.settings, found.experiment.arms["on"]) == ({"epochs": 3}, {"x": 1})
 
 
 def test_the_supervisor_imports_neither_the_experiment_nor_its_framework(scored: Run):
@@ -76,8 +77,8 @@ def prepare(settings, folder):
         extra='settings={"sizes": (3, 4)}, prepare=prepare',
     )
     with Server(path, fork=fork) as server:
-        experiment = server.found.experiment
-        arms = {arm: experiment.arm_settings(arm) for arm in experiment.arms}
+        said = server.found.experiment
+        arms = {arm: {**said.settings, **own} for arm, own in said.arms.items()}
         same = {"sizes": "(3, 4)", "folder": "None"}
         assert server.data(arms, None) == {**same, "x (off)": 0, "x (on)": 1}
         assert server.data(arms, tmp_path)["folder"] == str(tmp_path)
