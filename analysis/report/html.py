@@ -49,7 +49,6 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         drawings=draw(f),
         ece=partial(_ece, f),
         kind=lambda c: VERDICT_COLOUR[c.verdict.word],
-        strip=partial(verdict_strip.strip, f),
         varied=partial(tables.varied, f),
         notes=[str(note) for note in f.provenance.get("notes") or ()],
         severity=_severity,
@@ -57,12 +56,8 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         latex=latex.tables(f),
         markdown=markdown.tables(f),
         forest_axis=partial(verdict_strip.forest_axis, f),
-        forest_head=verdict_strip.forest_head,
         overview_axis=partial(verdict_strip.overview_axis, f),
-        overview_row=lambda axis, c: verdict_strip.forest_row(
-            axis, f, c.primary.low, c.primary.difference, c.primary.high, main=True
-        ),
-        forest_row=lambda axis, row: verdict_strip.forest_row(axis, f, *row.span, main=row.main),
+        scale=form.scale(unit),
         thinned=_thinned,
         provenance=audit_trail(f),
         run_note=_run_note,

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import bench.analysis.report.figures.style as style  # first: it imports matplotlib
-from bench.analysis.report.figures import effect, planning, reliability, training, verdict_strip
-from bench.analysis.report.figures.raster import raster
-from bench.analysis.report.figures.style import Drawing, standalone
+from bench.analysis.report.figures import effect, planning, reliability, training, verdict
 from bench.analysis.study.findings import Findings, Treatment
 
 FILES = {
+    "f0": "verdict",
     "f1": "each-seed",
     "f2": "difference",
     "f3": "sensitivity",
@@ -25,17 +23,25 @@ FILES = {
 class Drawings:
     """What can be drawn of these findings, by treatment or by arm; None where something lacks."""
 
-    slopes: Mapping[str, Drawing]
-    dots: Mapping[str, Drawing]
-    sensitivity: Mapping[str, Drawing | None]
-    running: Mapping[str, Drawing | None]
-    reliability: Mapping[str, Drawing]
-    curves: Drawing | None
-    gaps: Drawing | None
+    strips: Mapping[str, style.Drawing]
+    slopes: Mapping[str, style.Drawing]
+    dots: Mapping[str, style.Drawing]
+    sensitivity: Mapping[str, style.Drawing | None]
+    running: Mapping[str, style.Drawing | None]
+    reliability: Mapping[str, style.Drawing]
+    curves: style.Drawing | None
+    gaps: style.Drawing | None
 
-    def __iter__(self) -> Iterator[Drawing]:
+    def __iter__(self) -> Iterator[style.Drawing]:
         """Yield every drawing, in the page's order."""
-        by_name = (self.slopes, self.dots, self.sensitivity, self.running, self.reliability)
+        by_name = (
+            self.strips,
+            self.slopes,
+            self.dots,
+            self.sensitivity,
+            self.running,
+            self.reliability,
+        )
         found = [d for drawings in by_name for d in drawings.values()]
         yield from (d for d in (*found, self.curves, self.gaps) if d is not None)
 
@@ -43,6 +49,7 @@ class Drawings:
 def draw(f: Findings) -> Drawings:
     """Draw every figure of fitted findings."""
     return Drawings(
+        strips={c.treatment: verdict.strip(f, c) for c in f.comparisons},
         slopes={c.treatment: effect.slopes(f, c) for c in f.comparisons},
         dots={c.treatment: effect.dots(f, c) for c in f.comparisons},
         sensitivity={
@@ -76,13 +83,8 @@ def pictures(f: Findings) -> Iterator[Picture]:
     A number at the end of a name is the arm's place: 0 for the baseline, then the treatments.
     """
     several = len(f.comparisons) > 1
-    for i, c in enumerate(f.comparisons, start=1):
-        svg = standalone(
-            verdict_strip.strip(f, c), style.COLOURS[style.VERDICT_COLOUR[c.verdict.word]]
-        )
-        yield Picture(f"f0-verdict{f'-{i}' if several else ''}", svg, partial(raster, svg))
     for drawing in draw(f):
-        yield Picture(_file(drawing.name, several=several), standalone(drawing.svg), drawing.png)
+        yield Picture(_file(drawing.name, several=several), drawing.file, drawing.png)
 
 
 def _file(name: str, *, several: bool) -> str:

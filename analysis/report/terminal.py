@@ -3,6 +3,7 @@
 from bench.analysis.data import format as form
 from bench.analysis.report import sentences
 from bench.analysis.report.figures.axis import Axis
+from bench.analysis.report.figures.verdict_strip import Strip
 from bench.analysis.report.names import fitted
 from bench.analysis.study.findings import Findings, Treatment
 
@@ -100,24 +101,19 @@ def _reach(f: Findings, c: Treatment) -> str:
 
 def _strip(f: Findings, c: Treatment) -> list[str]:
     """Draw the margin, the interval and the estimate in one line over an axis."""
-    factor, p, design = form.scale(f.measure.unit), c.primary, f.design
-    if p.low is None or p.high is None or p.difference is None:
+    strip = Strip.of(f, c)
+    if not strip.span:
         return []
-    low, high = p.low * factor, p.high * factor
-    marks = [0.0, low, high]
-    margin = design.margin * factor if design.margin else None
-    if margin is not None:
-        marks += [margin, -margin]
-    axis = Axis(marks, 4.0, WIDTH - 6.0, ticks=7)
+    low, estimate, high = strip.span
+    axis = Axis([*strip.lines, low, high], 4.0, WIDTH - 6.0, ticks=7)
     row = [" "] * WIDTH
-    if margin is not None:
-        for i in range(round(axis(-margin)), round(axis(margin)) + 1):
-            row[i] = "░"
-    for i in range(round(axis(low)), round(axis(high)) + 1):
-        row[i] = "━"
+    for sign, start, end in (("░", -strip.margin, strip.margin), ("━", low, high)):
+        if start != end:
+            first, last = round(axis(start)), round(axis(end))
+            row[first : last + 1] = sign * (last + 1 - first)
     row[round(axis(low))], row[round(axis(high))] = "├", "┤"
     row[round(axis(0))] = "┼" if low < 0 < high else "│"
-    row[round(axis(p.difference * factor))] = "●"
+    row[round(axis(estimate))] = "●"
     labels = [" "] * (WIDTH + 8)
     for tick in axis.ticks():
         text = axis.label(tick)

@@ -43,6 +43,7 @@ COLOURS = {
     "open": "#805b00",
     "none": "#5a6069",
 }
+VARIABLES = {code: f"var(--{name})" for name, code in COLOURS.items()}
 VERDICT_COLOUR = {
     "better": "better",
     "worse": "worse",
@@ -53,15 +54,13 @@ VERDICT_COLOUR = {
 BACKGROUND, INK, MUTED, GRID = (COLOURS[name] for name in ("bg", "ink", "muted", "grid"))
 BASELINE, TREATMENT, BAND = COLOURS["a"], COLOURS["b"], COLOURS["band"]
 ARMS = tuple(COLOURS[name] for name in ("a", "b", "t2", "t3", "t4"))  # by place in the plan
-# What is laid out for it fits the narrower fonts of other readers too; matplotlib brings it along.
-FAMILY = ["DejaVu Sans"]
 
+NO_METADATA: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _STYLE: Any = {
     **sns.axes_style("ticks"),
     "text.parse_math": False,  # a dollar sign in an arm's name is a dollar sign
     "svg.fonttype": "none",
-    "svg.hashsalt": "bench",
-    "font.family": FAMILY,
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it along; the page has its own
     "font.size": 8.4,
     "axes.edgecolor": COLOURS["rule"],
     "axes.labelcolor": MUTED,
@@ -78,42 +77,40 @@ _STYLE: Any = {
     "ytick.color": MUTED,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
-    "figure.facecolor": "none",
+    "figure.facecolor": BACKGROUND,
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
 }
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure: what it shows, in words and as SVG that follows the page's theme."""
+    """One figure: what it shows, in words and as SVG."""
 
     name: str
     title: str
     description: str
     caption: str
-    svg: str
+    file: str  # SVG that opens anywhere: our colours on white paper
     figure: Figure = field(repr=False, compare=False)
 
+    @property
+    def svg(self) -> str:
+        """The figure as it stands in the page, whose theme its colours follow."""
+        # Only tags are rewritten: a name that looks like a colour, an id or a number stays.
+        return re.sub(r"<[^>]+>", _themed, self.file)
+
     def png(self) -> bytes:
-        """Return it as a picture of 300 dots an inch, on white."""
-        return picture(self.figure)
-
-
-def picture(figure: Figure) -> bytes:
-    """Return a figure as PNG of 300 dots an inch, on white; nothing of the machine is in it."""
-    buffer = io.BytesIO()
-    with _drawn():
-        figure.savefig(
-            buffer, format="png", dpi=300, facecolor="white", metadata={"Software": None}
-        )
-    return buffer.getvalue()
+        """Return it as a picture of 300 dots an inch; nothing of the machine is in it."""
+        buffer = io.BytesIO()
+        with _drawn():
+            self.figure.savefig(buffer, format="png", dpi=300, metadata={"Software": None})
+        return buffer.getvalue()
 
 
 @contextmanager
-def _drawn() -> Iterator[None]:
+def _drawn(salt: str = "bench") -> Iterator[None]:
     """Set the house style, in which a sign that our font lacks is left to the reader's."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
@@ -136,6 +133,16 @@ def panels(*heights: float, width: float = 4.75) -> "Iterator[Sequence[Axes]]":
         yield list(grid[:, 0])
 
 
+@contextmanager
+def canvas(width: float, height: float) -> Iterator["Axes"]:
+    """Give axes that fill the figure and count points from its upper left corner."""
+    with mpl.rc_context(_STYLE):
+        ax = Figure(figsize=(width / 72, height / 72)).add_axes((0, 0, 1, 1))
+        ax.set(xlim=(0, width), ylim=(height, 0))
+        ax.set_axis_off()
+        yield ax
+
+
 def band(ax: "Axes", margin: float) -> None:
     """Shade what is too small to matter, behind everything."""
     ax.axhspan(-margin, margin, color=BAND, lw=0, zorder=0)
@@ -153,84 +160,26 @@ class _Signed(ScalarFormatter):
 
 
 def finish(ax: "Axes", *, name: str, title: str, description: str, caption: str) -> Drawing:
-    """Return the drawing with CSS colours, its own ids, a title and a description."""
+    """Return the drawing with a title, a description and ids of its own."""
     buffer = io.StringIO()
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("these axes belong to no figure")
-    with _drawn():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with _drawn(salt=name):
+        figure.savefig(buffer, format="svg", metadata=NO_METADATA)
     figure.set_layout_engine("none")  # a picture of it has the same layout, whenever it is drawn
-    svg = _themed(buffer.getvalue(), name, title, description)
-    return Drawing(name, title, description, caption, svg, figure)
-
-
-def _themed(svg: str, name: str, title: str, description: str) -> str:
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(
-        r"<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>",
-        "",
-        svg,
-        flags=re.S,
-    )
-    svg = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", svg)  # XML has no such signs
-    used = set(re.findall(r"<[^>]*?(?:url\(#([^)]+)\)|href=\"#([^\"]+)\")", svg))
-    keep = {left or right for left, right in used}
-    # Only tags are rewritten: a name that looks like a colour, an id or a long number stays.
-    svg = re.sub(r"<[^>]+>", lambda tag: _themed_tag(tag[0], name, keep), svg)
-    svg = re.sub(r"[ \t]*\n[ \t]*", "\n", svg)
-    view = re.search(r'viewBox="([^"]+)"', svg)
-    box = view[1] if view else "0 0 342 227"
+    _, attributes, body = re.split(r"<svg ([^>]*)>", buffer.getvalue(), maxsplit=1)
     head = (
-        f'<svg class="plot" viewBox="{box}" role="img" aria-labelledby="{name}-t {name}-d">'
+        f'<svg class="plot" role="img" aria-labelledby="{name}-t {name}-d" {attributes}>'
         f'<title id="{name}-t">{escape(title)}</title>'
         f'<desc id="{name}-d">{escape(description)}</desc>'
     )
-    return re.sub(r"^<svg[^>]*>", lambda _: head, svg, count=1)
+    bare = re.sub(r"<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S)
+    return Drawing(name, title, description, caption, f"{head}{bare}", figure)
 
 
-def _themed_tag(tag: str, name: str, keep: set[str]) -> str:
-    for colour, code in COLOURS.items():
-        tag = re.sub(code, f"var(--{colour})", tag, flags=re.I)
-    tag = re.sub(r"font: ([a-z0-9 ]*)\b([0-9.]+)px [^;\"]*", _font, tag)
-    tag = re.sub(
-        r' id="([^"]+)"',
-        lambda found: f' id="{name}-{found[1]}"' if found[1] in keep else "",
-        tag,
-    )
-    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
-    tag = re.sub(r"href=\"#([^\"]+)\"", rf'href="#{name}-\1"', tag)
-    return re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)  # a hundredth of a point is enough
-
-
-def _font(found: re.Match[str]) -> str:
-    """Keep size and boldness; the page has its own family."""
-    weight = "; font-weight: 650" if "700" in found[1] else ""
-    return f"font-size: {found[2]}px{weight}"
-
-
-def standalone(svg: str, accent: str = COLOURS["none"]) -> str:
-    """Return a figure of the page as a file of its own: light colours, white paper, our fonts.
-
-    Parameters
-    ----------
-    svg : as it stands in the page
-    accent : the verdict's colour, which the page sets around the figure
-    """
-    colours = {**COLOURS, "v": accent}
-    svg = re.sub(
-        r"<[^>]+>",
-        lambda tag: re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], tag[0]),
-        svg,
-    )
-    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    if box is None:
-        raise ValueError("a figure without a viewBox has no size")
-    root = (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'width="{box[1]}" height="{box[2]}" '
-        "font-family=\"Inter, 'DejaVu Sans', Helvetica, Arial, sans-serif\" "
-    )
-    head = r"<svg ([^>]*>(?:<title.*?</title>)?(?:<desc.*?</desc>)?)"
-    paper = f'<rect width="100%" height="100%" fill="{BACKGROUND}"/>'
-    return re.sub(head, lambda found: f"{root}{found[1]}{paper}", svg, count=1, flags=re.S) + "\n"
+def _themed(tag: re.Match[str]) -> str:
+    """Return a tag with CSS colours, short numbers, and no id but those that something names."""
+    text = re.sub(r' id="[A-Za-z.]+(?:2d)?_\d+"', "", tag[0])
+    text = re.sub("#[0-9a-f]{6}", lambda code: VARIABLES.get(code[0], code[0]), text)
+    return re.sub(r"(\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
