@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Scope, Stop
 from bench.analysis.report.names import mapped
-from bench.analysis.report.sentences import ANALYSES, METHOD
+from bench.analysis.report.sentences.common import ANALYSES, METHOD
 from bench.analysis.study.conclude import conclude
 from bench.analysis.study.findings import Findings, Level, State
 from bench.analysis.study.verdict import Word

@@ -11,12 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bench.analysis.data import format as form
-from bench.analysis.report import latex, markdown, sentences, tables
+from bench.analysis.report import latex, markdown, tables
 from bench.analysis.report.document import document, packed, written_by
 from bench.analysis.report.figures import verdict_strip
 from bench.analysis.report.figures.style import VERDICT_COLOUR
 from bench.analysis.report.names import fitted, shortened
 from bench.analysis.report.pictures import draw
+from bench.analysis.report.sentences import cite, common, sections, verdict
 from bench.analysis.study.findings import Check, Findings, RunRow
 
 HERE = Path(__file__).parent
@@ -39,7 +40,10 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
     unit = f.measure.unit
     text = _template().render(
         f=f,
-        w=sentences,
+        cite=cite,
+        common=common,
+        sections=sections,
+        verdict=verdict,
         count=form.count,
         writer=written_by(version),
         css=_css(),
@@ -62,7 +66,7 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         provenance=audit_trail(f),
         run_note=_run_note,
         number=lambda x: form.number(x, unit),
-        estimate=partial(sentences.estimate, f),
+        estimate=partial(common.estimate, f),
         value=lambda x, u=unit: form.value(x, u),
         diff=lambda x, u=unit: form.difference(x, u),
         p_value=form.p_value,
@@ -153,8 +157,8 @@ def audit_trail(f: Findings) -> list[tuple[str, str, bool]]:
     lines: list[tuple[str, object, bool]] = [
         ("Command", p.get("command"), True),
         ("Plan", _plan_line(f), False),
-        ("Primary analysis", sentences.primary_name(f, c), False),
-        ("Stopping rule", sentences.stopping(f), False),
+        ("Primary analysis", verdict.primary_name(f, c), False),
+        ("Stopping rule", verdict.stopping(f), False),
         (
             "Runs",
             f"{planned} planned, {done} finished, {failed} failed, {retried} tried again, "
@@ -179,7 +183,7 @@ def _time(f: Findings) -> str | None:
     devices = sorted({run.device for run in f.runs if run.device})
     if not spent or not devices:
         return None
-    return f"{spent / 3600:.3g} device-hours of training on {sentences.listed(devices)}"
+    return f"{spent / 3600:.3g} device-hours of training on {common.listed(devices)}"
 
 
 def _plan_line(f: Findings) -> str | None:

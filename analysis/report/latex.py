@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.analysis.data.format import NONE
-from bench.analysis.report import sentences
 from bench.analysis.report.names import fitted
+from bench.analysis.report.sentences import cite
 from bench.analysis.report.tables import (
     Cell,
     Row,
@@ -99,7 +99,7 @@ def results(f: Findings, *, version: str) -> str:
     """
     f = fitted(f)
     blocks = [f"% bench {version}, plan {f.design.hash[:7] or 'not recorded'}."]
-    body = [*tables(f), *(_paragraph(sentences.paragraph(f, c)) for c in f.comparisons)]
+    body = [*tables(f), *(_paragraph(cite.paragraph(f, c)) for c in f.comparisons)]
     blocks[0] += "\n% Needs \\usepackage{booktabs,graphicx,siunitx}."
     if not all(text.isascii() for text in body):
         blocks[0] += "\n% Names hold letters that pdfLaTeX may lack; XeLaTeX and LuaLaTeX do not."

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from bench.analysis.data.format import count
-from bench.analysis.report import sentences
 from bench.analysis.report.names import fitted, shortened
+from bench.analysis.report.sentences import cite, common, sections, verdict
 from bench.analysis.report.tables import Cell, Row, Table, every, varied
 from bench.analysis.study.findings import Check, Findings, Treatment
 
@@ -54,16 +54,16 @@ def results(f: Findings, *, trail: Sequence[tuple[str, str]]) -> str:
     trail : name and text of each line of the audit trail
     """
     f = fitted(f)
-    blocks = [f"# {inert(sentences.question(f))}", inert(sentences.compared(f))]
-    blocks += [f"**{inert(sentences.overview(f))}**"] if len(f.comparisons) > 1 else []
+    blocks = [f"# {inert(verdict.question(f))}", inert(verdict.compared(f))]
+    blocks += [f"**{inert(verdict.overview(f))}**"] if len(f.comparisons) > 1 else []
     for c in f.comparisons:
         blocks += [f"## {inert(c.treatment)}"] if len(f.comparisons) > 1 else []
         blocks += _answer(f, c)
-    blocks += ["## Read before quoting", inert(sentences.checks_lede(f))]
+    blocks += ["## Read before quoting", inert(sections.checks_lede(f))]
     failed = [_check(check) for check in f.checks if check.state == "failed"]
     blocks += ["\n".join(failed)] if failed else []
     blocks += ["## Tables", *(table(t) for t in every(f)), "## Results paragraph"]
-    blocks += [f"> {inert(sentences.paragraph(f, c))}" for c in f.comparisons]
+    blocks += [f"> {inert(cite.paragraph(f, c))}" for c in f.comparisons]
     lines = [f"- **{inert(name)}:** {inert(text)}" for name, text in trail]
     blocks += ["## Where it comes from", "\n".join(lines)] if lines else []
     return "\n\n".join(blocks) + "\n"
@@ -93,18 +93,18 @@ def headline(c: Treatment) -> str:
 
 
 def _numbers(f: Findings, c: Treatment) -> str:
-    shown = [] if c.verdict.word == "none" else [sentences.signed_estimate(f, c.primary)]
-    return " · ".join([*shown, *(part for part in sentences.headline_numbers(f, c) if part)])
+    shown = [] if c.verdict.word == "none" else [common.signed_estimate(f, c.primary)]
+    return " · ".join([*shown, *(part for part in verdict.headline_numbers(f, c) if part)])
 
 
 def _answer(f: Findings, c: Treatment) -> list[str]:
     facts = {
-        "The claim": sentences.claim_fact(f, c),
-        "How often it wins": sentences.wins_fact(f, c),
-        "The cost": sentences.cost_fact(f, c),
-        "Trust checks": sentences.trust_fact(f),
+        "The claim": verdict.claim_fact(f, c),
+        "How often it wins": verdict.wins_fact(f, c),
+        "The cost": verdict.cost_fact(f, c),
+        "Trust checks": verdict.trust_fact(f),
         "What differs": ("", "; ".join(f"{key}: {old} → {new}" for key, old, new in varied(f, c))),
-        "How far it reaches": ("", sentences.reach(f, c)),
+        "How far it reaches": ("", verdict.reach(f, c)),
     }
     lines = []
     for name, (head, tail) in facts.items():
@@ -113,7 +113,7 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
     return [
         headline(c),
         inert(_numbers(f, c)),
-        *(inert(line) for line in sentences.more_about_verdict(f, c)),
+        *(inert(line) for line in verdict.more_about_verdict(f, c)),
         "\n".join(lines),
     ]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.data import format as form
 from bench.analysis.inference import variance_sources
-from bench.analysis.report import sentences
 from bench.analysis.report.names import shortened
+from bench.analysis.report.sentences import common, sections, verdict
 from bench.analysis.study.conclude import summary_settings
 from bench.analysis.study.findings import Analysis, Findings, Primary, Secondary, Treatment
 
@@ -76,7 +76,7 @@ def primary_outcome(f: Findings) -> Table:
         number=1,
         caption="Primary outcome",
         columns=(
-            (sentences.sentence(f.metric_label), False),
+            (common.sentence(f.metric_label), False),
             ("Mean", True),
             ("SD over seeds", True),
             ("Min to max", True),
@@ -108,12 +108,12 @@ def _difference(f: Findings, c: Treatment) -> Row:
     if judged:
         note += f", the verdict’s {form.level(p.level)} interval"
     texts = (
-        form.NONE if p.difference is None else sentences.signed_estimate(f, p),
+        form.NONE if p.difference is None else common.signed_estimate(f, p),
         form.spread(c.power.sd, unit),
         " to ".join(form.number(end(c.differences), unit) for end in (min, max))
         if c.differences
         else "",
-        sentences.limits(f, p.low, p.high) if judged else form.NONE,
+        common.limits(f, p.low, p.high) if judged else form.NONE,
     )
     name = Cell(text=f"{c.treatment} \u2212 {f.design.baseline}", note=note)
     return replace(_row(name, texts), main=True)
@@ -131,7 +131,7 @@ def analyses(f: Findings, c: Treatment) -> Table | None:
     if c.verdict.word == "none":
         return None
     several = len(f.comparisons) > 1
-    unit = sentences.unit(f)
+    unit = common.unit(f)
     note = f"Difference in {f.metric_label}{',' if unit else ''}{unit}."
     if several:
         note += (
@@ -158,18 +158,18 @@ def _analyses(f: Findings, c: Treatment) -> list[Row]:
         name = Cell(text="Group-sequential", note="planned looks, O’Brien–Fleming")
         rows.append(_analysis(f, _as_analysis(c.primary), name, main=True))
     for a in c.analyses:
-        text, note = sentences.analysis_name(a, c.n_pairs)
+        text, note = common.analysis_name(a, c.n_pairs)
         main = a.name == c.primary.method
         name = Cell(text=text, note=f"{note}; primary, fixed in the plan" if main else note)
         rows.append(_analysis(f, a, name, main=main))
     if not any(row.main for row in rows):  # the planned one could not be done
-        name = Cell(text="Planned analysis", note=sentences.METHOD[c.primary.method])
+        name = Cell(text="Planned analysis", note=common.METHOD[c.primary.method])
         rows.append(_analysis(f, _as_analysis(c.primary), name, main=True))
     return sorted(rows, key=lambda row: not row.main)
 
 
 def _analysis(f: Findings, a: Analysis, name: Cell, *, main: bool) -> Row:
-    limits = Cell(text=sentences.limits(f, a.low, a.high))
+    limits = Cell(text=common.limits(f, a.low, a.high))
     if a.low is None and a.high is None:
         limits = Cell(text=form.NONE, title=a.reason or "")
     cells = (
@@ -194,12 +194,12 @@ def _as_analysis(p: Primary) -> Analysis:
 
 
 def _p(p: float | None) -> Cell:
-    return Cell(text=form.p_value(p), title=sentences.p_title(p))
+    return Cell(text=form.p_value(p), title=common.p_title(p))
 
 
 def questions(f: Findings, c: Treatment) -> Table | None:
     """Return table 3: what a p-value does not answer; None where nothing can be answered."""
-    rows = sentences.questions(f, c)
+    rows = sections.questions(f, c)
     if not rows:
         return None
     return Table(
@@ -245,7 +245,7 @@ def _secondary(s: Secondary, *, judged: bool) -> Row:
     limits = Cell(text=form.NONE, title=s.reason or "")
     if judged and s.low is not None:
         limits = Cell(text=form.interval(s.low, s.high, s.unit))
-    says = sentences.reading(s) if judged else "not judged"
+    says = verdict.reading(s) if judged else "not judged"
     mood = "neg" if "worse" in says else "pos" if "better" in says else ""
     cells = (
         Cell(text=s.label, note=_direction(s)),
@@ -280,7 +280,7 @@ def classes(f: Findings, c: Treatment) -> Table | None:
             form.value(k.treated, "fraction"),
             form.difference(k.difference, "fraction"),
         )
-        p = Cell(text=form.p_value(k.p_adjusted), title=sentences.p_title(k.p_adjusted))
+        p = Cell(text=form.p_value(k.p_adjusted), title=common.p_title(k.p_adjusted))
         row = _row(Cell(text=k.label), texts)
         rows.append(replace(row, cells=(*row.cells, p)))
     names = ("Test examples", f.design.baseline, c.treatment, "Difference", "p, adj.")
@@ -288,7 +288,7 @@ def classes(f: Findings, c: Treatment) -> Table | None:
         number=5,
         of=c.treatment if len(f.comparisons) > 1 else "",
         caption="Accuracy within each class",
-        note=sentences.classes_note(f, c),
+        note=sections.classes_note(f, c),
         columns=(("Class", False), *((name, True) for name in names)),
         rows=tuple(rows),
     )
@@ -332,14 +332,14 @@ def components(f: Findings, c: Treatment) -> Table | None:
     unit = f.measure.unit
     rows = []
     for part in c.variance.components:
-        text, note = sentences.COMPONENTS[part.source]
+        text, note = sections.COMPONENTS[part.source]
         cells = (
             f"{part.n:,}",
             form.spread(part.sd, unit),
             _spreads(part.low, part.high, unit),
-            sentences.part_share(part.share),
+            sections.part_share(part.share),
         )
-        rows.append(_row(Cell(text=sentences.sentence(text), note=note), cells))
+        rows.append(_row(Cell(text=common.sentence(text), note=note), cells))
     return Table(
         number=8,
         of=c.treatment if len(f.comparisons) > 1 else "",

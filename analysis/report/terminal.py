@@ -1,10 +1,10 @@
 """Terminal: the summary that ends a run, 80 columns wide, from the same findings."""
 
 from bench.analysis.data import format as form
-from bench.analysis.report import sentences
 from bench.analysis.report.figures.axis import Axis
 from bench.analysis.report.figures.verdict_strip import Strip
 from bench.analysis.report.names import fitted
+from bench.analysis.report.sentences import common, verdict
 from bench.analysis.study.findings import Findings, Treatment
 
 WIDTH = 80
@@ -72,22 +72,22 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
     provisional = ", provisional" if c.verdict.provisional else ""
     lines = _wrapped(f"  {c.verdict.glyph} {c.verdict.label}{provisional}  {c.verdict.headline}", 4)
     lines.append("")
-    numbers = [part for part in sentences.headline_numbers(f, c) if part]
+    numbers = [part for part in verdict.headline_numbers(f, c) if part]
     if c.verdict.word == "none":
         lines += [f"    {part}" for part in numbers]
     else:
         won = f"won on {c.effect.wins} of {form.count(c.n_pairs, 'seed')}" if c.effect else ""
-        first = [sentences.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
+        first = [common.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
         lines += _wrapped("    " + "   ".join(first), 4)
         lines.append("    " + "   ".join(part for part in (numbers[1], won) if part))
         lines += ["", *_strip(f, c)]
-    for line in sentences.more_about_verdict(f, c):
+    for line in verdict.more_about_verdict(f, c):
         lines += ["", *_wrapped(f"    {line}", 4)]
     if f.design.claim is not None:
-        _, tail = sentences.claim_fact(f, c)
+        _, tail = verdict.claim_fact(f, c)
         lines += ["", *_wrapped(f"  claim    {tail[:1].lower()}{tail[1:]}", 11)]
     if f.calibration:
-        head, tail = sentences.cost_fact(f, c)
+        head, tail = verdict.cost_fact(f, c)
         lines += _wrapped(f"  cost     {head[:1].lower()}{head[1:]}. {tail}", 11)
     if c.verdict.word != "none":
         lines += _wrapped(f"  reach    {_reach(f, c)}", 11)
@@ -95,7 +95,7 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
 
 
 def _reach(f: Findings, c: Treatment) -> str:
-    text = sentences.reach(f, c).split(" Other data sets")[0]
+    text = verdict.reach(f, c).split(" Other data sets")[0]
     return text[:1].lower() + text[1:]
 
 
@@ -132,7 +132,7 @@ def _facts(f: Findings, report: str | None, browse: str) -> list[str]:
         if failed:
             text += f", {form.count(len(failed), kind)}: {'; '.join(failed)}"
     lines = _wrapped(f"  checks   {text}", 11)
-    if rule := sentences.stopping(f):
+    if rule := verdict.stopping(f):
         lines += _wrapped(f"  stopped  {rule}", 11)
     times = [run.duration_s for run in f.runs if run.duration_s is not None]
     if times:

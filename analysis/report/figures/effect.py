@@ -7,21 +7,9 @@ import seaborn as sns
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.analysis.data.format import count, difference, interval, level, scale, suffix, value
+from bench.analysis.data import format as form
+from bench.analysis.report.figures import style
 from bench.analysis.report.figures.axis import short
-from bench.analysis.report.figures.style import (
-    BACKGROUND,
-    BASELINE,
-    COLOURS,
-    INK,
-    TREATMENT,
-    VERDICT_COLOUR,
-    Drawing,
-    axes,
-    band,
-    finish,
-    signed_ticks,
-)
 from bench.analysis.study.findings import Findings, Treatment
 
 if TYPE_CHECKING:
@@ -31,22 +19,29 @@ MOST_DOTS = 300  # seeds of which each has a dot; more are counted in bars
 MOST_BARS = 40
 
 
-def slopes(f: Findings, c: Treatment) -> Drawing:
+def slopes(f: Findings, c: Treatment) -> style.Drawing:
     """Draw one line a seed from the baseline's value to the treatment's."""
     unit, design = f.measure.unit, f.design
-    factor = scale(unit)
+    factor = form.scale(unit)
     base = np.array(c.pairs.baseline) * factor
     other = np.array(c.pairs.treatment) * factor
     rises = other >= base
     small = dot_size(base.size, most=3.4)
-    with axes() as ax:
+    with style.axes() as ax:
         for left, right, up in zip(base, other, rises, strict=True):
-            style = {"color": TREATMENT, "alpha": 0.55} if up else {"color": BASELINE, "ls": "--"}
-            ax.plot([0, 1], [left, right], lw=0.9, **style)
+            look = (
+                {"color": style.TREATMENT, "alpha": 0.55}
+                if up
+                else {"color": style.BASELINE, "ls": "--"}
+            )
+            ax.plot([0, 1], [left, right], lw=0.9, **look)
         at = np.zeros_like(base)
-        ax.plot(at, base, "o", ms=small, mfc=BACKGROUND, mec=BASELINE, mew=0.9)
-        ax.plot(at + 1, other, "o", ms=small, color=TREATMENT, mew=0)
-        for x, name, colour in ((-0.17, design.baseline, BASELINE), (1.17, c.treatment, TREATMENT)):
+        ax.plot(at, base, "o", ms=small, mfc=style.BACKGROUND, mec=style.BASELINE, mew=0.9)
+        ax.plot(at + 1, other, "o", ms=small, color=style.TREATMENT, mew=0)
+        for x, name, colour in (
+            (-0.17, design.baseline, style.BASELINE),
+            (1.17, c.treatment, style.TREATMENT),
+        ):
             arm = f.arm(name)
             if arm.mean is None:
                 continue
@@ -55,39 +50,40 @@ def slopes(f: Findings, c: Treatment) -> Drawing:
             face = "none" if name == design.baseline else colour
             ax.plot([x], [arm.mean * factor], "o", ms=5.5, mfc=face, mec=colour, mew=1.6)
             shift, side = (-0.06, "right") if x < 0 else (0.06, "left")
-            _bold(ax, x + shift, arm.mean * factor, value(arm.mean, unit), colour, side)
+            _bold(ax, x + shift, arm.mean * factor, form.value(arm.mean, unit), colour, side)
         ax.set_xlim(-0.62, 1.62)
         ax.set_xticks([0, 1], [short(design.baseline), short(c.treatment)])
         ax.set_ylabel(axis_label(f))
-        seeds = count(c.n_pairs, "seed")
+        seeds = form.count(c.n_pairs, "seed")
         ups, downs = int((other > base).sum()), int((other < base).sum())
-        return finish(
+        return style.finish(
             ax,
             name=f"f1-{f.design.treatments.index(c.treatment)}",
             title=f"{f.metric_label}: each seed in both arms",
             description=(
                 f"Slope chart of {seeds} from {design.baseline} to {c.treatment}: "
-                f"{ups} rise, {downs} fall. Means {value(f.arm(design.baseline).mean, unit)} and "
-                f"{value(f.arm(c.treatment).mean, unit)}."
+                f"{ups} rise, {downs} fall. Means "
+                f"{form.value(f.arm(design.baseline).mean, unit)} and "
+                f"{form.value(f.arm(c.treatment).mean, unit)}."
             ),
             caption=(
                 "One line per seed: blue rises, dashed grey falls. Outer bars: mean with "
-                f"{level(1 - design.alpha)} interval of each arm over seeds. Whether these "
+                f"{form.level(1 - design.alpha)} interval of each arm over seeds. Whether these "
                 "overlap decides nothing; the comparison is paired."
             ),
         )
 
 
-def dots(f: Findings, c: Treatment) -> Drawing:
+def dots(f: Findings, c: Treatment) -> style.Drawing:
     """Draw every seed's difference beside the mean, its interval and sampling distribution."""
     unit = f.measure.unit
-    factor = scale(unit)
+    factor = form.scale(unit)
     diff = np.array(c.differences) * factor
-    p, colour = c.primary, COLOURS[VERDICT_COLOUR[c.verdict.word]]
-    with axes() as ax:
+    p, colour = c.primary, style.COLOURS[style.VERDICT_COLOUR[c.verdict.word]]
+    with style.axes() as ax:
         if f.design.margin is not None:
-            band(ax, f.design.margin * factor)
-        ax.axhline(0, color=INK, lw=0.9)
+            style.band(ax, f.design.margin * factor)
+        ax.axhline(0, color=style.INK, lw=0.9)
         open_dots = c.verdict.word == "none"
         ax.set_xlim(-0.55, 1.75)
         many = diff.size > MOST_DOTS
@@ -103,28 +99,33 @@ def dots(f: Findings, c: Treatment) -> Drawing:
                 ax.fill_betweenx(ys, 1, curve, color=colour, alpha=0.18, lw=0)
                 ax.plot(curve, ys, color=colour, lw=0.8)
             ax.plot([1, 1], [low, high], color=colour, lw=3)
-            ax.plot([1], [mean], "o", ms=7, color=colour, mec=BACKGROUND, mew=1.4)
-            _bold(ax, 0.92, mean, difference(p.difference, unit), colour, "right", va="bottom")
+            ax.plot([1], [mean], "o", ms=7, color=colour, mec=style.BACKGROUND, mew=1.4)
+            _bold(ax, 0.92, mean, form.difference(p.difference, unit), colour, "right", va="bottom")
         ax.set_xlim(-0.55, 1.75 if decided else 0.55)
-        seeds = count(c.n_pairs, "seed")
+        seeds = form.count(c.n_pairs, "seed")
         ax.set_xticks([0, 1] if decided else [0], [seeds, "mean"] if decided else [seeds])
-        ax.set_ylabel(f"difference{f' ({suffix(unit).strip()})' if suffix(unit) else ''}")
-        signed_ticks(ax)
-        limits = interval(p.low, p.high, unit, guards=f.design.guards)
-        return finish(
+        ax.set_ylabel(f"difference{f' ({form.suffix(unit).strip()})' if form.suffix(unit) else ''}")
+        style.signed_ticks(ax)
+        limits = form.interval(p.low, p.high, unit, guards=f.design.guards)
+        return style.finish(
             ax,
             name=f"f2-{f.design.treatments.index(c.treatment)}",
             title=f"Difference in {f.metric_label}, {c.treatment} minus {f.design.baseline}",
             description=(
-                f"{c.n_pairs} differences from {difference(min(c.differences), unit)} to "
-                f"{difference(max(c.differences), unit)}; mean {difference(p.difference, unit)}"
-                + (f", {level(p.level)} interval {limits}." if decided else ".")
+                f"{c.n_pairs} differences from {form.difference(min(c.differences), unit)} to "
+                f"{form.difference(max(c.differences), unit)}; mean "
+                f"{form.difference(p.difference, unit)}"
+                + (f", {form.level(p.level)} interval {limits}." if decided else ".")
                 if c.differences
                 else "No complete pair."
             ),
             caption=(
                 ("Blue bars: number of seeds." if many else "Dots: one per seed.")
-                + (f" Bar: mean with the verdict’s {level(p.level)} interval" if decided else "")
+                + (
+                    f" Bar: mean with the verdict’s {form.level(p.level)} interval"
+                    if decided
+                    else ""
+                )
                 + ("; curve: its sampling distribution" if decided and p.df else "")
                 + ("." if decided else " Hollow: there is no verdict." if open_dots else "")
                 + (" Shaded: inside the margin." if f.design.margin else "")
@@ -143,8 +144,8 @@ def _bars(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
         0.9 * counts / counts.max(),
         height=0.8 * float(np.diff(places).min(initial=1.0)),
         left=-0.45,
-        facecolor="none" if hollow else TREATMENT,
-        edgecolor=TREATMENT,
+        facecolor="none" if hollow else style.TREATMENT,
+        edgecolor=style.TREATMENT,
         linewidth=0.6,
     )
 
@@ -156,8 +157,8 @@ def _swarm(ax: "Axes", values: NDArray[np.float64], *, hollow: bool) -> None:
         y=values,
         ax=ax,
         size=dot_size(values.size),
-        facecolor="none" if hollow else TREATMENT,
-        edgecolor=TREATMENT,
+        facecolor="none" if hollow else style.TREATMENT,
+        edgecolor=style.TREATMENT,
         linewidth=0.9,
         native_scale=True,
         warn_thresh=1.0,  # a dot that found no place is drawn over others

@@ -6,24 +6,24 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.data.format import difference, value
+from bench.analysis.report.figures import style
 from bench.analysis.report.figures.axis import short, text_width
-from bench.analysis.report.figures.style import ARMS, INK, Drawing, axes, band, finish, signed_ticks
 from bench.analysis.study.findings import Findings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def learning_curves(f: Findings) -> Drawing:
+def learning_curves(f: Findings) -> style.Drawing:
     """Draw each arm's validation accuracy: median and middle 90 % of seeds."""
-    with axes() as ax:
+    with style.axes() as ax:
         ends = []
         for i, curve in enumerate(f.curves):
-            colour, style = ARMS[i % len(ARMS)], "--" if i == 0 else "-"
+            colour, dashes = style.ARMS[i % len(style.ARMS)], "--" if i == 0 else "-"
             x = np.array(curve.epochs) + 1
             low, high = np.array(curve.low) * 100, np.array(curve.high) * 100
             ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-            ax.plot(x, np.array(curve.median) * 100, color=colour, lw=1.6, ls=style)
+            ax.plot(x, np.array(curve.median) * 100, color=colour, lw=1.6, ls=dashes)
             ends.append((curve.median[-1] * 100, curve.arm, colour, x[-1]))
         _label_ends(ax, ends)
         _room_for_labels(ax, f)
@@ -34,7 +34,7 @@ def learning_curves(f: Findings) -> Drawing:
             f"{c.arm} {value(c.median[-1], 'fraction')} at epoch {c.epochs[-1] + 1}"
             for c in f.curves
         )
-        return finish(
+        return style.finish(
             ax,
             name="f6",
             title="Validation accuracy by epoch",
@@ -43,16 +43,16 @@ def learning_curves(f: Findings) -> Drawing:
         )
 
 
-def differences_by_epoch(f: Findings) -> Drawing:
+def differences_by_epoch(f: Findings) -> style.Drawing:
     """Draw the mean paired difference at each epoch with pointwise limits."""
     shaded = f.design.metric == "accuracy" and f.design.margin is not None
-    with axes() as ax:
+    with style.axes() as ax:
         ends = []
         if shaded:
-            band(ax, (f.design.margin or 0) * 100)
-        ax.axhline(0, color=INK, lw=0.9)
+            style.band(ax, (f.design.margin or 0) * 100)
+        ax.axhline(0, color=style.INK, lw=0.9)
         for i, gap in enumerate(f.gaps):
-            colour = ARMS[1 + i % (len(ARMS) - 1)]
+            colour = style.ARMS[1 + i % (len(style.ARMS) - 1)]
             x = np.array(gap.epochs) + 1
             ax.fill_between(
                 x, np.array(gap.low) * 100, np.array(gap.high) * 100, color=colour, alpha=0.15, lw=0
@@ -62,12 +62,12 @@ def differences_by_epoch(f: Findings) -> Drawing:
         if len(ends) > 1:
             _label_ends(ax, ends)
             _room_for_labels(ax, f)
-        signed_ticks(ax)
+        style.signed_ticks(ax)
         _whole_epochs(ax, max(gap.epochs[-1] for gap in f.gaps) + 1)
         ax.set_xlabel("epoch")
         ax.set_ylabel("difference in validation accuracy (pp)")
         last = "; ".join(f"{g.treatment} {difference(g.mean[-1], 'fraction')}" for g in f.gaps)
-        return finish(
+        return style.finish(
             ax,
             name="f7",
             title="Paired difference in validation accuracy by epoch",

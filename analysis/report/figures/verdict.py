@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.analysis.data.format import difference, interval, level, magnitude, suffix
+from bench.analysis.data import format as form
 from bench.analysis.report.figures import style
 from bench.analysis.report.figures.axis import Axis, short, text_width
 from bench.analysis.report.figures.verdict_strip import NARROW, PHONE, USUAL, WIDTH, Strip
@@ -30,21 +30,20 @@ def strip(f: Findings, c: Treatment) -> style.Drawing:
         _interval(ax, axis, s, style.COLOURS[style.VERDICT_COLOUR[c.verdict.word]])
         for claim in s.claim:
             sign = "+" if claim >= 0 else "\u2212"
-            amount = magnitude(f.design.claim or 0.0, f.measure.unit)
+            amount = form.magnitude(f.design.claim or 0.0, f.measure.unit)
             _claim(ax, axis(claim), f"claimed {sign}{amount}", name, right=claim >= 0)
         return style.finish(ax, name=name, title=_title(f, c, s), description="", caption="")
 
 
 def _title(f: Findings, c: Treatment, s: Strip) -> str:
     unit, p, margin = f.measure.unit, c.primary, f.design.margin
-    text = f"{len(c.differences)} differences, mean {difference(p.difference, unit)}"
+    text = f"{len(c.differences)} differences, mean {form.difference(p.difference, unit)}"
     if s.span:
-        limits = interval(p.low, p.high, unit, guards=f.design.guards)
-        text = (
-            f"Mean difference {difference(p.difference, unit)}, {level(p.level)} interval {limits}"
-        )
+        limits = form.interval(p.low, p.high, unit, guards=f.design.guards)
+        mean = form.difference(p.difference, unit)
+        text = f"Mean difference {mean}, {form.level(p.level)} interval {limits}"
     if margin:
-        text += f", against a margin of {magnitude(margin, unit)}{suffix(unit)}"
+        text += f", against a margin of {form.magnitude(margin, unit)}{form.suffix(unit)}"
     return f"{text}."
 
 

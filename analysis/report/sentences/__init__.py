@@ -1,55 +1,9 @@
-"""Every sentence of the report, made from findings: none can contradict a number."""
+"""Every sentence of the report, made from findings: none can contradict a number.
 
-from bench.analysis.report.sentences.cite import neurips as neurips, paragraph as paragraph
-from bench.analysis.report.sentences.common import (
-    ALIKE as ALIKE,
-    ANALYSES as ANALYSES,
-    METHOD as METHOD,
-    REACH as REACH,
-    adjusted_p as adjusted_p,
-    analysis_name as analysis_name,
-    claimed as claimed,
-    confidence as confidence,
-    estimate as estimate,
-    flip_name as flip_name,
-    limits as limits,
-    listed as listed,
-    p_title as p_title,
-    sentence as sentence,
-    signed_estimate as signed_estimate,
-    unit as unit,
-)
-from bench.analysis.report.sentences.sections import (
-    COMPONENTS as COMPONENTS,
-    analyses_lede as analyses_lede,
-    calibration_lede as calibration_lede,
-    checks_lede as checks_lede,
-    classes_note as classes_note,
-    components_lede as components_lede,
-    correlation as correlation,
-    part_share as part_share,
-    questions as questions,
-    seeds_lede as seeds_lede,
-    sources_lede as sources_lede,
-    training_lede as training_lede,
-    what_narrows as what_narrows,
-)
-from bench.analysis.report.sentences.verdict import (
-    claim_fact as claim_fact,
-    command as command,
-    compared as compared,
-    cost_fact as cost_fact,
-    headline_numbers as headline_numbers,
-    mini as mini,
-    more_about_verdict as more_about_verdict,
-    overview as overview,
-    primary_name as primary_name,
-    question as question,
-    reach as reach,
-    reading as reading,
-    stopping as stopping,
-    strip_caption as strip_caption,
-    title as title,
-    trust_fact as trust_fact,
-    wins_fact as wins_fact,
-)
+================= ==============================================================
+`verdict`         what stands at the top of the page, and in the terminal
+`sections`        what stands above and below the tables
+`cite`            what a paper can say
+`common`          names of analyses, and numbers as the sentences have them
+================= ==============================================================
+"""

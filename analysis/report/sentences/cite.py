@@ -1,25 +1,7 @@
 """What a paper can say: one paragraph with the numbers, and the answers for a checklist."""
 
-from bench.analysis.data.format import (
-    count,
-    difference,
-    interval,
-    level,
-    magnitude,
-    p_equation,
-    spread,
-    value,
-)
-from bench.analysis.report.sentences.common import (
-    METHOD,
-    REACH,
-    adjusted_p,
-    confidence,
-    flip_name,
-    limits,
-    signed_estimate,
-    unit,
-)
+from bench.analysis.data import format as form
+from bench.analysis.report.sentences import common
 from bench.analysis.report.sentences.verdict import reading, scope
 from bench.analysis.study.findings import (
     Findings,
@@ -34,23 +16,28 @@ def paragraph(f: Findings, c: Treatment) -> str:
     verb = "raised" if (p.difference or 0) > 0 else "lowered"
     if c.verdict.word in ("none", "inconclusive", "equivalent"):
         change = (
-            f"{design.baseline} reached a mean {f.metric_label} of {value(base.mean, u)} (SD "
-            f"{spread(base.sd, u)}) and {c.treatment} {value(other.mean, u)} (SD "
-            f"{spread(other.sd, u)}), a mean paired difference of {signed_estimate(f, p)}"
+            f"{design.baseline} reached a mean {f.metric_label} of {form.value(base.mean, u)} (SD "
+            f"{form.spread(base.sd, u)}) and {c.treatment} {form.value(other.mean, u)} (SD "
+            f"{form.spread(other.sd, u)}), a mean paired difference of "
+            f"{common.signed_estimate(f, p)}"
         )
     else:
         change = (
-            f"{c.treatment} {verb} mean {f.metric_label} from {value(base.mean, u)} (SD "
-            f"{spread(base.sd, u)}) to {value(other.mean, u)} (SD {spread(other.sd, u)}), a mean "
-            f"paired difference of {signed_estimate(f, p)}"
+            f"{c.treatment} {verb} mean {f.metric_label} from {form.value(base.mean, u)} (SD "
+            f"{form.spread(base.sd, u)}) to {form.value(other.mean, u)} (SD "
+            f"{form.spread(other.sd, u)}), a mean "
+            f"paired difference of {common.signed_estimate(f, p)}"
         )
-    parts = [f"Across {count(n, 'paired training seed')}, {change}"]
+    parts = [f"Across {form.count(n, 'paired training seed')}, {change}"]
     if c.verdict.word == "none":
         parts[0] += "."
     else:
-        parts[0] += f", {confidence(f, p)}, {adjusted_p(f, p.p_value)} ({METHOD[p.method]}"
+        parts[0] += (
+            f", {common.confidence(f, p)}, {common.adjusted_p(f, p.p_value)} "
+            f"({common.METHOD[p.method]}"
+        )
         parts[0] += f"{_companions(f, c)})"
-        parts[0] += f"; it won on {c.effect.wins} of {count(n, 'seed')}." if c.effect else "."
+        parts[0] += f"; it won on {c.effect.wins} of {form.count(n, 'seed')}." if c.effect else "."
         parts.append(_margin_sentence(f, c))
         parts.append(_scope_sentence(f, c))
         parts.append(_calibration_sentence(f, c))
@@ -62,9 +49,9 @@ def _companions(f: Findings, c: Treatment) -> str:
     texts = []
     t, flip = c.analysis("paired_t"), c.analysis("sign_flip")
     if c.primary.method != "paired_t" and t is not None and t.p_value is not None:
-        texts.append(f"on this test set alone: paired t, {p_equation(t.p_value)}")
+        texts.append(f"on this test set alone: paired t, {form.p_equation(t.p_value)}")
     if flip is not None and flip.p_value is not None:
-        texts.append(f"{flip_name(c.n_pairs)} {p_equation(flip.p_value)}")
+        texts.append(f"{common.flip_name(c.n_pairs)} {form.p_equation(flip.p_value)}")
     return "".join(f"; {text}" for text in texts)
 
 
@@ -75,16 +62,16 @@ def _margin_sentence(f: Findings, c: Treatment) -> str:
             return "These data do not distinguish the arms."
         return ""
     declared = "pre-declared " if f.design.frozen_before_first_run else ""
-    margin = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
+    margin = common.margin(f)
     if v.word == "equivalent":
         p_text = (
-            f", {adjusted_p(f, c.equivalence.p_value)}"
+            f", {common.adjusted_p(f, c.equivalence.p_value)}"
             if c.equivalence is not None and c.equivalence.p_value is not None
             else ""
         )
         return (
-            f"The {level(p.level90)} CI {limits(f, p.low90, p.high90)} lies within ±{margin} "
-            f"(two one-sided tests{p_text})."
+            f"The {form.level(p.level90)} CI {common.limits(f, p.low90, p.high90)} lies within "
+            f"±{margin} (two one-sided tests{p_text})."
         )
     if v.word == "inconclusive":
         best = p.high if f.design.higher_is_better else p.low
@@ -92,7 +79,7 @@ def _margin_sentence(f: Findings, c: Treatment) -> str:
             return "These data do not distinguish the arms."
         return (
             "These data do not distinguish the arms: the interval includes both no difference and "
-            f"one of {difference(best, f.measure.unit)}."
+            f"one of {form.difference(best, f.measure.unit)}."
         )
     if v.size_open:
         return f"The interval includes differences smaller than {margin}."
@@ -107,7 +94,7 @@ def _scope_sentence(f: Findings, c: Treatment) -> str:
         return "The interval covers new seeds and new test examples."
     return (
         "The interval covers new seeds and new test examples; for new seeds on this fixed test "
-        f"set it is {limits(f, t.low, t.high)}."
+        f"set it is {common.limits(f, t.low, t.high)}."
     )
 
 
@@ -117,9 +104,9 @@ def _calibration_sentence(f: Findings, c: Treatment) -> str:
         return ""
     verb = {"▲ better": "improved", "▼ worse": "worsened"}.get(reading(raw))
     shown = (
-        f"{difference(raw.difference, 'fraction')}, {level(raw.level)} CI "
-        f"{interval(raw.low, raw.high, 'fraction')}, {p_equation(raw.p_adjusted)}, adjusted for "
-        f"{len(c.secondary)} secondary outcomes"
+        f"{form.difference(raw.difference, 'fraction')}, {form.level(raw.level)} CI "
+        f"{form.interval(raw.low, raw.high, 'fraction')}, {form.p_equation(raw.p_adjusted)}, "
+        f"adjusted for {len(c.secondary)} secondary outcomes"
     )
     if verb is None:
         return f"The change in calibration error (debiased ECE) was not resolved ({shown})."
@@ -137,7 +124,7 @@ def _completeness(f: Findings) -> str:
         runs = f"{done} of {planned} planned runs were completed"
         runs += f", {failed} failed" if failed else ""
     if design.stopped_at is not None:
-        rule = METHOD[f.comparisons[0].primary.method]
+        rule = common.METHOD[f.comparisons[0].primary.method]
         runs = (
             f"The planned rule ({rule}) stopped the training after {design.stopped_at} of at most "
             f"{len(design.seeds)} pairs; {done} runs were completed and analysed, those in "
@@ -159,15 +146,15 @@ def neurips(f: Findings) -> str:
     c = f.comparisons[0]
     hours = sum(run.duration_s or 0.0 for run in f.runs) / 3600
     devices = ", ".join(sorted({run.device for run in f.runs if run.device}))
-    done = count(sum(run.status == "finished" for run in f.runs), "run")
+    done = form.count(sum(run.status == "finished" for run in f.runs), "run")
     if c.verdict.word == "none":
         bars = "[No] There is no verdict and no interval to report."
     else:
         bars = (
-            f"[Yes] Error bars are {level(c.primary.level)} confidence intervals of the mean "
-            f"paired difference over {count(c.n_pairs, 'training seed')} "
-            f"({METHOD[c.primary.method]}; for {REACH[scope(f, c)]}). SDs, where given, are over "
-            "seeds."
+            f"[Yes] Error bars are {form.level(c.primary.level)} confidence intervals of the mean "
+            f"paired difference over {form.count(c.n_pairs, 'training seed')} "
+            f"({common.METHOD[c.primary.method]}; for {common.REACH[scope(f, c)]}). SDs, where "
+            "given, are over seeds."
         )
     if hours and devices:
         compute = f"[Yes] {done}, {hours:.2g} device-hours in total on {devices}."

@@ -2,16 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.analysis.data.format import (
-    MINUS,
-    digits_for,
-    interval,
-    level,
-    magnitude,
-    number,
-    p_equation,
-    suffix,
-)
+from bench.analysis.data import format as form
 from bench.analysis.inference.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
 from bench.analysis.study.findings import (
     Analysis,
@@ -64,16 +55,18 @@ def adjusted_p(f: Findings, p: float | None) -> str:
     """Return "p = 0.003", counting all treatments as the interval beside it does."""
     m = len(f.design.treatments)
     if p is None or m == 1:
-        return p_equation(p)
-    return f"{p_equation(min(1.0, m * p))}, adjusted for {m} treatments"
+        return form.p_equation(p)
+    return f"{form.p_equation(min(1.0, m * p))}, adjusted for {m} treatments"
 
 
 def estimate(f: Findings, p: Primary) -> str:
     """Return the signed estimate; with the interval's digits where it would print as zero."""
     u = f.measure.unit
-    text = number(p.difference, u)
-    if p.difference and not text.startswith(("+", MINUS)):
-        text = number(p.difference, u, digits=digits_for(p.low, p.high, u, guards=f.design.guards))
+    text = form.number(p.difference, u)
+    if p.difference and not text.startswith(("+", form.MINUS)):
+        text = form.number(
+            p.difference, u, digits=form.digits_for(p.low, p.high, u, guards=f.design.guards)
+        )
     return text
 
 
@@ -95,23 +88,28 @@ def sentence(name: str) -> str:
 
 def limits(f: Findings, low: float | None, high: float | None) -> str:
     """Return an interval that never rounds onto zero or the margin."""
-    return interval(low, high, f.measure.unit, guards=f.design.guards)
+    return form.interval(low, high, f.measure.unit, guards=f.design.guards)
 
 
 def confidence(f: Findings, p: Primary) -> str:
     """Return "95% CI [+0.12, +0.50]" of the verdict interval."""
-    return f"{level(p.level)} CI {limits(f, p.low, p.high)}"
+    return f"{form.level(p.level)} CI {limits(f, p.low, p.high)}"
 
 
 def claimed(f: Findings) -> str:
     """Return the claimed gain with its sign and unit: +0.30 pp."""
     claim = f.design.claim or 0.0
-    return f"{'+' if claim >= 0 else MINUS}{magnitude(claim, f.measure.unit)}{unit(f)}"
+    return f"{'+' if claim >= 0 else form.MINUS}{form.magnitude(claim, f.measure.unit)}{unit(f)}"
+
+
+def margin(f: Findings) -> str:
+    """Return the margin with its unit: 0.30 pp."""
+    return f"{form.magnitude(f.design.margin or 0.0, f.measure.unit)}{unit(f)}"
 
 
 def unit(f: Findings) -> str:
     """Return the printed unit of a difference, with its space."""
-    return suffix(f.measure.unit)
+    return form.suffix(f.measure.unit)
 
 
 def p_title(p: float | None) -> str:

@@ -2,29 +2,9 @@
 
 import math
 
-from bench.analysis.data.format import (
-    count,
-    difference,
-    interval,
-    level,
-    magnitude,
-    number,
-    share,
-    spread,
-    value,
-)
+from bench.analysis.data import format as form
 from bench.analysis.inference.variance_sources import ALL
-from bench.analysis.report.sentences.common import (
-    ALIKE,
-    METHOD,
-    REACH,
-    adjusted_p,
-    claimed,
-    listed,
-    sentence,
-    signed_estimate,
-    unit,
-)
+from bench.analysis.report.sentences import common
 from bench.analysis.report.sentences.verdict import cost_fact, scope
 from bench.analysis.study.findings import (
     Findings,
@@ -52,10 +32,12 @@ def checks_lede(f: Findings) -> str:
     text = f"{passed} of {len(asked)} passed, {unanswered} not checked."
     if blockers:
         blocked = [c.treatment for c in f.comparisons if c.verdict.word == "none"]
-        whose = "" if len(blocked) == len(f.comparisons) else f" for {listed(blocked)}"
-        return f"{text} {count(blockers, 'blocker')}: no verdict can be given{whose}."
+        whose = "" if len(blocked) == len(f.comparisons) else f" for {common.listed(blocked)}"
+        return f"{text} {form.count(blockers, 'blocker')}: no verdict can be given{whose}."
     if failed:
-        return f"{text} None blocks the verdict; {count(len(failed), 'caution')} to read first."
+        return (
+            f"{text} None blocks the verdict; {form.count(len(failed), 'caution')} to read first."
+        )
     return f"{text} None blocks the verdict."
 
 
@@ -74,12 +56,12 @@ def seeds_lede(f: Findings, c: Treatment) -> str:
     if p.detectable_at_80 is None:
         return f"It cannot be said: {p.reason}."
     text = (
-        f"With {count(c.n_pairs, 'pair')} the design has an 80% chance of detecting "
-        f"{spread(p.detectable_at_80, f.measure.unit)}, counting {REACH[scope(f, c)]}"
+        f"With {form.count(c.n_pairs, 'pair')} the design has an 80% chance of detecting "
+        f"{form.spread(p.detectable_at_80, f.measure.unit)}, counting {common.REACH[scope(f, c)]}"
     )
     if f.design.margin is None:
         return f"{text}."
-    margin = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
+    margin = common.margin(f)
     settled = c.verdict.word in ("better", "worse", "equivalent") and not c.verdict.size_open
     if settled:
         return f"{text}; on which side of {margin} it lies is settled."
@@ -95,8 +77,8 @@ def calibration_lede(f: Findings, c: Treatment) -> str:
         return "No predicted probabilities are stored, so calibration was not measured."
     row, (head, _) = rows[c.treatment], cost_fact(f, c)
     lean = "over-confident" if row.gap > 0 else "under-confident"
-    gap = value(abs(row.gap), "fraction").rstrip("%")
-    name = sentence(c.treatment)
+    gap = form.value(abs(row.gap), "fraction").rstrip("%")
+    name = common.sentence(c.treatment)
     return f"{head}. {name} is {lean} by {gap} pp on average (confidence minus accuracy)."
 
 
@@ -110,7 +92,7 @@ def what_narrows(f: Findings, c: Treatment) -> str:
         f"Twice the seeds would narrow the interval to about {seeds:.0%} of its width, twice the "
         f"test examples to {examples:.0%}"
     )
-    if abs(seeds - examples) < ALIKE:
+    if abs(seeds - examples) < common.ALIKE:
         text += ": either helps as much."
     else:
         text += f": more {'seeds' if seeds < examples else 'test examples'} help more."
@@ -146,12 +128,12 @@ def components_lede(f: Findings, c: Treatment) -> str:
     )
     parts = [f"{first[0]} comes from {first[1]}", *(f"{part} from {what}" for part, what in rest)]
     whose = f"{c.treatment}: of" if len(f.comparisons) > 1 else "Of"
-    return f"{whose} the variance of the mean difference, {listed(parts)}."
+    return f"{whose} the variance of the mean difference, {common.listed(parts)}."
 
 
 def part_share(x: float) -> str:
     """Return a share of the variance; what is not seen at all is 0%."""
-    return "0%" if x == 0 else share(x)
+    return "0%" if x == 0 else form.share(x)
 
 
 def sources_lede(f: Findings) -> str:
@@ -163,7 +145,7 @@ def sources_lede(f: Findings) -> str:
     top = max(alone, key=lambda r: r.sd or 0.0)
     return (
         f"Of the sources that varied alone, {top.source} spreads the paired difference most: "
-        f"SD {spread(top.sd, f.measure.unit)} over {count(top.n, 'seed')}."
+        f"SD {form.spread(top.sd, f.measure.unit)} over {form.count(top.n, 'seed')}."
     )
 
 
@@ -189,7 +171,7 @@ def correlation(f: Findings, c: Treatment) -> str:
     r = None if c.variance is None else c.variance.correlation_between_arms
     paired, unpaired = c.analysis("paired_t"), c.analysis("welch")
     if r is not None:
-        text = f"Seeds correlate at r = {number(r, 'score', digits=2)} between arms"
+        text = f"Seeds correlate at r = {form.number(r, 'score', digits=2)} between arms"
         widths = [
             a.high - a.low
             for a in (paired, unpaired)
@@ -203,9 +185,9 @@ def correlation(f: Findings, c: Treatment) -> str:
     e = c.effect
     if e is not None and e.d_z is not None and c.verdict.word != "none":
         parts.append(
-            f"Standardised effect d_z = {number(e.d_z, 'score', digits=2)} "
-            f"(95% CI {interval(e.low, e.high, 'score', digits=2)}; "
-            f"Hedges g = {number(e.hedges_g, 'score', digits=2)})."
+            f"Standardised effect d_z = {form.number(e.d_z, 'score', digits=2)} "
+            f"(95% CI {form.interval(e.low, e.high, 'score', digits=2)}; "
+            f"Hedges g = {form.number(e.hedges_g, 'score', digits=2)})."
         )
         parts.append(
             f"It wins on {e.win_rate:.0%} of seeds (95% CI {e.win_low:.0%} to {e.win_high:.0%}"
@@ -224,18 +206,18 @@ def questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
     rows.append(
         (
             "Is there a difference at all?",
-            f"{'Yes' if outside else 'Not resolved'}, {adjusted_p(f, p.p_value)}",
-            f"two-sided, {METHOD[p.method]}",
+            f"{'Yes' if outside else 'Not resolved'}, {common.adjusted_p(f, p.p_value)}",
+            f"two-sided, {common.METHOD[p.method]}",
         )
     )
     if design.margin is not None:
-        margin = f"{magnitude(design.margin, f.measure.unit)}{unit(f)}"
+        margin = common.margin(f)
         better = p.low if design.higher_is_better else -p.high
         rows.append(
             (
                 f"Is it better by more than {margin}?",
                 "Yes" if better > design.margin else "Not shown",
-                f"{level(p.level)} CI against the margin",
+                f"{form.level(p.level)} CI against the margin",
             )
         )
         if c.equivalence is not None and c.equivalence.p_value is not None:
@@ -243,7 +225,8 @@ def questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
             rows.append(
                 (
                     "Is it too small to matter?",
-                    f"{'Yes' if small else 'Not shown'}, {adjusted_p(f, c.equivalence.p_value)}",
+                    f"{'Yes' if small else 'Not shown'}, "
+                    f"{common.adjusted_p(f, c.equivalence.p_value)}",
                     f"two one-sided tests, ±{margin}",
                 )
             )
@@ -251,7 +234,7 @@ def questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
             rows.append(
                 (
                     f"How likely is a gain over {margin}, given these data?",
-                    share(c.bayes.better),
+                    form.share(c.bayes.better),
                     "Bayesian t posterior, reference prior",
                 )
             )
@@ -264,9 +247,9 @@ def _claim_questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
     claim, p = c.claim, c.primary
     if claim is None or claim.chance_without_effect is None:
         return []
-    amount = claimed(f)
-    chance = share(claim.chance_without_effect)
-    span = f"{share(claim.chance_low or 0.0)} to {share(claim.chance_high or 0.0)}"
+    amount = common.claimed(f)
+    chance = form.share(claim.chance_without_effect)
+    span = f"{form.share(claim.chance_low or 0.0)} to {form.share(claim.chance_high or 0.0)}"
     # One pair has no spread of its own, so alone it can never say yes, however rare its gain.
     alone = "no" if claim.chance_without_effect > f.design.alpha / 2 else "one pair cannot tell"
     rows = [
@@ -274,7 +257,7 @@ def _claim_questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
             f"Is {amount} statistically significant?",
             f"In one pair of runs: {alone}; such a gain shows in {chance} of pairs without any "
             f"effect (95% CI {span}). In these {c.n_pairs} pairs the mean difference is "
-            f"{signed_estimate(f, p)} ({adjusted_p(f, p.p_value)}).",
+            f"{common.signed_estimate(f, p)} ({common.adjusted_p(f, p.p_value)}).",
             "the claim’s own protocol: best validation epoch, one run of each arm",
         )
     ]
@@ -282,7 +265,7 @@ def _claim_questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
         rows.append(
             (
                 "And if the two runs did not share a seed?",
-                f"{share(claim.chance_unpaired)} of pairs without any effect",
+                f"{form.share(claim.chance_unpaired)} of pairs without any effect",
                 "the same, with the spread of both arms",
             )
         )
@@ -295,11 +278,11 @@ def _claim_questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
             )
         )
     if claim.best_epoch_optimism is not None:
-        shown = interval(claim.optimism_low, claim.optimism_high, "fraction")
+        shown = form.interval(claim.optimism_low, claim.optimism_high, "fraction")
         rows.append(
             (
                 "How much does the best validation epoch flatter?",
-                f"By {difference(claim.best_epoch_optimism, 'fraction')}, 95% CI {shown}",
+                f"By {form.difference(claim.best_epoch_optimism, 'fraction')}, 95% CI {shown}",
                 "validation minus test accuracy at that epoch",
             )
         )

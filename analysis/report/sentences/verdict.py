@@ -2,27 +2,8 @@
 
 import re
 
-from bench.analysis.data.format import (
-    count,
-    digits_for,
-    level,
-    magnitude,
-    number,
-    share,
-    value,
-)
-from bench.analysis.report.sentences.common import (
-    METHOD,
-    REACH,
-    adjusted_p,
-    claimed,
-    confidence,
-    limits,
-    listed,
-    sentence,
-    signed_estimate,
-    unit,
-)
+from bench.analysis.data import format as form
+from bench.analysis.report.sentences import common
 from bench.analysis.study.findings import (
     Findings,
     Secondary,
@@ -34,11 +15,11 @@ from bench.analysis.study.verdict import FEWEST_PAIRS
 def title(f: Findings) -> str:
     """Return the page's title."""
     c = f.comparisons[0]
-    text = sentence(c.verdict.label.lower())
+    text = common.sentence(c.verdict.label.lower())
     if len(f.comparisons) > 1:
         text = overview(f).rstrip(".")
     elif c.verdict.word != "none":
-        text += f": {signed_estimate(f, c.primary)}"
+        text += f": {common.signed_estimate(f, c.primary)}"
     return f"{text} — {f.design.experiment}"
 
 
@@ -53,7 +34,7 @@ def overview(f: Findings) -> str:
     }
     counts = _counts(f)
     parts = [f"{n} {'is' if n == 1 else 'are'} {names[word]}" for word, n in counts.items()]
-    return f"Of {len(f.comparisons)} treatments, {listed(parts)}."
+    return f"Of {len(f.comparisons)} treatments, {common.listed(parts)}."
 
 
 def _counts(f: Findings) -> dict[str, int]:
@@ -65,33 +46,39 @@ def _counts(f: Findings) -> dict[str, int]:
 
 def question(f: Findings) -> str:
     """Return the question that the page answers first."""
-    return f.design.question if f.design.claim is None else f"Is the claimed {claimed(f)} real?"
+    return (
+        f.design.question if f.design.claim is None else f"Is the claimed {common.claimed(f)} real?"
+    )
 
 
 def compared(f: Findings) -> str:
     """Return what was compared with what, on which data, how often."""
-    arms = listed(f.design.treatments)
+    arms = common.listed(f.design.treatments)
     data = (f.provenance.get("data") or {}).get("name")
     pairs = min(c.n_pairs for c in f.comparisons)
-    where = f" on {data}" if data else ""
-    return f"{sentence(arms)} against {f.design.baseline}{where}, {count(pairs, 'paired seed')}."
+    against = f"{f.design.baseline} on {data}" if data else f.design.baseline
+    return f"{common.sentence(arms)} against {against}, {form.count(pairs, 'paired seed')}."
 
 
 def headline_numbers(f: Findings, c: Treatment) -> list[str]:
     """Return the parts of the line under the headline, after the estimate."""
     p, base, other = c.primary, f.arm(f.design.baseline), f.arm(c.treatment)
-    means = f"{value(base.mean, f.measure.unit)} → {value(other.mean, f.measure.unit)}"
+    means = f"{form.value(base.mean, f.measure.unit)} → {form.value(other.mean, f.measure.unit)}"
     if c.verdict.word == "none":
         if not 0 < c.n_pairs < FEWEST_PAIRS:
             return [means]
-        each = ", ".join(number(d, f.measure.unit) for d in c.differences)
-        return [means, f"{count(c.n_pairs, 'paired seed')}: {each}{unit(f)}"]
+        each = ", ".join(form.number(d, f.measure.unit) for d in c.differences)
+        return [means, f"{form.count(c.n_pairs, 'paired seed')}: {each}{common.unit(f)}"]
     if c.verdict.word == "equivalent":
-        parts = [f"{level(p.level90)} CI {limits(f, p.low90, p.high90)}", means]
+        parts = [f"{form.level(p.level90)} CI {common.limits(f, p.low90, p.high90)}", means]
         if c.equivalence is not None and c.equivalence.p_value is not None:
-            parts.append(f"equivalence {adjusted_p(f, c.equivalence.p_value)}")
+            parts.append(f"equivalence {common.adjusted_p(f, c.equivalence.p_value)}")
         return parts
-    return [confidence(f, p), means, adjusted_p(f, p.p_value) if p.p_value is not None else ""]
+    return [
+        common.confidence(f, p),
+        means,
+        common.adjusted_p(f, p.p_value) if p.p_value is not None else "",
+    ]
 
 
 def mini(f: Findings) -> str:
@@ -104,10 +91,10 @@ def mini(f: Findings) -> str:
     if c.verdict.word == "none":
         return f"{c.verdict.glyph} no verdict"
     if c.verdict.word == "equivalent":
-        shown = f"{level(p.level90)} {limits(f, p.low90, p.high90)}"
+        shown = f"{form.level(p.level90)} {common.limits(f, p.low90, p.high90)}"
     else:
-        shown = limits(f, p.low, p.high)
-    return f"{c.verdict.glyph} {signed_estimate(f, p)} {shown}"
+        shown = common.limits(f, p.low, p.high)
+    return f"{c.verdict.glyph} {common.signed_estimate(f, p)} {shown}"
 
 
 def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
@@ -116,34 +103,32 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
     lines: list[str] = []
     if f.design.pending and v.word != "none":
         lines.append(
-            f"Interim: {count(f.design.pending, 'planned run')} still to be trained. Until then "
-            "the interval is the one that holds however often one looks."
+            f"Interim: {form.count(f.design.pending, 'planned run')} still to be trained. Until "
+            "then the interval is the one that holds however often one looks."
         )
     if v.provisional:
         lines.append(f"Provisional: {n} pairs. The word may change with 10 or more.")
     if v.word == "none" and n < FEWEST_PAIRS:
         floor = f"{2.0 ** (1 - n):.3g}" if n >= 1 else "1"
         lines.append(
-            f"With {count(n, 'pair')} the exact test can never go below p = {floor}, whatever the "
+            f"With {form.count(n, 'pair')} the exact test can never go below p = {floor}, "
+            "whatever the "
             f"data. Run {command(f)}; finished seeds are kept, and the interval will allow for "
             "this look."
         )
     if v.word == "inconclusive" and p.low is not None and p.high is not None:
         better, worse = (p.high, p.low) if f.design.higher_is_better else (p.low, p.high)
         verb = ("gain", "loss") if f.design.higher_is_better else ("fall", "rise")
-        digits = digits_for(p.low, p.high, f.measure.unit, guards=f.design.guards)
-        sizes = [number(abs(x), f.measure.unit, digits=digits).lstrip("+") for x in (better, worse)]
+        digits = form.digits_for(p.low, p.high, f.measure.unit, guards=f.design.guards)
+        sizes = [
+            form.number(abs(x), f.measure.unit, digits=digits).lstrip("+") for x in (better, worse)
+        ]
         lines.append(
-            f"A {verb[0]} of {sizes[0]}{unit(f)} and a {verb[1]} of {sizes[1]}{unit(f)} are both "
-            "still plausible."
+            f"A {verb[0]} of {sizes[0]}{common.unit(f)} and a {verb[1]} of "
+            f"{sizes[1]}{common.unit(f)} are both still plausible."
         )
     if v.word == "inconclusive":
-        if f.design.margin is not None:
-            lines.append(_what_settles(f, c))
-    if f.design.margin is None and v.word == "inconclusive":
-        lines.append(
-            "No margin was declared, so whether the arms match closely enough is not tested."
-        )
+        lines.append(_what_settles(f, c))
     if v.word == "inconclusive" and (p.low is None or p.high is None):
         lines.insert(0, f"The interval is still unbounded: {n} pairs are too few for this plan.")
     return lines
@@ -161,9 +146,9 @@ def stopping(f: Findings) -> str | None:
     if d.stopped_at is None:
         return f"{rule}; no look was enough to stop"
     more = f.comparisons[0].n_pairs - d.stopped_at
-    text = f"{rule}; enough after {count(d.stopped_at, 'pair')} of at most {len(d.seeds)}"
+    text = f"{rule}; enough after {form.count(d.stopped_at, 'pair')} of at most {len(d.seeds)}"
     if more > 0:
-        text += f", and {count(more, 'pair')} then in training count too"
+        text += f", and {form.count(more, 'pair')} then in training count too"
     return text
 
 
@@ -176,7 +161,9 @@ def command(f: Findings) -> str:
 
 
 def _what_settles(f: Findings, c: Treatment) -> str:
-    margin, needed = f"{magnitude(f.design.margin or 0.0, f.measure.unit)}{unit(f)}", c.verdict
+    if f.design.margin is None:
+        return "No margin was declared, so whether the arms match closely enough is not tested."
+    margin, needed = common.margin(f), c.verdict
     if needed.seeds_needed is None:
         if scope(f, c) == "seeds":  # only the number of seeds could be too large to name
             return f"No number of pairs within reach would settle {margin}."
@@ -194,21 +181,15 @@ def claim_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     claim = c.claim
     if claim is None:
         return "None to check", "No claimed gain was declared."
-    amount = claimed(f)
+    amount = common.claimed(f)
     if claim.reading is None or c.verdict.word == "none":
         head, tail = "Not judged", f"There is no interval to hold {amount} against."
     else:
-        head = {
-            "compatible": "Compatible",
-            "larger": "Larger than supported",
-            "smaller": "Smaller than supported",
-            "contradicted": "Contradicted",
-        }[claim.reading]
-        place = {
-            "compatible": "lies inside the interval",
-            "larger": "is more than these seeds support",
-            "smaller": "is less than these seeds support",
-            "contradicted": "is ruled out by these seeds",
+        head, place = {
+            "compatible": ("Compatible", "lies inside the interval"),
+            "larger": ("Larger than supported", "is more than these seeds support"),
+            "smaller": ("Smaller than supported", "is less than these seeds support"),
+            "contradicted": ("Contradicted", "is ruled out by these seeds"),
         }[claim.reading]
         tail = f"{amount} {place}"
         if claim.reading == "compatible" and c.verdict.word == "inconclusive":
@@ -217,7 +198,7 @@ def claim_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     if claim.chance_without_effect is not None:
         tail += (
             f" One pair of runs would show at least {amount} in "
-            f"{share(claim.chance_without_effect)} of cases if there were no effect at all."
+            f"{form.share(claim.chance_without_effect)} of cases if there were no effect at all."
         )
     return head, tail
 
@@ -227,12 +208,12 @@ def wins_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     e = c.effect
     if e is None:
         return "Not known", "One pair does not tell how often."
-    ties = f", {count(e.ties, 'tie')}" if e.ties else ""
-    head = f"{e.wins} of {count(c.n_pairs, 'seed')}{ties}"
+    ties = f", {form.count(e.ties, 'tie')}" if e.ties else ""
+    head = f"{e.wins} of {form.count(c.n_pairs, 'seed')}{ties}"
     if e.new_pair_low is None or e.new_pair_high is None:
         return head, "Every pair shows the same difference."
-    low, high = (number(x, f.measure.unit) for x in (e.new_pair_low, e.new_pair_high))
-    return head, f"One new pair could show {low} to {high}{unit(f)}."
+    low, high = (form.number(x, f.measure.unit) for x in (e.new_pair_low, e.new_pair_high))
+    return head, f"One new pair could show {low} to {high}{common.unit(f)}."
 
 
 def cost_fact(f: Findings, c: Treatment) -> tuple[str, str]:
@@ -242,16 +223,16 @@ def cost_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     rows = {r.arm: r for r in f.calibration if not r.scaled}
     if raw is None or c.treatment not in rows or f.design.baseline not in rows:
         return "Not measured", "Calibration needs predicted probabilities."
+    before, after = (
+        form.value(rows[arm].ece, "fraction") for arm in (f.design.baseline, c.treatment)
+    )
+    text = f"ECE {before} → {after}."
     if c.verdict.word == "none":
-        ece = [value(rows[arm].ece, "fraction") for arm in (f.design.baseline, c.treatment)]
-        return "Calibration: not judged", f"ECE {ece[0]} → {ece[1]}."
-    word = {"▲ better": "better", "▼ worse": "worse"}.get(reading(raw), "not resolved")
-    ece = [value(rows[arm].ece, "fraction") for arm in (f.design.baseline, c.treatment)]
-    text = f"ECE {ece[0]} → {ece[1]}."
+        return "Calibration: not judged", text
     if scaled is not None:
-        after = reading(scaled).lstrip("▲▼? ")
-        text += f" After temperature scaling: {after}."
-    return f"Calibration {word}" if word != "not resolved" else "Calibration: not resolved", text
+        text += f" After temperature scaling: {reading(scaled).lstrip('▲▼? ')}."
+    word = {"▲ better": " better", "▼ worse": " worse"}.get(reading(raw), ": not resolved")
+    return f"Calibration{word}", text
 
 
 def reading(s: Secondary) -> str:
@@ -273,7 +254,7 @@ def trust_fact(f: Findings) -> tuple[str, str]:
     asked = [c for c in f.checks if c.level != "note"]
     passed = sum(c.state == "passed" for c in asked)
     return (
-        f"{count(cautions, 'caution')}, {count(blockers, 'blocker')}",
+        f"{form.count(cautions, 'caution')}, {form.count(blockers, 'blocker')}",
         f"{passed} of {len(asked)} passed.",
     )
 
@@ -281,12 +262,12 @@ def trust_fact(f: Findings) -> tuple[str, str]:
 def reach(f: Findings, c: Treatment) -> str:
     """Return how far the verdict reaches, and what the other interval says."""
     other = c.analysis("paired_t" if f.design.scope == "seeds_and_examples" else "two_way")
-    base = f"{sentence(REACH[scope(f, c)])}."
+    base = f"{common.sentence(common.REACH[scope(f, c)])}."
     if c.verdict.word == "none":
-        base = f"Without a verdict, nowhere yet. The plan asks for {REACH[scope(f, c)]}."
+        base = f"Without a verdict, nowhere yet. The plan asks for {common.REACH[scope(f, c)]}."
     if c.verdict.word == "none" or other is None or other.low is None:
         return f"{base} Other data sets, architectures and tuning budgets were not tested."
-    shown = limits(f, other.low, other.high)
+    shown = common.limits(f, other.low, other.high)
     if other.name == "paired_t" and scope(f, c) == "seeds_and_examples":
         fixed = c.primary.method == "two_way"
         verb = "is" if fixed else "for a fixed number of seeds would be"
@@ -304,14 +285,10 @@ def scope(f: Findings, c: Treatment) -> str:
 
 def primary_name(f: Findings, c: Treatment) -> str:
     """Return the planned analysis in words."""
+    margin = f"margin ±{common.margin(f)}" if f.design.margin else "no margin"
     return (
-        f"mean paired difference, {METHOD[c.primary.method]}, for {REACH[scope(f, c)]}, "
-        f"α = {f.design.alpha:g} two-sided, "
-        + (
-            f"margin ±{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
-            if f.design.margin
-            else "no margin"
-        )
+        f"mean paired difference, {common.METHOD[c.primary.method]}, for "
+        f"{common.REACH[scope(f, c)]}, α = {f.design.alpha:g} two-sided, {margin}"
     )
 
 
@@ -323,11 +300,11 @@ def strip_caption(f: Findings, c: Treatment) -> str:
         text = "Open dots: one per pair. The interval is still unbounded."
     elif c.primary.method == "paired_t":
         text = (
-            f"Bar, which the verdict follows: {level(c.primary.level)} CI for new training seeds "
-            "on this test set."
+            f"Bar, which the verdict follows: {form.level(c.primary.level)} CI for new training "
+            "seeds on this test set."
         )
     else:
-        inner = f"{level(c.primary.level)} CI for new training seeds on this test set"
+        inner = f"{form.level(c.primary.level)} CI for new training seeds on this test set"
         outer = {
             "two_way": [],
             "anytime": ["looks at the results"],
@@ -343,6 +320,6 @@ def strip_caption(f: Findings, c: Treatment) -> str:
         )
     if f.design.margin:
         when = "before the first run" if f.design.frozen_before_first_run else "by the plan"
-        amount = f"{magnitude(f.design.margin, f.measure.unit)}{unit(f)}"
-        text += f" Shaded: differences under {amount}, declared too small to matter {when}."
+        size = common.margin(f)
+        text += f" Shaded: differences under {size}, declared too small to matter {when}."
     return text

@@ -11,8 +11,9 @@ from scipy import stats
 from bench.analysis.data.format import share, spread
 from bench.analysis.inference import effective_df, two_way, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, difference_limits, to_halve
-from bench.analysis.report import markdown, sentences, tables
+from bench.analysis.report import markdown, tables
 from bench.analysis.report.document import document
+from bench.analysis.report.sentences import sections
 from bench.analysis.report.verify import differing
 from bench.analysis.study.compare_arm import _narrowed
 
@@ -133,7 +134,7 @@ def said(f, r):
         width_with_twice_seeds=_narrowed(r, seeds=2),
         width_with_twice_examples=_narrowed(r, examples=2),
     )
-    return sentences.what_narrows(f, replace(c, variance=v))
+    return sections.what_narrows(f, replace(c, variance=v))
 
 
 def test_what_halves_is_said_as_it_is(known):
@@ -175,18 +176,18 @@ def test_the_page_and_the_markdown_show_every_part_with_its_question(known, repo
     assert "**Table 8. What makes the spread" in text
     for part in f.comparisons[0].variance.components:
         for shown in (
-            sentences.COMPONENTS[part.source][1],
+            sections.COMPONENTS[part.source][1],
             spread(part.sd, "fraction"),
             f"{spread(part.low, 'fraction')} to {spread(part.high, 'fraction')}",
         ):
             assert shown in page_text and shown in text
-    assert sentences.components_lede(f, f.comparisons[0]) in page_text
+    assert sections.components_lede(f, f.comparisons[0]) in page_text
 
 
 def test_the_sentence_names_the_shares_of_the_table(known):
     f = known("rule7_inconclusive")
     shares = [share(part.share) for part in f.comparisons[0].variance.components]
-    assert sentences.components_lede(f, f.comparisons[0]) == (
+    assert sections.components_lede(f, f.comparisons[0]) == (
         f"Of the variance of the mean difference, {shares[0]} comes from seeds, {shares[1]} from "
         f"test examples and {shares[2]} from what neither explains."
     )

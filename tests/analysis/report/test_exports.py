@@ -15,10 +15,11 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from bench.analysis.data.format import NONE
-from bench.analysis.report import html as page, latex, markdown, sentences
+from bench.analysis.report import html as page, latex, markdown
 from bench.analysis.report.csv_files import sheets
 from bench.analysis.report.names import fitted
 from bench.analysis.report.pictures import pictures
+from bench.analysis.report.sentences import cite, verdict
 from bench.analysis.report.tables import every
 
 GFM = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -163,7 +164,7 @@ def test_every_export_ends_with_the_same_paragraph(shape, html_page):
     shown = html.unescape(GFM.render(markdown.results(shape, trail=[])))
     tex = " ".join(latex.results(shape, version="1").split())
     for c in shape.comparisons:
-        paragraph = sentences.paragraph(shape, c)
+        paragraph = cite.paragraph(shape, c)
         assert paragraph in shown and paragraph in html.unescape(html_page)
         assert " ".join(latex.inert(paragraph).split()) in tex
 
@@ -171,12 +172,12 @@ def test_every_export_ends_with_the_same_paragraph(shape, html_page):
 def test_markdown_leads_with_the_verdict_and_names_what_to_read_first(shape):
     shown = html.unescape(re.sub(r"</?\w+[^>]*>", "", GFM.render(
         markdown.results(shape, trail=[("Command", "bench run digits")]))))  # fmt: skip
-    assert shown.startswith(sentences.question(shape))
-    assert (sentences.overview(shape) in shown) == (len(shape.comparisons) > 1)
+    assert shown.startswith(verdict.question(shape))
+    assert (verdict.overview(shape) in shown) == (len(shape.comparisons) > 1)
     for c in shape.comparisons:
         assert f"{c.verdict.glyph} {c.verdict.label}" in shown
         assert c.verdict.headline in shown
-        numbers = [part for part in sentences.headline_numbers(shape, c) if part]
+        numbers = [part for part in verdict.headline_numbers(shape, c) if part]
         assert " · ".join(numbers) in shown
     for check in shape.checks:
         assert (check.text in shown) or check.state != "failed"

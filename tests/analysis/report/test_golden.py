@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.report import sentences
 from bench.analysis.report.names import fitted
+from bench.analysis.report.sentences import cite, sections, verdict
 from bench.analysis.report.terminal import summary
 
 GOLDEN = Path(__file__).parent / "golden" / "rule3_better.txt"
@@ -21,26 +21,26 @@ def said(f):
     """Return everything of a report that follows the verdict rule, as text."""
     f, c = fitted(f), f.comparisons[0]
     parts = {
-        "title": sentences.title(f),
-        "bar": sentences.mini(f),
-        "question": f"{sentences.question(f)} {sentences.compared(f)}",
+        "title": verdict.title(f),
+        "bar": verdict.mini(f),
+        "question": f"{verdict.question(f)} {verdict.compared(f)}",
         "headline": f"{c.verdict.glyph} {c.verdict.label}: {c.verdict.headline}",
-        "numbers": " | ".join(part for part in sentences.headline_numbers(f, c) if part),
-        "under it": "\n".join(sentences.more_about_verdict(f, c)),
-        "claim": ". ".join(sentences.claim_fact(f, c)),
-        "wins": ". ".join(sentences.wins_fact(f, c)),
-        "cost": ". ".join(sentences.cost_fact(f, c)),
-        "trust": ". ".join(sentences.trust_fact(f)),
-        "reach": sentences.reach(f, c),
-        "checks": sentences.checks_lede(f),
-        "analyses": sentences.analyses_lede(f),
-        "questions": "\n".join(" | ".join(row) for row in sentences.questions(f, c)),
-        "seeds": sentences.seeds_lede(f, c),
-        "narrows": sentences.what_narrows(f, c),
-        "spread": sentences.components_lede(f, c),
-        "calibration": sentences.calibration_lede(f, c),
-        "paragraph": sentences.paragraph(f, c),
-        "neurips": sentences.neurips(f),
+        "numbers": " | ".join(part for part in verdict.headline_numbers(f, c) if part),
+        "under it": "\n".join(verdict.more_about_verdict(f, c)),
+        "claim": ". ".join(verdict.claim_fact(f, c)),
+        "wins": ". ".join(verdict.wins_fact(f, c)),
+        "cost": ". ".join(verdict.cost_fact(f, c)),
+        "trust": ". ".join(verdict.trust_fact(f)),
+        "reach": verdict.reach(f, c),
+        "checks": sections.checks_lede(f),
+        "analyses": sections.analyses_lede(f),
+        "questions": "\n".join(" | ".join(row) for row in sections.questions(f, c)),
+        "seeds": sections.seeds_lede(f, c),
+        "narrows": sections.what_narrows(f, c),
+        "spread": sections.components_lede(f, c),
+        "calibration": sections.calibration_lede(f, c),
+        "paragraph": cite.paragraph(f, c),
+        "neurips": cite.neurips(f),
         "terminal": summary(f, report="report.html", unicode=True),
     }
     return "".join(f"== {name}\n{text}\n\n" for name, text in parts.items())

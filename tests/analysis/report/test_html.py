@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from bench.analysis.data.format import decimals, scale
-from bench.analysis.report import html as page, sentences as words
+from bench.analysis.report import html as page
 from bench.analysis.report.names import NAME, fitted, printable
+from bench.analysis.report.sentences import common
 
 FORBIDDEN = ("significant", "trend", "marginal", "sota")
 VOID = {"meta", "input", "link", "br", "img"}
@@ -393,7 +394,7 @@ def test_several_treatments_open_with_one_overview(rendered):
     assert "Of 3 treatments, 1 is better, 1 is worse and 1 is inconclusive." in shown
     for i, c in enumerate(f.comparisons, 1):
         assert c.treatment in shown and c.verdict.label in shown
-        assert words.limits(f, c.primary.low, c.primary.high) in shown
+        assert common.limits(f, c.primary.low, c.primary.high) in shown
         assert f'href="#t{i}"' in html and f'id="t{i}"' in html
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from bench.analysis.data.format import scale
-from bench.analysis.report import sentences
+from bench.analysis.report.sentences import verdict
 from bench.analysis.report.terminal import ASCII, WIDTH, summary
 
 NUMBER = r"[+\u2212-]?\d[\d,]*(?:\.\d+)?|[+\u2212]∞"
@@ -102,7 +102,7 @@ def test_a_caution_is_named_by_its_first_words(known):
 def test_the_command_for_more_seeds_is_the_one_that_was_typed(known, stop, again, command):
     f = known("rule0_few_pairs")
     f = replace(f, design=replace(f.design, stop=stop), provenance={"again": again})
-    assert sentences.command(f) == command
+    assert verdict.command(f) == command
 
 
 def test_the_recorded_runs_are_shown_by_the_command_given(known):

@@ -10,7 +10,7 @@ from scipy import special, stats
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables
 from bench.analysis.errors import Refusal
-from bench.analysis.report import sentences
+from bench.analysis.report.sentences import verdict
 from bench.analysis.study.conclude import summary_settings
 from bench.analysis.study.study import study
 
@@ -461,7 +461,7 @@ def test_an_interim_report_shows_only_what_holds_however_often_one_looks(simulat
     assert c.primary.method == "anytime" and (c.primary.low, c.primary.high) == (
         c.anytime.low, c.anytime.high,
     )  # fmt: skip
-    assert "Interim: 16 planned runs still to be trained" in sentences.more_about_verdict(f, c)[0]
+    assert "Interim: 16 planned runs still to be trained" in verdict.more_about_verdict(f, c)[0]
 
 
 def test_a_failed_run_is_not_waited_for(simulate):
