@@ -1,11 +1,13 @@
 """Comparison: the result of one test, frozen, in plain floats."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference.distributions import t_isf, t_sf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +20,30 @@ class Comparison:
     name: str
     n: int  # seed pairs
     difference: float  # positive: treatment is higher
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     level: float  # coverage of (low, high)
-    p_value: float | None  # two-sided
+    p_value: float | None = None  # two-sided
     standard_error: float | None = None
     df: float | None = None
     reason: str | None = None
+
+    @classmethod
+    def student(
+        cls, *, difference: float, error: float, df: float, level: float, **more: Any
+    ) -> Self:
+        """Return a mean difference with this standard error by Student's t."""
+        reach = t_isf(require_level(level) / 2, df) * error
+        return cls(
+            difference=difference,
+            low=difference - reach,
+            high=difference + reach,
+            level=level,
+            p_value=2 * t_sf(abs(difference) / error, df),
+            standard_error=error,
+            df=df,
+            **more,
+        )
 
 
 def paired_values(baseline: ArrayLike, treatment: ArrayLike) -> NDArray[np.float64]:

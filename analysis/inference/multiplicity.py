@@ -64,16 +64,12 @@ def _adjusted(c: Comparison, m: int, level: float, each: float, p_holm: float) -
         low, high = c.difference - reach, c.difference + reach
     elif reason is None:
         reason = f"the analysis {c.name} has no standard error and df to widen by"
+    kept = ("name", "n", "difference", "p_value", "standard_error", "df")
     return Adjusted(
-        name=c.name,
-        n=c.n,
-        difference=c.difference,
+        **{key: getattr(c, key) for key in kept},
         low=low,
         high=high,
         level=each,
-        p_value=c.p_value,
-        standard_error=c.standard_error,
-        df=c.df,
         reason=reason,
         m=m,
         family_level=level,

@@ -2,8 +2,8 @@
 
 from numpy.typing import ArrayLike
 
-from bench.analysis.inference.comparison import Comparison, require_level, seed_differences
-from bench.analysis.inference.distributions import standard_error, t_isf, t_sf
+from bench.analysis.inference.comparison import Comparison, seed_differences
+from bench.analysis.inference.distributions import standard_error
 
 
 def paired_t(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> Comparison:
@@ -24,19 +24,12 @@ def paired_t(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) 
     ----------
     Student (1908), Biometrika 6(1). Equals R's t.test(treatment, baseline, paired = TRUE).
     """
-    alpha = require_level(level)
     diff = seed_differences(baseline, treatment)
-    df = diff.size - 1
-    mean, error = float(diff.mean()), standard_error(diff)  # error of the mean, not of one run
-    reach = t_isf(alpha / 2, df) * error
-    return Comparison(
+    return Comparison.student(
         name="paired_t",
         n=diff.size,
-        difference=mean,
-        low=mean - reach,
-        high=mean + reach,
+        difference=float(diff.mean()),
+        error=standard_error(diff),  # of the mean, not of one run
+        df=diff.size - 1.0,
         level=level,
-        p_value=2 * t_sf(abs(mean) / error, df),
-        standard_error=error,
-        df=float(df),
     )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.comparison import Comparison, no_spread, require_level
-from bench.analysis.inference.distributions import t_isf, t_sf
+from bench.analysis.inference.distributions import t_isf
 
 EXACT = 2.0**53  # whole numbers below this are sums without rounding
 
@@ -162,7 +162,6 @@ def two_way_from_mean_squares(
     ------
     UnusableRuns : fewer than two seeds or examples, or all mean squares zero (no spread)
     """
-    alpha = require_level(level)
     require_two_of_each(n_seeds, n_examples)
     if max(ms_seeds, ms_examples) <= 0:  # V is 0, whatever cancels out inside the table
         raise UnusableRuns(
@@ -174,17 +173,13 @@ def two_way_from_mean_squares(
     spread = max(ms_seeds + ms_examples - ms_residual, ms_seeds, ms_examples)
     error = math.sqrt(spread / (n_seeds * n_examples))
     df = _satterthwaite(spread, ms_seeds, ms_examples, ms_residual, n_seeds, n_examples)
-    reach = t_isf(alpha / 2, df) * error
-    return TwoWay(
+    return TwoWay.student(
         name="two_way",
         n=n_seeds,
         difference=difference,
-        low=difference - reach,
-        high=difference + reach,
-        level=level,
-        p_value=2 * t_sf(abs(difference) / error, df),
-        standard_error=error,
+        error=error,
         df=df,
+        level=level,
         n_examples=n_examples,
         ms_seeds=ms_seeds,
         ms_examples=ms_examples,

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference.comparison import Comparison, no_spread, paired_values, require_level
-from bench.analysis.inference.distributions import t_isf, t_sf
+from bench.analysis.inference.comparison import Comparison, no_spread, paired_values
 
 
 def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> Comparison:
@@ -27,7 +26,6 @@ def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> 
     ----------
     Welch (1947), Biometrika 34(1/2). Equals R's t.test(treatment, baseline).
     """
-    alpha = require_level(level)
     both = paired_values(baseline, treatment)
     scale = float(np.abs(both).max())
     if all(no_spread(arm, scale=scale) for arm in both):
@@ -40,15 +38,6 @@ def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> 
     error = math.sqrt(first + second)
     df = (n - 1) / ((first / error**2) ** 2 + (second / error**2) ** 2)
     difference = float((both[1] - both[0]).mean())
-    reach = t_isf(alpha / 2, df) * error
-    return Comparison(
-        name="welch",
-        n=n,
-        difference=difference,
-        low=difference - reach,
-        high=difference + reach,
-        level=level,
-        p_value=2 * t_sf(abs(difference) / error, df),
-        standard_error=error,
-        df=df,
+    return Comparison.student(
+        name="welch", n=n, difference=difference, error=error, df=df, level=level
     )

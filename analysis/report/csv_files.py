@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ Line = Iterable[object]
 Show = Callable[[str], str]
 
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # what a spreadsheet would compute
+VALUES = ("baseline_value", "treatment_value", "difference")
 PER_RUN = ("ece", "ece_debiased", "gap")  # beside the metrics
 PER_SCALED_RUN = ("temperature", "nll", "brier", "ece", "ece_debiased")
 
@@ -45,7 +45,7 @@ def sheets(f: Findings, tables: Tables, hide: Show = str) -> dict[str, bytes]:
     return {
         "pairs.csv": _csv(_pairs(f, shown)),
         "runs.csv": _csv(_runs(f, tables, shown, show)),
-        "curves.csv.gz": _gz(_csv(_curves(f, tables, shown, logged))),
+        "curves.csv.gz": gzip.compress(_csv(_curves(f, tables, shown, logged)), mtime=0),
         "reliability.csv": _csv(_reliability(f, shown)),
     }
 
@@ -59,35 +59,14 @@ def _inert(text: str) -> str:
 def _csv(lines: Iterable[Line]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([_cell(value) for value in line] for line in lines)
+    # A number has all its digits, a missing one is nothing.
+    writer.writerows([None if value != value else value for value in line] for line in lines)
     return stream.getvalue().encode("utf-8", "replace")
-
-
-def _cell(value: object) -> str:
-    """Return a number with all its digits, a missing one as nothing."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(float(value))
-    return "" if value is None else str(value)
-
-
-def _gz(data: bytes) -> bytes:
-    stream = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
-        packed.write(data)
-    return stream.getvalue()
 
 
 def _pairs(f: Findings, shown: Mapping[str, str]) -> Iterator[Line]:
     """Yield every pair that the analysis rests on."""
-    yield (
-        "seed",
-        "baseline",
-        "treatment",
-        "metric",
-        "baseline_value",
-        "treatment_value",
-        "difference",
-    )
+    yield "seed", "baseline", "treatment", "metric", *VALUES
     base, metric = shown[f.design.baseline], shown[f.design.metric]
     for c in f.comparisons:
         p = c.pairs

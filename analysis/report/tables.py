@@ -8,7 +8,7 @@ from bench.analysis.inference import variance_sources
 from bench.analysis.report.names import shortened
 from bench.analysis.report.sentences import common, sections, verdict
 from bench.analysis.study.conclude import summary_settings
-from bench.analysis.study.findings import Analysis, Findings, Primary, Secondary, Treatment
+from bench.analysis.study.findings import Analysis, Findings, Secondary, Treatment
 
 MOST_VALUE = 60  # characters of a setting's value, where it is shown as changed
 
@@ -46,6 +46,14 @@ class Table:
     note: str = ""
 
 
+def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[tuple[str, bool], ...]:
+    return (*((name, False) for name in texts), *((name, True) for name in numbers))
+
+
+def _whose(f: Findings, c: Treatment) -> str:
+    return c.treatment if len(f.comparisons) > 1 else ""
+
+
 def every(f: Findings) -> list[Table]:
     """Return tables 1 to 4 and 8, those of a treatment together, where the findings have them."""
     found = [primary_outcome(f)]
@@ -59,14 +67,11 @@ def varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
     """Return the settings in which this treatment differs from the baseline."""
     arms = f.design.arms
     at = arms.index(c.treatment)
+    rows = ((key, values[0], values[at]) for key, values in summary_settings(f.design))
     return [
-        (
-            shortened(key, MOST_VALUE),
-            shortened(values[0], MOST_VALUE),
-            shortened(values[at], MOST_VALUE),
-        )
-        for key, values in summary_settings(f.design)
-        if values[0] != values[at]
+        (shortened(key, MOST_VALUE), shortened(old, MOST_VALUE), shortened(new, MOST_VALUE))
+        for key, old, new in rows
+        if old != new
     ]
 
 
@@ -75,12 +80,9 @@ def primary_outcome(f: Findings) -> Table:
     return Table(
         number=1,
         caption="Primary outcome",
-        columns=(
-            (common.sentence(f.metric_label), False),
-            ("Mean", True),
-            ("SD over seeds", True),
-            ("Min to max", True),
-            (f"{form.level(1 - f.design.alpha)} CI", True),
+        columns=_columns(
+            common.sentence(f.metric_label),
+            numbers=("Mean", "SD over seeds", "Min to max", f"{form.level(1 - f.design.alpha)} CI"),
         ),
         rows=(*_arms(f), *(_difference(f, c) for c in f.comparisons)),
     )
@@ -130,23 +132,19 @@ def analyses(f: Findings, c: Treatment) -> Table | None:
     """Return table 2: the planned analysis first and marked; None where there is no verdict."""
     if c.verdict.word == "none":
         return None
-    several = len(f.comparisons) > 1
     unit = common.unit(f)
     note = f"Difference in {f.metric_label}{',' if unit else ''}{unit}."
-    if several:
+    if len(f.comparisons) > 1:
         note += (
             f" Intervals count all {len(f.comparisons)} treatments, these p-values only their own."
         )
     return Table(
         number=2,
-        of=c.treatment if several else "",
+        of=_whose(f, c),
         caption=f"{len(c.analyses)} ways to analyse the same {form.count(c.n_pairs, 'pair')}",
         note=note,
-        columns=(
-            ("Analysis", False),
-            ("Estimate", True),
-            (f"{form.level(c.primary.level)} CI", True),
-            ("p", True),
+        columns=_columns(
+            "Analysis", numbers=("Estimate", f"{form.level(c.primary.level)} CI", "p")
         ),
         rows=tuple(_analyses(f, c)),
     )
@@ -156,7 +154,7 @@ def _analyses(f: Findings, c: Treatment) -> list[Row]:
     rows = []
     if c.primary.method == "group":
         name = Cell(text="Group-sequential", note="planned looks, O’Brien–Fleming")
-        rows.append(_analysis(f, _as_analysis(c.primary), name, main=True))
+        rows.append(_analysis(f, Analysis.of(c.primary.method, c.primary), name, main=True))
     for a in c.analyses:
         text, note = common.analysis_name(a, c.n_pairs)
         main = a.name == c.primary.method
@@ -164,7 +162,7 @@ def _analyses(f: Findings, c: Treatment) -> list[Row]:
         rows.append(_analysis(f, a, name, main=main))
     if not any(row.main for row in rows):  # the planned one could not be done
         name = Cell(text="Planned analysis", note=common.METHOD[c.primary.method])
-        rows.append(_analysis(f, _as_analysis(c.primary), name, main=True))
+        rows.append(_analysis(f, Analysis.of(c.primary.method, c.primary), name, main=True))
     return sorted(rows, key=lambda row: not row.main)
 
 
@@ -172,25 +170,8 @@ def _analysis(f: Findings, a: Analysis, name: Cell, *, main: bool) -> Row:
     limits = Cell(text=common.limits(f, a.low, a.high))
     if a.low is None and a.high is None:
         limits = Cell(text=form.NONE, title=a.reason or "")
-    cells = (
-        name,
-        Cell(text=form.number(a.difference, f.measure.unit)),
-        limits,
-        _p(a.p_value),
-    )
+    cells = (name, Cell(text=form.number(a.difference, f.measure.unit)), limits, _p(a.p_value))
     return Row(cells=cells, main=main, span=(a.low, a.difference, a.high))
-
-
-def _as_analysis(p: Primary) -> Analysis:
-    return Analysis(
-        name=p.method,
-        difference=p.difference,
-        low=p.low,
-        high=p.high,
-        level=p.level,
-        p_value=p.p_value,
-        reason=p.reason,
-    )
 
 
 def _p(p: float | None) -> Cell:
@@ -204,9 +185,9 @@ def questions(f: Findings, c: Treatment) -> Table | None:
         return None
     return Table(
         number=3,
-        of=c.treatment if len(f.comparisons) > 1 else "",
+        of=_whose(f, c),
         caption="Questions a single p-value does not answer",
-        columns=(("Question", False), ("Answer", False), ("Basis", False)),
+        columns=_columns("Question", "Answer", "Basis"),
         rows=tuple(_row(Cell(text=question), rest) for question, *rest in rows),
     )
 
@@ -218,25 +199,18 @@ def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
     """Return table 4: interval and p adjusted by the same method; None where there are none."""
     if not c.secondary:
         return None
-    n = len(c.secondary)
+    n, level = len(c.secondary), form.level(c.secondary[0].level)
+    numbers = (f.design.baseline, c.treatment, "Difference", f"{level} CI, adj.", "p, adj.")
     return Table(
         number=4,
-        of=c.treatment if len(f.comparisons) > 1 else "",
+        of=_whose(f, c),
         caption="Secondary outcomes",
         note=(
             f"{form.count(c.n_pairs, 'paired seed')}. Intervals and p-values are adjusted "
             f"together for {form.count(n, 'outcome')} (Bonferroni), so they cannot disagree. "
             "Temperature is fitted on validation data."
         ),
-        columns=(
-            ("Outcome", False),
-            (f.design.baseline, True),
-            (c.treatment, True),
-            ("Difference", True),
-            (f"{form.level(c.secondary[0].level)} CI, adj.", True),
-            ("p, adj.", True),
-            ("Reading", False),
-        ),
+        columns=(*_columns("Outcome", numbers=numbers), *_columns("Reading")),
         rows=tuple(_secondary(s, judged=c.verdict.word != "none") for s in c.secondary),
     )
 
@@ -274,22 +248,17 @@ def classes(f: Findings, c: Treatment) -> Table | None:
         return None
     rows = []
     for k in found:
-        texts = (
-            f"{k.n_examples:,}",
-            form.value(k.baseline, "fraction"),
-            form.value(k.treated, "fraction"),
-            form.difference(k.difference, "fraction"),
-        )
-        p = Cell(text=form.p_value(k.p_adjusted), title=common.p_title(k.p_adjusted))
+        accuracies = (form.value(x, "fraction") for x in (k.baseline, k.treated))
+        texts = (f"{k.n_examples:,}", *accuracies, form.difference(k.difference, "fraction"))
         row = _row(Cell(text=k.label), texts)
-        rows.append(replace(row, cells=(*row.cells, p)))
-    names = ("Test examples", f.design.baseline, c.treatment, "Difference", "p, adj.")
+        rows.append(replace(row, cells=(*row.cells, _p(k.p_adjusted))))
+    numbers = ("Test examples", f.design.baseline, c.treatment, "Difference", "p, adj.")
     return Table(
         number=5,
-        of=c.treatment if len(f.comparisons) > 1 else "",
+        of=_whose(f, c),
         caption="Accuracy within each class",
         note=sections.classes_note(f, c),
-        columns=(("Class", False), *((name, True) for name in names)),
+        columns=_columns("Class", numbers=numbers),
         rows=tuple(rows),
     )
 
@@ -314,13 +283,7 @@ def spread_by_source(f: Findings) -> Table | None:
         caption="Spread by source of randomness",
         note="SD over seeds with 95% limits (chi-square, for normal values). One source varies, "
         "the others are pinned to one seed; the last rows vary all.",
-        columns=(
-            ("What varies", False),
-            ("Of", False),
-            ("Seeds", True),
-            ("SD", True),
-            ("95% limits", True),
-        ),
+        columns=_columns("What varies", "Of", numbers=("Seeds", "SD", "95% limits")),
         rows=tuple(rows),
     )
 
@@ -342,19 +305,15 @@ def components(f: Findings, c: Treatment) -> Table | None:
         rows.append(_row(Cell(text=common.sentence(text), note=note), cells))
     return Table(
         number=8,
-        of=c.treatment if len(f.comparisons) > 1 else "",
+        of=_whose(f, c),
         caption="What makes the spread of the paired difference",
         note="Crossed analysis of variance: SD of one seed, of one test example and of one seed on "
         "one example, with 95% limits (modified large-sample: seeds as if normal, examples by "
         "their kurtosis; those of the last row held in 90% of simulated cases), and the shares of "
         "the variance of the mean. After Bouthillier et al. (2021), Accounting for variance in "
         "machine learning benchmarks, MLSys.",
-        columns=(
-            ("What is drawn anew", False),
-            ("Drawn", True),
-            ("SD of one", True),
-            ("95% limits", True),
-            ("Share", True),
+        columns=_columns(
+            "What is drawn anew", numbers=("Drawn", "SD of one", "95% limits", "Share")
         ),
         rows=tuple(rows),
     )

@@ -1,5 +1,7 @@
 """Terminal: the summary that ends a run, 80 columns wide, from the same findings."""
 
+import textwrap
+
 from bench.analysis.data import format as form
 from bench.analysis.report.figures.axis import Axis
 from bench.analysis.report.figures.verdict_strip import Strip
@@ -8,32 +10,13 @@ from bench.analysis.report.sentences import common, verdict
 from bench.analysis.study.findings import Findings, Treatment
 
 WIDTH = 80
-ASCII = {
-    "▲": "^",
-    "▼": "v",
-    "≈": "~",
-    "–": "-",
+ASCII: dict[str, str | int | None] = {
+    **dict(zip("▲▼≈–░│├┤┼━●◆○─\u2212’·—“”", '^v~-.|[]+=o*o--\'--""', strict=True)),
     "→": "->",
-    "░": ".",
-    "│": "|",
-    "├": "[",
-    "┤": "]",
-    "┼": "+",
-    "━": "=",
-    "●": "o",
-    "◆": "*",
-    "○": "o",
-    "─": "-",
-    "\u2212": "-",
-    "’": "'",
     "α": "alpha",
     "±": "+-",
-    "·": "-",
     "∞": "inf",
-    "—": "-",
     "…": "...",
-    "“": '"',
-    "”": '"',
 }
 
 
@@ -62,9 +45,7 @@ def summary(
     lines += _facts(f, report, browse)
     text = "\n".join(lines)
     if not unicode:
-        for sign, plain in ASCII.items():
-            text = text.replace(sign, plain)
-        text = text.encode("ascii", "replace").decode()
+        text = text.translate(str.maketrans(ASCII)).encode("ascii", "replace").decode()
     return text
 
 
@@ -155,18 +136,4 @@ def _short(text: str) -> str:
 
 def _wrapped(text: str, indent: int) -> list[str]:
     """Wrap at 80 columns, keeping the first line's own spacing; a longer word is cut."""
-    lines, current = [], ""
-    lead, room = len(text) - len(text.lstrip()), WIDTH - 1 - indent
-    pieces = (
-        word[i : i + room]
-        for word in text[lead:].split(" ")
-        for i in range(0, max(1, len(word)), room)
-    )
-    for word in pieces:
-        candidate = f"{current} {word}" if current else " " * lead + word
-        if len(candidate) > WIDTH - 1 and current.strip():
-            lines.append(current)
-            current = " " * indent + word
-        else:
-            current = candidate
-    return [*lines, current]
+    return textwrap.wrap(text, WIDTH - 1, subsequent_indent=" " * indent, break_on_hyphens=False)

@@ -145,7 +145,14 @@ def _worded(
         margin=design.margin,
     )
     needed = power.seeds_for_margin if verdict.word == "inconclusive" else None
-    return VerdictFinding.of(verdict, sentence, needed, power.reason)
+    return VerdictFinding(
+        **vars(verdict),
+        label=verdict.label,
+        glyph=verdict.glyph,
+        headline=sentence,
+        seeds_needed=needed,
+        seeds_needed_reason=power.reason,
+    )
 
 
 def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tuple[Analysis, ...]:
@@ -178,27 +185,10 @@ def _anytime_comparison(pairs: Paired, design: Design, level: float) -> Comparis
 
 def _attempt(name: str, compare: Callable[[], Comparison], pairs: Paired, level: float) -> Analysis:
     try:
-        c = compare()
+        return Analysis.of(name, compare())
     except UnusableRuns as refusal:
         mean = float(pairs.differences.mean()) if pairs.n else None
-        return Analysis(
-            name=name,
-            difference=mean,
-            low=None,
-            high=None,
-            level=level,
-            p_value=None,
-            reason=refusal.what,
-        )
-    return Analysis(
-        name=name,
-        difference=c.difference,
-        low=c.low,
-        high=c.high,
-        level=c.level,
-        p_value=c.p_value,
-        reason=c.reason,
-    )
+        return Analysis(name=name, difference=mean, level=level, reason=refusal.what)
 
 
 def _equivalence(main: Primary, design: Design) -> EquivalenceFinding | None:
@@ -207,11 +197,8 @@ def _equivalence(main: Primary, design: Design) -> EquivalenceFinding | None:
         return None
     fixed = main.method in ("two_way", "paired_t")  # else p would ignore the looks
     if not fixed or main.difference is None or main.standard_error is None or main.df is None:
-        return EquivalenceFinding(
-            p_value=None,
-            margin=design.margin,
-            reason=main.reason or f"the {main.method} interval has no p for equivalence",
-        )
+        reason = main.reason or f"the {main.method} interval has no p for equivalence"
+        return EquivalenceFinding(margin=design.margin, reason=reason)
     found = tost(main.difference, main.standard_error, main.df, margin=design.margin)
     return EquivalenceFinding(p_value=found.p_value, margin=design.margin)
 
@@ -220,27 +207,28 @@ def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
     if pairs.n < 2:
         return None
     wins = win_rate(pairs.baseline, pairs.treatment, higher_is_better=design.higher_is_better)
-    size, reason = None, None
-    diff, n = pairs.differences, pairs.n
-    mean = float(diff.mean())
-    reach = float(t_isf(0.025, n - 1) * diff.std(ddof=1) * np.sqrt(1 + 1 / n))
-    try:
-        size = effect_size(pairs.baseline, pairs.treatment)
-    except UnusableRuns as refusal:
-        reason = refusal.what
-    return EffectFinding(
-        d_z=None if size is None else size.d_z,
-        hedges_g=None if size is None else size.hedges_g,
-        low=None if size is None else size.low,
-        high=None if size is None else size.high,
+    found = EffectFinding(
         win_rate=wins.rate,
         win_low=wins.low,
         win_high=wins.high,
-        new_pair_low=None if size is None else mean - reach,
-        new_pair_high=None if size is None else mean + reach,
         wins=wins.wins,
         ties=wins.ties,
-        reason=reason,
+    )
+    try:
+        size = effect_size(pairs.baseline, pairs.treatment)
+    except UnusableRuns as refusal:
+        return replace(found, reason=refusal.what)
+    diff, n = pairs.differences, pairs.n
+    mean = float(diff.mean())
+    reach = float(t_isf(0.025, n - 1) * diff.std(ddof=1) * np.sqrt(1 + 1 / n))
+    return replace(
+        found,
+        d_z=size.d_z,
+        hedges_g=size.hedges_g,
+        low=size.low,
+        high=size.high,
+        new_pair_low=mean - reach,
+        new_pair_high=mean + reach,
     )
 
 
@@ -262,17 +250,14 @@ def _power(pairs: Paired, design: Design) -> PowerFinding:
     try:
         fixed = fixed_analysis(pairs, design, level=level)
     except UnusableRuns as refusal:
-        return PowerFinding(
-            detectable_at_80=None, seeds_for_margin=None, sd=None, reason=refusal.what
-        )
+        return PowerFinding(reason=refusal.what)
     sd = float(pairs.differences.std(ddof=1))
     error, df = fixed.standard_error or sd / np.sqrt(pairs.n), fixed.df or pairs.n - 1
     # A two-way error has its own degrees of freedom: as if from df + 1 seeds.
     n_equivalent = max(2, round(df) + 1)
     gain = detectable(float(error) * np.sqrt(n_equivalent), n_equivalent, alpha=1 - level)
     if design.margin is None:
-        reason = "no margin was declared"
-        return PowerFinding(detectable_at_80=gain, seeds_for_margin=None, sd=sd, reason=reason)
+        return PowerFinding(detectable_at_80=gain, sd=sd, reason="no margin was declared")
     per_seed = fixed.variance_per_seed if isinstance(fixed, TwoWay) else sd**2
     needed = seeds_needed(
         design.margin,
@@ -331,9 +316,7 @@ def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
     try:
         now = _anytime_comparison(pairs, design, level)
     except UnusableRuns:
-        return AnytimeFinding(
-            low=None, high=None, e_value=None, p_value=None, looks=looks, planned=(), path=()
-        )
+        return AnytimeFinding(looks=looks)
     path = []
     step_size = max(1, pairs.n // MOST_STEPS)  # a thousand seeds need no thousand points
     for n in sorted(range(pairs.n, 1, -step_size)):

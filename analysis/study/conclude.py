@@ -5,7 +5,7 @@ Pure arithmetic and words: whoever has a report can conclude again from the summ
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
@@ -143,18 +143,9 @@ def _runs(s: Summary) -> tuple[RunRow, ...]:
     for seed in dict.fromkeys([*s.design.seeds, *(run.seed for run in s.runs)]):
         for arm in s.design.arms:
             run = known.get((arm, seed))
-            rows.append(
-                RunRow(
-                    seed=seed,
-                    arm=arm,
-                    value=run.value if run else None,
-                    status=run.status if run else "missing",
-                    device=run.device if run else "",
-                    duration_s=run.duration_s if run else None,
-                    attempts=run.attempts if run else 0,
-                    note=run.note if run else "",
-                )
-            )
+            shown = () if run is None else (f.name for f in fields(RunRow))
+            facts = {name: getattr(run, name) for name in shown}
+            rows.append(RunRow(**{"seed": seed, "arm": arm, **facts}))
     return tuple(rows)
 
 

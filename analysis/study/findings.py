@@ -7,13 +7,15 @@ from typing import Any, Literal
 from bench.analysis.calibration.errors import Calibration
 from bench.analysis.data.json_values import columns, plain, unstored
 from bench.analysis.data.tables import Design
+from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.variance_components import Component
 from bench.analysis.inference.variance_sources import SourceRow
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.summary import RunBins, Summary
-from bench.analysis.study.verdict import Verdict
 
 SCHEMA = "bench.report/2"
+
+TABLES = ("arms", "comparisons", "calibration", "reliability", "curves", "gaps", "classes")
 
 Level = Literal["blocker", "caution", "note"]
 State = Literal["passed", "failed", "not checked"]
@@ -62,18 +64,24 @@ class Analysis:
 
     name: str
     difference: float | None
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     level: float
-    p_value: float | None
+    p_value: float | None = None
     reason: str | None = None
+
+    @classmethod
+    def of(cls, name: str, found: Comparison | Primary) -> "Analysis":
+        """Return the row of a result."""
+        kept = ("difference", "low", "high", "level", "p_value", "reason")
+        return cls(name=name, **{key: getattr(found, key) for key in kept})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquivalenceFinding:
     """Two one-sided tests against the declared margin."""
 
-    p_value: float | None
+    p_value: float | None = None
     margin: float
     reason: str | None = None
 
@@ -82,15 +90,15 @@ class EquivalenceFinding:
 class EffectFinding:
     """Standardised effect and win rate."""
 
-    d_z: float | None
-    hedges_g: float | None
-    low: float | None
-    high: float | None
+    d_z: float | None = None
+    hedges_g: float | None = None
+    low: float | None = None
+    high: float | None = None
     win_rate: float
     win_low: float
     win_high: float
-    new_pair_low: float | None  # 95 % prediction limits of one more pair
-    new_pair_high: float | None
+    new_pair_low: float | None = None  # 95 % prediction limits of one more pair
+    new_pair_high: float | None = None
     wins: int
     ties: int
     reason: str | None = None
@@ -109,9 +117,9 @@ class BayesFinding:
 class PowerFinding:
     """What this design can see; never "observed power"."""
 
-    detectable_at_80: float | None
-    seeds_for_margin: int | None
-    sd: float | None  # of the paired differences
+    detectable_at_80: float | None = None
+    seeds_for_margin: int | None = None
+    sd: float | None = None  # of the paired differences
     reason: str | None = None
 
 
@@ -186,13 +194,13 @@ class PlannedLook:
 class AnytimeFinding:
     """The anytime-valid interval at the last pair, and its path in plan order."""
 
-    low: float | None
-    high: float | None
-    e_value: float | None
-    p_value: float | None
+    low: float | None = None
+    high: float | None = None
+    e_value: float | None = None
+    p_value: float | None = None
     looks: tuple[int, ...]
-    planned: tuple[PlannedLook, ...]  # of a group-sequential plan, those reached so far
-    path: tuple[tuple[int, float, float | None, float | None], ...]  # n, mean, low, high
+    planned: tuple[PlannedLook, ...] = ()  # of a group-sequential plan, those reached so far
+    path: tuple[tuple[int, float, float | None, float | None], ...] = ()  # n, mean, low, high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,24 +226,6 @@ class VerdictFinding:
     headline: str
     seeds_needed: int | None
     seeds_needed_reason: str | None = None
-
-    @classmethod
-    def of(
-        cls, verdict: Verdict, headline: str, needed: int | None, reason: str | None
-    ) -> "VerdictFinding":
-        """Combine the rule's result with its wording."""
-        return cls(
-            word=verdict.word,
-            label=verdict.label,
-            glyph=verdict.glyph,
-            rule=verdict.rule,
-            size_open=verdict.size_open,
-            provisional=verdict.provisional,
-            blocker=verdict.blocker,
-            headline=headline,
-            seeds_needed=needed,
-            seeds_needed_reason=reason,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,12 +311,12 @@ class RunRow:
 
     seed: int
     arm: str
-    value: float | None
-    status: str
-    device: str
-    duration_s: float | None
-    attempts: int
-    note: str
+    value: float | None = None
+    status: str = "missing"
+    device: str = ""
+    duration_s: float | None = None
+    attempts: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -385,19 +375,8 @@ class Findings:
             "metric_label": self.metric_label,
             "plan": plan,
             "n_test": self.n_test,
-            **{
-                name: plain(getattr(self, name))
-                for name in (
-                    "arms",
-                    "comparisons",
-                    "calibration",
-                    "reliability",
-                    "curves",
-                    "gaps",
-                    "classes",
-                    "sources",
-                )
-            },
+            **{name: plain(getattr(self, name)) for name in TABLES},
+            "sources": plain(self.sources),
             "run_calibration": columns(self.run_calibration),
             "run_bins": columns(self.run_bins),
             "pairs": plain(self.runs),

@@ -215,10 +215,7 @@ def _compared(o: OutcomeSums) -> Comparison:
             name=o.metric,
             n=0,
             difference=float(np.mean(o.treatment) - np.mean(o.baseline)),
-            low=None,
-            high=None,
             level=0.95,
-            p_value=None,
             reason=refusal.what,
         )
 
