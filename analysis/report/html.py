@@ -46,7 +46,7 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         verdict=verdict,
         count=form.count,
         writer=written_by(version),
-        css=_css(),
+        css=(HERE / "style.css").read_text("utf-8"),
         data=data,
         digest=NO_DIGEST,
         level=form.level,
@@ -69,7 +69,6 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         estimate=partial(common.estimate, f),
         value=lambda x, u=unit: form.value(x, u),
         diff=lambda x, u=unit: form.difference(x, u),
-        p_value=form.p_value,
         duration=lambda s: "" if s is None else form.duration(s),
     )
     return text.replace(_marked(NO_DIGEST), _marked(digest(text)), 1)
@@ -109,12 +108,6 @@ def embedded(f: Findings, *, version: str) -> str:
     data = packed(document(f, version=version))
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _css() -> Any:
-    from markupsafe import Markup
-
-    return Markup((HERE / "style.css").read_text("utf-8"))
 
 
 def _ece(f: Findings, arm: str) -> str:

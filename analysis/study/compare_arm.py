@@ -28,21 +28,7 @@ from bench.analysis.inference.power import detectable, seeds_needed
 from bench.analysis.inference.sequential import anytime, planned_looks
 from bench.analysis.inference.two_way import TwoWay, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, to_halve
-from bench.analysis.study.findings import (
-    Analysis,
-    AnytimeFinding,
-    BayesFinding,
-    ClaimFinding,
-    EffectFinding,
-    EquivalenceFinding,
-    PlannedLook,
-    PowerFinding,
-    Primary,
-    Secondary,
-    Treatment,
-    VarianceFinding,
-    VerdictFinding,
-)
+from bench.analysis.study import findings
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import FEWEST_PAIRS, NO_SPREAD, Verdict, decide, headline
 from bench.analysis.study.verdict_interval import (
@@ -61,10 +47,10 @@ def compare(
     design: Design,
     name: str,
     *,
-    claim: Callable[[Primary, Verdict], ClaimFinding | None],
-    secondary: tuple[Secondary, ...],
+    claim: Callable[[findings.Primary, Verdict], findings.ClaimFinding | None],
+    secondary: tuple[findings.Secondary, ...],
     rng: np.random.Generator,
-) -> Treatment:
+) -> findings.Treatment:
     """Return all that the pairs say, before any check could block the verdict.
 
     Parameters
@@ -78,7 +64,7 @@ def compare(
     main = primary(pairs, design)
     power = _power(pairs, design)
     verdict = _decide(main, pairs.n, design, blocker=_flat(main, pairs))
-    return Treatment(
+    return findings.Treatment(
         treatment=name,
         n_pairs=pairs.n,
         verdict=_worded(verdict, main, pairs.n, design, name, power),
@@ -96,7 +82,7 @@ def compare(
     )
 
 
-def blocked(c: Treatment, blocker: str | None, design: Design) -> Treatment:
+def blocked(c: findings.Treatment, blocker: str | None, design: Design) -> findings.Treatment:
     """Return the treatment with the verdict that a failed check leaves it."""
     if blocker is None:
         return c
@@ -113,12 +99,14 @@ def metric_label(design: Design) -> str:
     return f"test {known.label}"
 
 
-def _flat(main: Primary, pairs: Paired) -> str | None:
+def _flat(main: findings.Primary, pairs: Paired) -> str | None:
     flat = main.reason is not None and main.standard_error is None and pairs.n >= FEWEST_PAIRS
     return NO_SPREAD if flat else None
 
 
-def _decide(main: Primary, n: int, design: Design, *, blocker: str | None = None) -> Verdict:
+def _decide(
+    main: findings.Primary, n: int, design: Design, *, blocker: str | None = None
+) -> Verdict:
     return decide(
         n=n,
         low=main.low,
@@ -132,8 +120,13 @@ def _decide(main: Primary, n: int, design: Design, *, blocker: str | None = None
 
 
 def _worded(
-    verdict: Verdict, main: Primary, n: int, design: Design, name: str, power: PowerFinding
-) -> VerdictFinding:
+    verdict: Verdict,
+    main: findings.Primary,
+    n: int,
+    design: Design,
+    name: str,
+    power: findings.PowerFinding,
+) -> findings.VerdictFinding:
     sentence = headline(
         verdict,
         n=n,
@@ -145,7 +138,7 @@ def _worded(
         margin=design.margin,
     )
     needed = power.seeds_for_margin if verdict.word == "inconclusive" else None
-    return VerdictFinding(
+    return findings.VerdictFinding(
         **vars(verdict),
         label=verdict.label,
         glyph=verdict.glyph,
@@ -155,7 +148,9 @@ def _worded(
     )
 
 
-def _analyses(pairs: Paired, design: Design, *, rng: np.random.Generator) -> tuple[Analysis, ...]:
+def _analyses(
+    pairs: Paired, design: Design, *, rng: np.random.Generator
+) -> tuple[findings.Analysis, ...]:
     """Repeat the comparison in the ways a reader might have chosen."""
     level, _ = levels(design)
     base, other = pairs.baseline, pairs.treatment
@@ -183,31 +178,33 @@ def _anytime_comparison(pairs: Paired, design: Design, level: float) -> Comparis
     return anytime(pairs.differences, level=level, variance_floor=floor)
 
 
-def _attempt(name: str, compare: Callable[[], Comparison], pairs: Paired, level: float) -> Analysis:
+def _attempt(
+    name: str, compare: Callable[[], Comparison], pairs: Paired, level: float
+) -> findings.Analysis:
     try:
-        return Analysis.of(name, compare())
+        return findings.Analysis.of(name, compare())
     except UnusableRuns as refusal:
         mean = float(pairs.differences.mean()) if pairs.n else None
-        return Analysis(name=name, difference=mean, level=level, reason=refusal.what)
+        return findings.Analysis(name=name, difference=mean, level=level, reason=refusal.what)
 
 
-def _equivalence(main: Primary, design: Design) -> EquivalenceFinding | None:
+def _equivalence(main: findings.Primary, design: Design) -> findings.EquivalenceFinding | None:
     """Test against the margin with the primary's own error; a sequential one has only limits."""
     if design.margin is None:
         return None
     fixed = main.method in ("two_way", "paired_t")  # else p would ignore the looks
     if not fixed or main.difference is None or main.standard_error is None or main.df is None:
         reason = main.reason or f"the {main.method} interval has no p for equivalence"
-        return EquivalenceFinding(margin=design.margin, reason=reason)
+        return findings.EquivalenceFinding(margin=design.margin, reason=reason)
     found = tost(main.difference, main.standard_error, main.df, margin=design.margin)
-    return EquivalenceFinding(p_value=found.p_value, margin=design.margin)
+    return findings.EquivalenceFinding(p_value=found.p_value, margin=design.margin)
 
 
-def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
+def _effect(pairs: Paired, design: Design) -> findings.EffectFinding | None:
     if pairs.n < 2:
         return None
     wins = win_rate(pairs.baseline, pairs.treatment, higher_is_better=design.higher_is_better)
-    found = EffectFinding(
+    found = findings.EffectFinding(
         win_rate=wins.rate,
         win_low=wins.low,
         win_high=wins.high,
@@ -232,7 +229,7 @@ def _effect(pairs: Paired, design: Design) -> EffectFinding | None:
     )
 
 
-def _bayes(main: Primary, design: Design) -> BayesFinding | None:
+def _bayes(main: findings.Primary, design: Design) -> findings.BayesFinding | None:
     """Cut the posterior at the margin; without one there is nothing to cut at."""
     if design.margin is None or main.difference is None:
         return None
@@ -242,22 +239,22 @@ def _bayes(main: Primary, design: Design) -> BayesFinding | None:
     worse, better = found.below, found.above
     if not design.higher_is_better:
         worse, better = better, worse
-    return BayesFinding(worse=worse, equivalent=found.inside, better=better)
+    return findings.BayesFinding(worse=worse, equivalent=found.inside, better=better)
 
 
-def _power(pairs: Paired, design: Design) -> PowerFinding:
+def _power(pairs: Paired, design: Design) -> findings.PowerFinding:
     level, _ = levels(design)
     try:
         fixed = fixed_analysis(pairs, design, level=level)
     except UnusableRuns as refusal:
-        return PowerFinding(reason=refusal.what)
+        return findings.PowerFinding(reason=refusal.what)
     sd = float(pairs.differences.std(ddof=1))
     error, df = fixed.standard_error or sd / np.sqrt(pairs.n), fixed.df or pairs.n - 1
     # A two-way error has its own degrees of freedom: as if from df + 1 seeds.
     n_equivalent = max(2, round(df) + 1)
     gain = detectable(float(error) * np.sqrt(n_equivalent), n_equivalent, alpha=1 - level)
     if design.margin is None:
-        return PowerFinding(detectable_at_80=gain, sd=sd, reason="no margin was declared")
+        return findings.PowerFinding(detectable_at_80=gain, sd=sd, reason="no margin was declared")
     per_seed = fixed.variance_per_seed if isinstance(fixed, TwoWay) else sd**2
     needed = seeds_needed(
         design.margin,
@@ -266,12 +263,12 @@ def _power(pairs: Paired, design: Design) -> PowerFinding:
         n=pairs.n,
         alpha=1 - level,
     )
-    return PowerFinding(
+    return findings.PowerFinding(
         detectable_at_80=gain, seeds_for_margin=needed.n, sd=sd, reason=needed.reason
     )
 
 
-def _variance(pairs: Paired) -> VarianceFinding | None:
+def _variance(pairs: Paired) -> findings.VarianceFinding | None:
     try:
         found = two_way_from_mean_squares(*pairs.mean_squares)
     except UnusableRuns:
@@ -281,7 +278,7 @@ def _variance(pairs: Paired) -> VarianceFinding | None:
     halve = to_halve(found)
     spread = np.std(pairs.baseline) > 0 and np.std(pairs.treatment) > 0
     together = float(np.corrcoef(pairs.baseline, pairs.treatment)[0, 1]) if spread else None
-    return VarianceFinding(
+    return findings.VarianceFinding(
         seeds=found.variance_seeds,
         examples=found.variance_examples,
         residual=found.variance_residual,
@@ -310,13 +307,13 @@ def _narrowed(found: TwoWay, *, seeds: int = 1, examples: int = 1) -> float:
     return math.sqrt(then / now) if now > 0 else 1.0
 
 
-def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
+def _anytime(pairs: Paired, design: Design) -> findings.AnytimeFinding:
     level, _ = levels(design)
     looks = design.looks
     try:
         now = _anytime_comparison(pairs, design, level)
     except UnusableRuns:
-        return AnytimeFinding(looks=looks)
+        return findings.AnytimeFinding(looks=looks)
     path = []
     step_size = max(1, pairs.n // MOST_STEPS)  # a thousand seeds need no thousand points
     for n in sorted(range(pairs.n, 1, -step_size)):
@@ -326,7 +323,7 @@ def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
             continue
         path.append((n, step.difference, step.low, step.high))
     evidence = anytime(pairs.differences, level=level).e_value
-    return AnytimeFinding(
+    return findings.AnytimeFinding(
         low=now.low,
         high=now.high,
         e_value=evidence,
@@ -337,7 +334,7 @@ def _anytime(pairs: Paired, design: Design) -> AnytimeFinding:
     )
 
 
-def _planned(pairs: Paired, design: Design) -> tuple[PlannedLook, ...]:
+def _planned(pairs: Paired, design: Design) -> tuple[findings.PlannedLook, ...]:
     """Return the intervals of the planned looks reached so far; none but of a group plan."""
     if design.stop != "group" or design.free_to_look:
         return ()
@@ -348,5 +345,5 @@ def _planned(pairs: Paired, design: Design) -> tuple[PlannedLook, ...]:
             at = verdict_interval(pairs.first(n), design, level=level)
         except UnusableRuns:
             continue
-        found.append(PlannedLook(n=n, mean=at.difference, low=at.low, high=at.high))
+        found.append(findings.PlannedLook(n=n, mean=at.difference, low=at.low, high=at.high))
     return tuple(found)

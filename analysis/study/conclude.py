@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.analysis.data.tables import Design
 from bench.analysis.inference.effect_size import clopper_pearson
 from bench.analysis.inference.variance_sources import source_rows
+from bench.analysis.study import robustness
 from bench.analysis.study.checks.registry import Evidence
 from bench.analysis.study.checks.run import blocking, run_checks
 from bench.analysis.study.claim_protocol import claimed
@@ -21,13 +22,6 @@ from bench.analysis.study.compare_arm import blocked, compare, metric_label
 from bench.analysis.study.curves import best_epochs, curves, epochs_of, gaps
 from bench.analysis.study.findings import Arm, Findings, RunRow
 from bench.analysis.study.per_class import class_rows
-from bench.analysis.study.robustness import (
-    adjusted_for_looks,
-    chance_level,
-    decisive_seeds,
-    other_words,
-    worst_word,
-)
 from bench.analysis.study.secondary import calibration_rows, reliability_diagrams, secondary
 from bench.analysis.study.summary import Summary
 from bench.analysis.study.verdict_interval import mean_interval
@@ -55,16 +49,16 @@ def conclude(s: Summary) -> Findings:
         for of, stream in zip(s.treatments, streams, strict=True)
     ]
     pairs = {of.treatment: of.pairs for of in s.treatments}
-    looks = adjusted_for_looks(s.provenance, pairs, design)
+    looks = robustness.adjusted_for_looks(s.provenance, pairs, design)
     evidence = Evidence(
         summary=s,
         design=design,
         best=best,
         arms=arms,
         comparisons=tuple(seen),
-        words={c.treatment: other_words(c, c.pairs, design) for c in seen},
-        worst_case={of.treatment: worst_word(of.worst, design) for of in s.treatments},
-        without_seed={c.treatment: decisive_seeds(c, c.pairs, design) for c in seen},
+        words={c.treatment: robustness.other_words(c, c.pairs, design) for c in seen},
+        worst_case={of.treatment: robustness.worst_word(of.worst, design) for of in s.treatments},
+        without_seed={c.treatment: robustness.decisive_seeds(c, c.pairs, design) for c in seen},
         provenance={**s.provenance, "earlier_looks_interval": looks},
     )
     checks = run_checks(evidence)
@@ -101,7 +95,7 @@ def _pending(s: Summary) -> int:
 def _arm(s: Summary, name: str) -> Arm:
     design, own = s.design, sorted((r for r in s.runs if r.arm == name), key=lambda run: run.seed)
     values = np.array([r.value for r in own if r.status == "finished"], dtype=np.float64)
-    collapsed = int(_collapsed(values, design, chance_level(s.n_classes, design)).sum())
+    collapsed = int(_collapsed(values, design, robustness.chance_level(s.n_classes, design)).sum())
     collapse_low, collapse_high = clopper_pearson(collapsed, values.size)
     low, high = mean_interval(values, level=1 - design.alpha)
     return Arm(

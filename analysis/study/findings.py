@@ -46,15 +46,15 @@ class Primary:
 
     method: str  # two_way, paired_t, anytime or group
     difference: float | None
-    low: float | None
-    high: float | None
-    low90: float | None
-    high90: float | None
+    low: float | None = None
+    high: float | None = None
+    low90: float | None = None
+    high90: float | None = None
     level: float
     level90: float
-    p_value: float | None
-    df: float | None
-    standard_error: float | None
+    p_value: float | None = None
+    df: float | None = None
+    standard_error: float | None = None
     reason: str | None = None
 
 
@@ -201,15 +201,6 @@ class AnytimeFinding:
     looks: tuple[int, ...]
     planned: tuple[PlannedLook, ...] = ()  # of a group-sequential plan, those reached so far
     path: tuple[tuple[int, float, float | None, float | None], ...] = ()  # n, mean, low, high
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestEpochs:
-    """Best validation accuracy of each run of the pairs, for the claim's own protocol."""
-
-    baseline: tuple[float, ...]
-    treatment: tuple[float, ...]
-    grid_step: float  # one validation example
 
 
 @dataclass(frozen=True, kw_only=True)

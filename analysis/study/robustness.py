@@ -14,12 +14,7 @@ from bench.analysis.inference.comparison import Comparison
 from bench.analysis.study.findings import Treatment
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import FEWEST_PAIRS, decide
-from bench.analysis.study.verdict_interval import (
-    at_level,
-    fixed_analysis,
-    levels,
-    verdict_interval,
-)
+from bench.analysis.study.verdict_interval import at_level, fixed_analysis, levels, verdict_interval
 
 
 def chance_level(n_classes: int | None, design: Design) -> float | None:
@@ -70,16 +65,14 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
     """Return the seeds without which the word would be another (not for lack of pairs)."""
     if pairs.n - 1 < FEWEST_PAIRS or c.verdict.word == "none":
         return []
-    level, level90 = levels(design)
     word = _fixed_word(pairs, design)
     decisive = []
     for position, seed in enumerate(pairs.seeds):
         try:
-            wide = fixed_analysis(pairs.without(position), design, level=level)
+            changed = _fixed_word(pairs.without(position), design) != word
         except UnusableRuns:
             continue
-        if _word(wide, at_level(wide, level90), pairs.n - 1, design) != word:
-            decisive.append(seed)
+        decisive += [seed] if changed else []
     return decisive
 
 

@@ -99,15 +99,8 @@ def primary(pairs: Paired, design: Design) -> Primary:
         return Primary(
             method=_method(pairs, design),
             difference=mean,
-            low=None,
-            high=None,
-            low90=None,
-            high90=None,
             level=level,
             level90=level90,
-            p_value=None,
-            df=None,
-            standard_error=None,
             reason=refusal.what,
         )
     return Primary(

@@ -3,10 +3,7 @@
 from bench.analysis.data import format as form
 from bench.analysis.report.sentences import common
 from bench.analysis.report.sentences.verdict import reading, scope
-from bench.analysis.study.findings import (
-    Findings,
-    Treatment,
-)
+from bench.analysis.study.findings import Findings, Treatment
 
 
 def paragraph(f: Findings, c: Treatment) -> str:

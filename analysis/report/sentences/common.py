@@ -4,11 +4,7 @@ from collections.abc import Sequence
 
 from bench.analysis.data import format as form
 from bench.analysis.inference.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
-from bench.analysis.study.findings import (
-    Analysis,
-    Findings,
-    Primary,
-)
+from bench.analysis.study.findings import Analysis, Findings, Primary
 
 ALIKE = 0.02  # shares of a width that are called the same
 

@@ -6,11 +6,7 @@ from bench.analysis.data import format as form
 from bench.analysis.inference.variance_sources import ALL
 from bench.analysis.report.sentences import common
 from bench.analysis.report.sentences.verdict import cost_fact, scope
-from bench.analysis.study.findings import (
-    Findings,
-    Treatment,
-    VarianceFinding,
-)
+from bench.analysis.study.findings import Findings, Treatment, VarianceFinding
 
 COMPONENTS = {  # what a part of the variance comes from, and the question that it answers
     "seeds": ("seeds", "would new seeds give this difference on these test examples?"),

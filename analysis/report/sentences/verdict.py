@@ -4,11 +4,7 @@ import re
 
 from bench.analysis.data import format as form
 from bench.analysis.report.sentences import common
-from bench.analysis.study.findings import (
-    Findings,
-    Secondary,
-    Treatment,
-)
+from bench.analysis.study.findings import Findings, Secondary, Treatment
 from bench.analysis.study.verdict import FEWEST_PAIRS
 
 
