@@ -39,7 +39,7 @@ class Design:
     seeds: tuple[int, ...]  # planned, in plan order
     batches: tuple[tuple[int, ...], ...] = ()  # the same seeds, in the portions of their planning
     margin: float | None = None  # metric units
-    claim: float | None = None  # metric units
+    claim: float | None = None  # metric units; a gain is positive, whatever the direction
     alpha: float = 0.05
     scope: Scope = "seeds_and_examples"
     stop: Stop = "fixed"
@@ -72,6 +72,11 @@ class Design:
     def free_to_look(self) -> bool:
         """Whether results could have decided the number of pairs, whatever the rule says now."""
         return self.seeds_added_after_look or self.stop_changed_after_results
+
+    @property
+    def claimed_difference(self) -> float | None:
+        """The claim as treatment minus baseline: a gain in a loss is a fall."""
+        return self.claim if self.claim is None or self.higher_is_better else -self.claim
 
     @property
     def guards(self) -> tuple[float, ...]:

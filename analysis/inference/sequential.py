@@ -15,7 +15,6 @@ from bench.analysis.inference.distributions import normal_isf, normal_sf, standa
 Floats = NDArray[np.float64]
 
 PRIOR_VARIANCE = 0.5  # g: of the standardized difference, in the anytime mixture
-SKEWED = 1.5  # |skewness| beyond which the promised rates of t-like analyses no longer hold
 SMALLEST_P = 1e-9  # of a group-sequential analysis; below it the integration has no digits left
 
 
@@ -36,7 +35,6 @@ class Anytime(Comparison):
     log_e: float  # natural logarithm of the evidence against no difference
     log_e_path: tuple[float, ...]  # after 1, 2, ... n pairs, in the order given
     half_width: float | None  # metric units; None: unbounded or no spread
-    skewness: float | None  # None below 3 pairs or without spread; see SKEWED
 
     @property
     def e_value(self) -> float:
@@ -214,8 +212,7 @@ def anytime(
 
     The evidence is the likelihood ratio of a standardized difference spread N(0, g) against none;
     the spread itself is unknown. Its p is 1 / e of all n pairs, from the same mixture as the
-    interval. Under strong skew the error rate is no longer kept (up to .11; the fixed t .078):
-    see `skewness`.
+    interval. Under strong skew the error rate is no longer kept (up to .11; the fixed t .078).
 
     Parameters
     ----------
@@ -255,13 +252,7 @@ def anytime(
         log_e=path[-1],
         log_e_path=path,
         half_width=width,
-        skewness=None if n < 3 or flat else _skewness(d),
     )
-
-
-def _skewness(d: Floats) -> float:
-    z = (d - d.mean()) / d.std()
-    return float((z**3).mean())
 
 
 def _finite_differences(differences: ArrayLike) -> Floats:

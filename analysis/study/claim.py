@@ -62,8 +62,9 @@ def chance_in_one_pair(
     claim : claimed gain, in metric units; its size counts, not its sign
     baseline, treatment : shape (n,), the claim's own measure (best validation accuracy over the
         epochs) of each seed
-    grid_step : smallest step of that measure, 1 / N_val for an accuracy; half of it is allowed
-        for, since "at least 0.3 pp" begins between two steps
+    grid_step : smallest step of that measure, 1 / N_val for an accuracy. A pair shows at least
+        the claim from the first step on that reaches it, and the normal tail begins half a step
+        before that one
     level : coverage of (low, high)
 
     Raises
@@ -105,10 +106,17 @@ def chance_in_two_runs(
 
 def _chance(claim: float, sd: float, df: float, grid_step: float, level: float) -> Chance:
     alpha = require_level(level)
-    beyond = abs(claim) - grid_step / 2
+    beyond = _first_step(claim, grid_step) - grid_step / 2
     limits = (sd * math.sqrt(df / chi2_isf(a, df)) for a in (alpha / 2, 1 - alpha / 2))
     low, high = sorted(_tail(beyond, s) for s in limits)
     return Chance(chance=_tail(beyond, sd), low=low, high=high, level=level, sd=sd, df=df)
+
+
+def _first_step(claim: float, grid_step: float) -> float:
+    """Return the smallest difference on the grid that is at least the claim's size."""
+    if grid_step == 0:
+        return abs(claim)
+    return math.ceil(abs(claim) / grid_step - 1e-9) * grid_step
 
 
 def _tail(beyond: float, sd: float) -> float:
@@ -131,7 +139,7 @@ def flipped_share(
     """
     both = paired_values(baseline, treatment)
     diff = both[1] - both[0]
-    beyond = abs(claim) - grid_step / 2
+    beyond = _first_step(claim, grid_step) - grid_step / 2
     rounding = 1e-12 * float(np.abs(both).max())
     return float(((diff >= beyond - rounding).mean() + (-diff >= beyond - rounding).mean()) / 2)
 

@@ -27,30 +27,31 @@ def claimed(
     best : arm to what `best_epochs` returns
     """
     design, both = summary.design, best_epochs_of(summary.design, of, best)
-    if design.claim is None:
+    gain = design.claimed_difference
+    if gain is None:
         return None
     unbounded = main.low is None and main.high is None
     equivalent = verdict.word == "equivalent"
     reading = (
-        None
-        if unbounded
-        else claim.read_claim(design.claim, main.low, main.high, equivalent=equivalent)
+        None if unbounded else claim.read_claim(gain, main.low, main.high, equivalent=equivalent)
     )
     if isinstance(both, str):
-        return ClaimFinding(value=design.claim, reading=reading, reason=both)
+        return ClaimFinding(value=gain, reading=reading, reason=both)
     step = 1 / summary.n_validation if summary.n_validation else 0.0  # one validation example
-    one = claim.chance_in_one_pair(design.claim, *both, grid_step=step)
-    two = claim.chance_in_two_runs(design.claim, *both, grid_step=step)
+    one = claim.chance_in_one_pair(gain, *both, grid_step=step)
+    two = claim.chance_in_two_runs(gain, *both, grid_step=step)
     optimism = of.optimism or (None, None, None)
+    observed = claim.flipped_share(gain, *both, grid_step=step)
+    coarse = one.sd < step  # a normal curve says nothing of differences of a step or two
     return ClaimFinding(
-        value=design.claim,
+        value=gain,
         reading=reading,
-        chance_without_effect=one.chance,
-        chance_low=one.low,
-        chance_high=one.high,
-        chance_unpaired=two.chance,
-        chance_observed=claim.flipped_share(design.claim, *both, grid_step=step),
-        likelihood_ratio=claim.likelihood_ratio(design.claim, one.sd),
+        chance_without_effect=observed if coarse else one.chance,
+        chance_low=None if coarse else one.low,
+        chance_high=None if coarse else one.high,
+        chance_unpaired=None if coarse else two.chance,
+        chance_observed=observed,
+        likelihood_ratio=claim.likelihood_ratio(gain, one.sd),
         best_epoch_optimism=optimism[0],
         optimism_low=optimism[1],
         optimism_high=optimism[2],

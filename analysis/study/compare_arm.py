@@ -30,7 +30,7 @@ from bench.analysis.inference.two_way import TwoWay, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, to_halve
 from bench.analysis.study import findings
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict import FEWEST_PAIRS, NO_SPREAD, Verdict, decide, headline
+from bench.analysis.study.verdict import NO_SPREAD, Verdict, decide, fewest_pairs, headline
 from bench.analysis.study.verdict_interval import (
     fixed_analysis,
     levels,
@@ -100,8 +100,8 @@ def metric_label(design: Design) -> str:
 
 
 def _flat(main: findings.Primary, pairs: Paired) -> str | None:
-    flat = main.reason is not None and main.standard_error is None and pairs.n >= FEWEST_PAIRS
-    return NO_SPREAD if flat else None
+    enough = pairs.n >= fewest_pairs(main.level)
+    return NO_SPREAD if enough and main.reason and main.standard_error is None else None
 
 
 def _decide(
@@ -116,6 +116,7 @@ def _decide(
         margin=design.margin,
         higher_is_better=design.higher_is_better,
         blocker=blocker,
+        fewest=fewest_pairs(levels(design)[0]),
     )
 
 
@@ -136,6 +137,7 @@ def _worded(
         measure=design.measure,
         label=metric_label(design),
         margin=design.margin,
+        level90=main.level90,
     )
     needed = power.seeds_for_margin if verdict.word == "inconclusive" else None
     return findings.VerdictFinding(
@@ -322,11 +324,14 @@ def _anytime(pairs: Paired, design: Design) -> findings.AnytimeFinding:
         except UnusableRuns:
             continue
         path.append((n, step.difference, step.low, step.high))
-    evidence = anytime(pairs.differences, level=level).e_value
+    # The test examples are drawn once: no number of pairs averages them out, and e ignores them.
+    floor = variance_floor(fixed_analysis(pairs, design, level=level))
+    evidence = None if floor > 0 else anytime(pairs.differences, level=level).e_value
     return findings.AnytimeFinding(
         low=now.low,
         high=now.high,
         e_value=evidence,
+        e_reason="it would count new seeds alone" if evidence is None else None,
         p_value=now.p_value,
         looks=looks,
         planned=_planned(pairs, design),

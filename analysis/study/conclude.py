@@ -26,7 +26,10 @@ from bench.analysis.study.secondary import calibration_rows, reliability_diagram
 from bench.analysis.study.summary import Summary
 from bench.analysis.study.verdict_interval import mean_interval
 
-COLLAPSE_MADS = 6.0
+COLLAPSE_MADS = 10.0  # scaled
+SCALED = 1.4826  # so that a MAD estimates a normal standard deviation
+FEWEST_RUNS = 5  # of an arm whose median says where a healthy run lies
+TOWARDS_CHANCE = 0.1  # of the way from the median to what a model that knows nothing gets
 
 
 def conclude(s: Summary) -> Findings:
@@ -34,7 +37,8 @@ def conclude(s: Summary) -> Findings:
     design = replace(s.design, pending=_pending(s))
     epochs = epochs_of(s.curves)
     best = {arm: best_epochs(epochs, arm) for arm in design.arms}
-    arms = tuple(_arm(s, name) for name in design.arms)
+    scale = _pooled_mad(s)
+    arms = tuple(_arm(s, name, scale) for name in design.arms)
     rng = np.random.default_rng(s.seed)
     _, *streams = rng.spawn(1 + len(s.treatments))
     seen = [
@@ -92,10 +96,11 @@ def _pending(s: Summary) -> int:
     return sum((arm, seed) not in settled for arm in design.arms for seed in design.seeds)
 
 
-def _arm(s: Summary, name: str) -> Arm:
+def _arm(s: Summary, name: str, scale: float) -> Arm:
     design, own = s.design, sorted((r for r in s.runs if r.arm == name), key=lambda run: run.seed)
-    values = np.array([r.value for r in own if r.status == "finished"], dtype=np.float64)
-    collapsed = int(_collapsed(values, design, robustness.chance_level(s.n_classes, design)).sum())
+    values = _finished(s, name)
+    chance = robustness.chance_level(s.n_classes, design)
+    collapsed = int(_collapsed(values, design, chance, scale).sum())
     collapse_low, collapse_high = clopper_pearson(collapsed, values.size)
     low, high = mean_interval(values, level=1 - design.alpha)
     return Arm(
@@ -115,18 +120,34 @@ def _arm(s: Summary, name: str) -> Arm:
     )
 
 
+def _finished(s: Summary, arm: str) -> NDArray[np.float64]:
+    return np.array([r.value for r in s.runs if r.arm == arm and r.status == "finished"], float)
+
+
+def _pooled_mad(s: Summary) -> float:
+    """Return the scaled MAD of all finished runs around their arm's median."""
+    by_arm = [_finished(s, arm) for arm in s.design.arms]
+    apart = np.concatenate([values - np.median(values) for values in by_arm if values.size])
+    return SCALED * float(np.median(np.abs(apart)))
+
+
 def _collapsed(
-    values: NDArray[np.float64], design: Design, chance: float | None
+    values: NDArray[np.float64], design: Design, chance: float | None, scale: float
 ) -> NDArray[np.bool_]:
-    """Mark finished runs at chance level, or more than 6 MADs on the bad side of the median."""
-    good = values if design.higher_is_better else -values
+    """Mark finished runs at chance level, or far out on the bad side of their arm's median.
+
+    Far out is 10 scaled MADs, and a tenth of the way to chance where chance is known. Without a
+    spread (`scale` 0), or with fewer than five runs, only chance level counts.
+    """
+    sign = 1.0 if design.higher_is_better else -1.0
+    good = sign * values
     median = float(np.median(good))
-    mad = float(np.median(np.abs(good - median)))
-    bad: NDArray[np.bool_] = (
-        good < median - COLLAPSE_MADS * mad if mad > 0 else np.zeros(good.size, dtype=np.bool_)
-    )
+    limit = median - COLLAPSE_MADS * scale
+    enough = scale > 0 and good.size >= FEWEST_RUNS
+    bad: NDArray[np.bool_] = np.full(good.size, enough) & (good < limit)
     if chance is not None:
-        bad |= good <= (chance if design.higher_is_better else -chance)
+        bad &= good < median - TOWARDS_CHANCE * (median - sign * chance)
+        bad |= good <= sign * chance
     return bad
 
 

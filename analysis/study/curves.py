@@ -1,5 +1,6 @@
 """Curves: how training went, epoch by epoch, over all seeds; descriptive only."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from bench.analysis.study.findings import Curve, Gap
 from bench.analysis.study.summary import RunCurve
 
 VALIDATION = "val/accuracy"
+FEWEST_EPOCHS = 8  # of a run whose last quarter has a slope
 
 
 def run_curves(tables: Tables, design: Design) -> tuple[RunCurve, ...]:
@@ -99,6 +101,21 @@ def best_epochs(epochs: pd.DataFrame, arm: str) -> pd.DataFrame:
             "last_epoch": wide.apply(lambda column: column.last_valid_index(), axis=0),
         }
     )
+
+
+def projected_rise(runs: Sequence[RunCurve], arm: str) -> dict[int, float]:
+    """Return by seed what the slope of a run's last quarter adds over another quarter.
+
+    A run of fewer than eight epochs has no last quarter, and no entry.
+    """
+    found = {}
+    for run in runs:
+        if run.arm != arm or len(run.epochs) < FEWEST_EPOCHS:
+            continue
+        quarter = max(2, math.ceil(len(run.epochs) / 4))
+        slope = np.polyfit(run.epochs[-quarter:], run.values[-quarter:], 1)[0]
+        found[run.seed] = float(slope) * (run.epochs[-1] - run.epochs[-quarter] + 1)
+    return found
 
 
 def _wide(epochs: pd.DataFrame, arm: str, *, common: bool = True) -> pd.DataFrame:

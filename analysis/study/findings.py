@@ -196,11 +196,12 @@ class AnytimeFinding:
 
     low: float | None = None
     high: float | None = None
-    e_value: float | None = None
+    e_value: float | None = None  # of new seeds; None where test examples are drawn too
     p_value: float | None = None
     looks: tuple[int, ...]
     planned: tuple[PlannedLook, ...] = ()  # of a group-sequential plan, those reached so far
     path: tuple[tuple[int, float, float | None, float | None], ...] = ()  # n, mean, low, high
+    e_reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

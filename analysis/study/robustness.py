@@ -13,7 +13,7 @@ from bench.analysis.inference import paired_t, sign_flip, welch
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.study.findings import Treatment
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict import FEWEST_PAIRS, decide
+from bench.analysis.study.verdict import decide, fewest_pairs
 from bench.analysis.study.verdict_interval import at_level, fixed_analysis, levels, verdict_interval
 
 
@@ -39,7 +39,7 @@ def other_words(c: Treatment, pairs: Paired, design: Design) -> dict[str, str]:
     if pairs.n_examples is not None:
         companions["two_way"] = lambda at: pairs.two_way(level=at)
     for name, analyse in companions.items():
-        if name == c.primary.method or pairs.n < FEWEST_PAIRS:
+        if name == c.primary.method or pairs.n < fewest_pairs(level):
             continue
         try:
             wide, narrow = analyse(level), analyse(level90)
@@ -58,12 +58,13 @@ def _word(wide: Comparison, narrow: Comparison, n: int, design: Design) -> str:
         high90=narrow.high,
         margin=design.margin,
         higher_is_better=design.higher_is_better,
+        fewest=fewest_pairs(levels(design)[0]),
     ).word
 
 
 def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
     """Return the seeds without which the word would be another (not for lack of pairs)."""
-    if pairs.n - 1 < FEWEST_PAIRS or c.verdict.word == "none":
+    if pairs.n - 1 < fewest_pairs(levels(design)[0]) or c.verdict.word == "none":
         return []
     word = _fixed_word(pairs, design)
     decisive = []

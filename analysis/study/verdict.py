@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.analysis.data.format import magnitude, suffix
+from bench.analysis.data.format import level, magnitude, suffix
 from bench.analysis.data.metrics import Metric
 
 Word = Literal["better", "worse", "equivalent", "inconclusive", "none"]
 
-FEWEST_PAIRS = 6  # below, the smallest possible sign-flip p is above 0.03
+FEWEST_PAIRS = 6  # of one treatment: below, the smallest possible sign-flip p is above 0.03
 FULL_PAIRS = 10
 NO_SPREAD = "no spread, since every pair differs by the same amount"
 
@@ -50,6 +50,11 @@ class Verdict:
         return GLYPHS[self.word]
 
 
+def fewest_pairs(level: float) -> int:
+    """Return the pairs with which an exact test can reach p below 1 - level: 6 at 95 %."""
+    return max(FEWEST_PAIRS, math.floor(1 - math.log2(1 - level)) + 1)
+
+
 def decide(
     *,
     n: int,
@@ -60,6 +65,7 @@ def decide(
     margin: float | None,
     higher_is_better: bool,
     blocker: str | None = None,
+    fewest: int = FEWEST_PAIRS,
 ) -> Verdict:
     """Apply the rule; the first condition that holds wins.
 
@@ -71,12 +77,13 @@ def decide(
     margin : smallest difference that matters, or None: equivalence is then not tested
     higher_is_better : the metric's direction; signs are flipped here and nowhere else
     blocker : what forbids a verdict, in a few words
+    fewest : pairs that a verdict needs, as `fewest_pairs` says
 
     References
     ----------
     STATISTICS.md §4. Equivalence before difference: Schuirmann (1987), J. Pharmacokinet. 15(6).
     """
-    if blocker is not None or n < FEWEST_PAIRS:
+    if blocker is not None or n < fewest:
         return Verdict(word="none", rule=0, size_open=False, provisional=False, blocker=blocker)
     provisional = n < FULL_PAIRS
     lo, hi = _oriented(low, high, higher_is_better)
@@ -115,6 +122,7 @@ def headline(
     measure: Metric,
     label: str,
     margin: float | None,
+    level90: float = 0.9,
 ) -> str:
     """Return the verdict as one sentence.
 
@@ -126,6 +134,7 @@ def headline(
     treatment, baseline : the arms' names
     measure, label : the metric and what it is called, for example "test accuracy"
     margin : in metric units
+    level90 : coverage of the interval that lies within the margin where the arms match
     """
     name = treatment[:1].upper() + treatment[1:]
     verb = "raises" if (difference or 0.0) > 0 else "lowers"  # the raw metric, whatever is better
@@ -136,9 +145,10 @@ def headline(
                 return f"{n} {'seed is' if n == 1 else 'seeds are'} too few for a verdict."
             return f"No verdict: {verdict.blocker}."
         case 1:
-            return f"{name} and {baseline} match: any difference in {label} is under {limit}."
+            within = f"the {level(level90)} interval of the difference lies within ±{limit}"
+            return f"{name} and {baseline} match in {label}: {within}."
         case 2:
-            return f"{name} {verb} {label}, but by too little to matter."
+            return f"{name} {verb} {label}, but by less than {limit}."
         case 3 | 5:
             return f"{name} {verb} {label}, by more than the margin you set."
         case 4 | 6:

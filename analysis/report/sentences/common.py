@@ -93,8 +93,8 @@ def confidence(f: Findings, p: Primary) -> str:
 
 
 def claimed(f: Findings) -> str:
-    """Return the claimed gain with its sign and unit: +0.30 pp."""
-    claim = f.design.claim or 0.0
+    """Return the claimed difference with its sign and unit: +0.30 pp."""
+    claim = f.design.claimed_difference or 0.0
     return f"{'+' if claim >= 0 else form.MINUS}{form.magnitude(claim, f.measure.unit)}{unit(f)}"
 
 

@@ -245,14 +245,16 @@ def _claim_questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
         return []
     amount = common.claimed(f)
     chance = form.share(claim.chance_without_effect)
-    span = f"{form.share(claim.chance_low or 0.0)} to {form.share(claim.chance_high or 0.0)}"
+    span = " (counted among these pairs, with either sign)"
+    if claim.chance_low is not None and claim.chance_high is not None:
+        span = f" (95% CI {form.share(claim.chance_low)} to {form.share(claim.chance_high)})"
     # One pair has no spread of its own, so alone it can never say yes, however rare its gain.
     alone = "no" if claim.chance_without_effect > f.design.alpha / 2 else "one pair cannot tell"
     rows = [
         (
             f"Is {amount} statistically significant?",
             f"In one pair of runs: {alone}; such a gain shows in {chance} of pairs without any "
-            f"effect (95% CI {span}). In these {c.n_pairs} pairs the mean difference is "
+            f"effect{span}. In these {c.n_pairs} pairs the mean difference is "
             f"{common.signed_estimate(f, p)} ({common.adjusted_p(f, p.p_value)}).",
             "the claim’s own protocol: best validation epoch, one run of each arm",
         )

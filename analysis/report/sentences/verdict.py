@@ -5,7 +5,7 @@ import re
 from bench.analysis.data import format as form
 from bench.analysis.report.sentences import common
 from bench.analysis.study.findings import Findings, Secondary, Treatment
-from bench.analysis.study.verdict import FEWEST_PAIRS
+from bench.analysis.study.verdict import fewest_pairs
 
 
 def title(f: Findings) -> str:
@@ -61,7 +61,7 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
     p, base, other = c.primary, f.arm(f.design.baseline), f.arm(c.treatment)
     means = f"{form.value(base.mean, f.measure.unit)} → {form.value(other.mean, f.measure.unit)}"
     if c.verdict.word == "none":
-        if not 0 < c.n_pairs < FEWEST_PAIRS:
+        if not 0 < c.n_pairs < fewest_pairs(p.level):
             return [means]
         each = ", ".join(form.number(d, f.measure.unit) for d in c.differences)
         return [means, f"{form.count(c.n_pairs, 'paired seed')}: {each}{common.unit(f)}"]
@@ -104,7 +104,7 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
         )
     if v.provisional:
         lines.append(f"Provisional: {n} pairs. The word may change with 10 or more.")
-    if v.word == "none" and n < FEWEST_PAIRS:
+    if v.word == "none" and n < fewest_pairs(p.level):
         floor = f"{2.0 ** (1 - n):.3g}" if n >= 1 else "1"
         lines.append(
             f"With {form.count(n, 'pair')} the exact test can never go below p = {floor}, "

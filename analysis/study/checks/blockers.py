@@ -14,7 +14,8 @@ from bench.analysis.study.checks.registry import (
     passed_if,
 )
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict import FEWEST_PAIRS
+from bench.analysis.study.verdict import fewest_pairs
+from bench.analysis.study.verdict_interval import levels
 
 MOST_OVERLAP = 0.01  # of the test examples; CIFAR-10 itself has a few twins
 
@@ -24,9 +25,12 @@ def _pairs_enough(e: Evidence) -> Answer:
     least = min(e.comparisons, key=lambda c: c.n_pairs)
     fewest = least.n_pairs
     whose = f" of {least.treatment}" if len(e.comparisons) > 1 else ""
+    level, _ = levels(e.design)
+    needed = fewest_pairs(level)
     return passed_if(
-        fewest >= FEWEST_PAIRS,
-        f"Enough pairs for the exact test to reach p < 0.05 ({fewest}; it needs {FEWEST_PAIRS}).",
+        fewest >= needed,
+        f"Enough pairs for the exact test to reach p < {1 - level:.2g} "
+        f"({fewest}; it needs {needed}).",
         f"Only {count(fewest, 'complete pair')}{whose}." if fewest else f"No complete pair{whose}.",
         f"With {count(fewest, 'pair')} the exact test can never go below "
         f"p = {2 ** (1 - max(fewest, 1)):g}.",

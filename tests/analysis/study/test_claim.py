@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from scipy import stats
 
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import two_way
@@ -28,6 +29,20 @@ def test_reproduces_the_chances_of_the_article(sd, chance):
     assert r.chance == pytest.approx(chance, abs=0.005)
     assert r.low < r.chance < r.high
     assert (r.sd, r.df) == (pytest.approx(sd), 19)
+
+
+@pytest.mark.parametrize(("n_validation", "steps", "truth"), [(100, 1, 0.428), (50, 1, 0.402)])
+def test_a_claim_between_two_steps_is_shown_by_the_next_one(n_validation, steps, truth):
+    # 0.3 pp of 100 images: one image or more. The truth: by simulation of whole images.
+    step = 1 / n_validation
+    sd = (steps - 0.5) * step / -stats.norm.ppf(truth)
+    r = chance_in_one_pair(0.003, *pairs(sd), grid_step=step)
+    assert r.chance == pytest.approx(truth, abs=5e-4) and r.chance < 0.5
+    whole = np.rint(pairs(sd, n=40_000)[1] / step)
+    assert r.chance == pytest.approx((np.abs(whole) >= 1).mean() / 2, abs=0.01)
+    assert flipped_share(0.003, np.zeros(40_000), whole * step, grid_step=step) == pytest.approx(
+        truth, abs=0.01
+    )
 
 
 def test_limits_are_those_of_the_spread():

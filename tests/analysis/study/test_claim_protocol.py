@@ -79,3 +79,27 @@ def test_a_run_without_logged_validation_is_said(simulate):
     found = s.changed(epochs=rows).findings().comparisons[0].claim
     assert found.reason == "some runs logged no validation accuracy"
     assert found.reading is not None
+
+
+def test_a_claimed_gain_in_a_loss_is_a_fall(simulate):
+    s = simulate(
+        n_seeds=10, effect=-0.0496, claim=0.05, metric="loss", higher_is_better=False,
+        scores_only=True,
+    )  # fmt: skip
+    f = s.findings()
+    assert f.comparisons[0].claim.reading == "compatible"  # "ruled out" before
+    assert f.comparisons[0].claim.value == -0.05
+    risen = simulate(
+        n_seeds=10, effect=0.0496, claim=0.05, metric="loss", higher_is_better=False,
+        scores_only=True,
+    )  # fmt: skip
+    assert risen.findings().comparisons[0].claim.reading == "contradicted"
+
+
+def test_where_runs_differ_by_an_image_the_observed_share_is_quoted(simulate):
+    s = simulate(n_seeds=10, n_val=50, noise=0.001, claim=0.003)
+    rows = s.tables.epochs.copy()
+    rows["val/accuracy"] = 0.9 + 0.02 * ((rows.arm == "smoothed") & (rows.seed < 2))
+    found = s.changed(epochs=rows).findings().comparisons[0].claim
+    assert found.chance_without_effect == found.chance_observed == pytest.approx(0.1)
+    assert (found.chance_low, found.chance_high, found.chance_unpaired) == (None, None, None)

@@ -50,11 +50,12 @@ def say(verdict, difference, *, metric="accuracy", margin=0.005, n=20):
 GOLDEN = [
     # rule, low, high, margin, word, size_open, sentence
     (1, -0.001, 0.002, 0.005, "equivalent", False,
-     "Smoothed and baseline match: any difference in test accuracy is under 0.50 pp."),
+     "Smoothed and baseline match in test accuracy: the 90% interval of the difference lies "
+     "within ±0.50 pp."),
     (2, 0.001, 0.003, 0.005, "equivalent", False,
-     "Smoothed raises test accuracy, but by too little to matter."),
+     "Smoothed raises test accuracy, but by less than 0.50 pp."),
     (2, -0.003, -0.001, 0.005, "equivalent", False,
-     "Smoothed lowers test accuracy, but by too little to matter."),
+     "Smoothed lowers test accuracy, but by less than 0.50 pp."),
     (3, 0.006, 0.020, 0.005, "better", False,
      "Smoothed raises test accuracy, by more than the margin you set."),
     (4, 0.004, 0.020, 0.005, "better", True,
