@@ -111,9 +111,10 @@ def _still_improving(e: Evidence) -> Answer:
     odd = []
     for c in e.comparisons:
         base, other = rises[e.design.baseline], rises[c.treatment]
-        apart = np.array([other[seed] - base[seed] for seed in c.pairs.seeds if seed in base])
-        if apart.size < 2 or set(c.pairs.seeds) - rises[c.treatment].keys():
-            return not_checked(f"{VALIDATION} was not logged by both arms of every pair.")
+        both = [seed for seed in c.pairs.seeds if seed in base and seed in other]
+        if len(both) < max(2, c.n_pairs / 2):
+            return not_checked(f"Too few runs or epochs of {VALIDATION} were logged.")
+        apart = np.array([other[seed] - base[seed] for seed in both])
         low, high = mean_interval(apart, level=0.95)
         if max(abs(low or 0.0), abs(high or 0.0)) > _matters(e, c):
             odd.append(f"{c.treatment} by {_by(apart)}")
