@@ -113,8 +113,9 @@ class Tables:
         duration_s, environment
     epochs : one row a run and epoch: arm, seed, epoch, then one column a logged metric
     scores : one row a run and score: arm, seed, score, value
-    predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"; may
-        be read whenever asked for: `scored` keeps of each run what the analyses need
+    predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"; a
+        store's are read from their file whenever asked for, and not kept: `scored` keeps of each
+        run what the analyses need
     """
 
     trials: pd.DataFrame
@@ -185,10 +186,20 @@ class Tables:
         ------
         KeyError : the run stored no such predictions
         """
-        key = arm, seed, split
-        if key not in self._scored:
-            self._scored[key] = score(self.predictions[key])
-        return self._scored[key]
+        if (arm, seed, split) not in self._scored:
+            self.read(arm, seed, split)
+        return self._scored[arm, seed, split]
+
+    def read(self, arm: str, seed: int, split: Split) -> Predictions:
+        """Return one run's predictions themselves; what they score is kept, they are not.
+
+        Raises
+        ------
+        KeyError : the run stored no such predictions
+        """
+        found = self.predictions[arm, seed, split]
+        self._scored[arm, seed, split] = score(found)
+        return found
 
     @cached_property
     def _scored(self) -> dict[tuple[str, int, Split], Scored]:

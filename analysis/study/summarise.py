@@ -105,18 +105,23 @@ def score_runs(tables: Tables, design: Design, *, rng: np.random.Generator) -> d
 
 
 def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -> ScoredRun:
-    raw, scaled, heat = tables.scored(arm, seed, "test"), None, None
-    if (arm, seed, "validation") in tables.predictions:
-        tables.scored(arm, seed, "validation")
-        validation = tables.predictions[arm, seed, "validation"]
-        heat = fit_temperature(validation.log_probabilities, validation.labels).temperature
-        scaled = score_scaled(tables.predictions[arm, seed, "test"], heat)
+    heat = _temperature(tables, arm, seed)
+    test = tables.read(arm, seed, "test")
+    raw = tables.scored(arm, seed, "test")
+    scaled = None if heat is None else score_scaled(test, heat)
     found = []
     for view, at in ((scaled, heat), (raw, None)):  # in the order of their draws
         if view is not None:
             row = calibrate(view, rng=rng)
             found.append(replace(row, arm=arm, seed=seed, scaled=at is not None, temperature=at))
     return ScoredRun(raw=raw, scaled=scaled, calibration=tuple(found[::-1]))
+
+
+def _temperature(tables: Tables, arm: str, seed: int) -> float | None:
+    if (arm, seed, "validation") not in tables.predictions:
+        return None
+    validation = tables.read(arm, seed, "validation")
+    return fit_temperature(validation.log_probabilities, validation.labels).temperature
 
 
 def _treatment(

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from bench.store.private import keep_private, make_folder
 PREDICTIONS, EPOCHS, OUTCOME = "predictions.npz", "epochs.parquet", "outcome.json"
 LOG, TRACEBACK = "log.txt", "traceback.txt"
 SPLITS: tuple[Split, ...] = get_args(Split)
+T = TypeVar("T")
 
 
 class Damaged(BadPredictions):
@@ -102,7 +104,7 @@ class Recorded:
 
     outcome: Mapping[str, Any]  # scores, selected_epoch, facts
     epochs: pd.DataFrame | None
-    predictions: Mapping[Split, Predictions]
+    predictions: Mapping[Split, Callable[[], Predictions]]  # read when called
 
 
 def load(digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str) -> Recorded:
@@ -122,18 +124,28 @@ def load(digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str)
     def get(name: str, kind: str, read: Callable[[Path], Any], otherwise: Any) -> Any:
         if name not in digests:
             return otherwise
-        path = verified(name, digests[name], locate, what=f"the stored {kind} of {who}")
-        try:
-            return read(path)
-        except Exception as error:  # every format fails in its own way
-            first = (str(error) or type(error).__name__).splitlines()[0][:200]
-            raise Damaged(f"the stored {kind} of {who} cannot be read.", facts=[first]) from error
+        what = f"the stored {kind} of {who}"
+        return readable(read, verified(name, digests[name], locate, what=what), what=what)
 
     return Recorded(
         outcome=get(OUTCOME, "outcome", read_outcome, {}),
         epochs=get(EPOCHS, "epochs", read_epochs, None),
-        predictions=get(PREDICTIONS, "predictions", read_predictions, {}),
+        predictions=get(PREDICTIONS, "predictions", partial(prediction_readers, who=who), {}),
     )
+
+
+def readable(read: Callable[..., T], path: Path, *how: Any, what: str) -> T:
+    """Return what a file holds.
+
+    Raises
+    ------
+    Damaged : it cannot be read
+    """
+    try:
+        return read(path, *how)
+    except Exception as error:  # every format fails in its own way
+        first = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise Damaged(f"{what} cannot be read.", facts=[first]) from error
 
 
 def verified(
@@ -162,14 +174,18 @@ def verified(
     return path
 
 
-def read_predictions(path: Path) -> dict[Split, Predictions]:
-    """Read every split of a predictions file; never a pickle."""
+def prediction_readers(path: Path, *, who: str) -> dict[Split, Callable[[], Predictions]]:
+    """Return what reads each split of a predictions file when called, or raises Damaged."""
+    what = f"the stored predictions of {who}"
     with np.load(path, allow_pickle=False) as archive:
-        return {
-            split: Predictions(archive[f"{split}_log_probabilities"], archive[f"{split}_labels"])
-            for split in SPLITS
-            if f"{split}_labels" in archive
-        }
+        splits = [split for split in SPLITS if f"{split}_labels" in archive]
+    return {split: partial(readable, read_predictions, path, split, what=what) for split in splits}
+
+
+def read_predictions(path: Path, split: Split) -> Predictions:
+    """Read one split of a predictions file, with the CRC-32 of its bytes; never a pickle."""
+    with np.load(path, allow_pickle=False) as archive:
+        return Predictions(archive[f"{split}_log_probabilities"], archive[f"{split}_labels"])
 
 
 def read_epochs(path: Path) -> pd.DataFrame:

@@ -5,8 +5,9 @@ import logging
 import os
 import shlex
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -272,9 +273,13 @@ class Reader(Store):
         ------
         Damaged : something is not what was recorded; names all such runs
         """
-        with self._files() as locate:
+        with ExitStack() as stack:
+            locate = stack.enter_context(self._files())
             every = self._every_child(benchmark)
-            return tables_of(benchmark, every, locate, lambda: self.again(benchmark))
+            found = tables_of(benchmark, every, locate, lambda: self.again(benchmark))
+            # What a server sent stays as long as it may still be read.
+            weakref.finalize(found.predictions, stack.pop_all().close)
+            return found
 
     def late_modules(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the digests of what trainings loaded by themselves, of one run an arm."""

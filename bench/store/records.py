@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from bench.store.locks import now
 from bench.store.resume_command import going_on
 from bench.store.runs import SUPERSEDED, Benchmark, Child, Run, Unreadable
 
+Key = tuple[str, int, Split]
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path
 PLAN_DIGEST = re.compile(r"bench\.sha256/plan/(\d+)\.json")  # the tag that every version has
 SEQUENCE = "bench.sequence"
@@ -268,7 +269,7 @@ def tables_of(
     Damaged : something is not what was recorded; names all such runs
     """
     rows, epochs, scores = [], [], []
-    predictions: dict[tuple[str, int, Split], Predictions] = {}
+    predictions: dict[Key, Callable[[], Predictions]] = {}
     damaged: dict[TrialKey, Damaged] = {}
     order = {key: position for position, key in enumerate(benchmark.plan.trials())}
     for key in sorted(every, key=lambda key: order.get(key, len(order))):
@@ -286,8 +287,8 @@ def tables_of(
         rows.append(_trial_row(child, found.outcome, attempts=len(active)))
         if found.epochs is not None:
             epochs.append(found.epochs.assign(arm=key.arm, seed=key.seed))
-        for split, item in found.predictions.items():
-            predictions[key.arm, key.seed, split] = item
+        for split, read in found.predictions.items():
+            predictions[key.arm, key.seed, split] = read
         scores += [
             {"arm": key.arm, "seed": key.seed, "score": name, "value": value}
             for name, value in found.outcome.get("scores", {}).items()
@@ -298,8 +299,34 @@ def tables_of(
         trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *EXTRA_COLUMNS]),
         epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
         scores=pd.DataFrame(scores, columns=["arm", "seed", "score", "value"]),
-        predictions=predictions,
+        predictions=StoredPredictions(predictions, again),
     )
+
+
+class StoredPredictions(Mapping[Key, Predictions]):
+    """Predictions that are read from their files whenever asked for, and not kept."""
+
+    def __init__(
+        self,
+        readers: Mapping[Key, Callable[[], Predictions]],
+        again: Callable[[], Sequence[str]],
+    ) -> None:
+        self._readers, self._again = readers, again
+
+    def __getitem__(self, key: Key) -> Predictions:
+        try:
+            return self._readers[key]()
+        except Damaged as damage:
+            raise _all_damaged({TrialKey(*key[:2]): damage}, self._again()) from damage
+
+    def __contains__(self, key: object) -> bool:  # Mapping's own would read the file
+        return key in self._readers
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
 
 
 def late_modules_of(

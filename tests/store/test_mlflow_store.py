@@ -472,6 +472,21 @@ def test_damaged_predictions_are_refused_with_both_digests_and_the_way_out(
     assert caught.value.exit_status == 5
 
 
+def test_predictions_that_change_after_their_digest_was_checked_are_refused(
+    store: Store, plan: Plan
+):
+    benchmark = session(store, plan, [success("baseline", 0)])
+    tables = store.tables(benchmark)
+    path = file_of(store, benchmark, "baseline/seed-00", "predictions.npz")
+    content = bytearray(path.read_bytes())
+    log_p = tables.predictions["baseline", 0, "test"].log_probabilities
+    content[content.index(log_p.tobytes())] ^= 1  # of a number's last digits
+    path.write_bytes(bytes(content))
+    with pytest.raises(Damaged, match="predictions of seed 00, baseline, cannot be read") as caught:
+        tables.predictions["baseline", 0, "test"]
+    assert "--redo 0:baseline" in str(caught.value.remedy())
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("predictions.npz", "predictions"), ("epochs.parquet", "epochs"), ("outcome.json", "outcome")],

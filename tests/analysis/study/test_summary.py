@@ -1,7 +1,10 @@
 import json
+import weakref
+from collections.abc import Mapping
 
 import pytest
 
+from bench.analysis.data.metrics import Predictions
 from bench.analysis.study.conclude import conclude
 from bench.analysis.study.summary import DamagedReport, Summary
 
@@ -58,3 +61,35 @@ def test_damaged_data_are_refused(known, damage):
 def test_what_is_no_object_is_refused(data):
     with pytest.raises(DamagedReport, match="not whole"):
         Summary.from_dict(data)
+
+
+class _ReadWhenAsked(Mapping):
+    """Predictions of which each is made anew whenever asked for, and never two at a time."""
+
+    def __init__(self, kept):
+        self.kept, self.given = kept, []
+
+    def __getitem__(self, key):
+        assert not any(of() for _, of in self.given), "an earlier one is still alive"
+        old = self.kept[key]
+        found = Predictions(old.log_probabilities, old.labels)
+        self.given.append((key, weakref.ref(found)))
+        return found
+
+    def __contains__(self, key):
+        return key in self.kept
+
+    def __iter__(self):
+        return iter(self.kept)
+
+    def __len__(self):
+        return len(self.kept)
+
+
+@pytest.mark.parametrize("shape", [{}, {"failed": {("smoothed", 3)}}, {"validation": False}])
+def test_one_run_of_predictions_is_alive_at_a_time_and_read_once(simulate, shape):
+    s = simulate(n_seeds=6, treatments=("smoothed", "other"), **shape)
+    lazy = _ReadWhenAsked(s.tables.predictions)
+    found = s.changed(predictions=lazy).findings()
+    assert sorted(key for key, _ in lazy.given) == sorted(s.tables.predictions)
+    assert found.summary == s.findings().summary
