@@ -356,8 +356,10 @@ class Reader(Store):
             if not path.is_file():
                 raise FileNotFoundError(path)
             return path
+        own = Path(folder) / run.run_id  # files of two runs have the same names
+        own.mkdir(exist_ok=True)
         try:
-            return Path(self.client.download_artifacts(run.run_id, artifact, folder))
+            return Path(self.client.download_artifacts(run.run_id, artifact, str(own)))
         except StoreAway:
             raise
         except Refusal as error:
