@@ -39,7 +39,7 @@ def test_the_standard_error_is_that_of_scipy_stats():
     assert d.standard_error(values) == pytest.approx(stats.sem(values), rel=1e-14)
 
 
-@given(st.lists(st.integers(-4, 4), min_size=2, max_size=40))
+@given(st.lists(st.integers(-4, 4), min_size=21, max_size=40))
 def test_signed_ranks_with_ties_and_zeros_are_those_of_scipy(steps: list[int]):
     values = np.array(steps, dtype=np.float64)
     expected = stats.wilcoxon(
