@@ -1,6 +1,7 @@
 import hashlib
 import http.server
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
