@@ -18,16 +18,17 @@ class Temperature:
     """One scalar that divides the log-probabilities, fitted on validation examples."""
 
     temperature: float
-    at_bound: bool  # nothing inside the bounds was better: for example, every answer is right
+    errors: int  # wrong answers among the validation examples; under 10 they identify nothing
     nll_before: float  # mean on the validation examples, nats
     nll_after: float
 
 
 def fit_temperature(log_probabilities: ArrayLike, labels: ArrayLike) -> Temperature:
-    """Fit the temperature that makes the validation labels most likely.
+    """Fit the temperature that makes the validation labels most likely, with a weak prior.
 
-    Fitted between 0.05 and 20. Where the likelihood only grows towards a bound, as it does
-    towards 0.05 when every answer is right, the bound is the temperature and `at_bound` says so.
+    The prior is log-normal around 1 with a standard deviation of 1. It costs nothing at 500
+    examples, and keeps the fit finite where the likelihood only grows towards 0, as it does when
+    every validation answer is right: without it such a fit took a test NLL from 0.73 to 4.42.
 
     Parameters
     ----------
@@ -62,15 +63,17 @@ def fit_temperature(log_probabilities: ArrayLike, labels: ArrayLike) -> Temperat
 
         return float(by_rows(norm, log_p).mean()) + (top - chosen) * scale
 
-    ends = (math.log(COLDEST), math.log(HOTTEST))
-    inside = optimize.minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
-    # A bound wins a tie: nothing to choose between temperatures that all fit to the last digit.
-    best = min((*ends, float(inside.x)), key=loss)
+    best = optimize.minimize_scalar(
+        lambda log_t: loss(log_t) + log_t**2 / (2 * len(checked)),
+        bounds=(math.log(COLDEST), math.log(HOTTEST)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
     return Temperature(
-        temperature=dict(zip(ends, (COLDEST, HOTTEST), strict=True)).get(best, math.exp(best)),
-        at_bound=best in ends,
+        temperature=math.exp(best.x),
+        errors=int((log_p.argmax(axis=1) != checked.labels).sum()),
         nll_before=loss(0.0),
-        nll_after=loss(best),
+        nll_after=loss(float(best.x)),
     )
 
 

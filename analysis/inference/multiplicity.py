@@ -1,5 +1,6 @@
 """Multiplicity: what is left of several comparisons when all of them are counted?"""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,8 @@ def bonferroni(comparisons: Sequence[Comparison], *, level: float = 0.95) -> tup
     Parameters
     ----------
     comparisons : all of the family, also those without an answer: they count. Those with a
-        standard error and degrees of freedom get an interval; the others keep their p
+        standard error and degrees of freedom get an interval; one that was made at
+        `bonferroni_level` already, as a sequential one is, keeps its own; the others keep their p
     level : coverage of all intervals together
 
     References
@@ -59,7 +61,9 @@ def bonferroni(comparisons: Sequence[Comparison], *, level: float = 0.95) -> tup
 
 def _adjusted(c: Comparison, m: int, level: float, each: float, p_holm: float) -> Adjusted:
     low, high, reason = None, None, c.reason
-    if c.standard_error is not None and c.df is not None:
+    if math.isclose(c.level, each, rel_tol=1e-12):
+        low, high = c.low, c.high
+    elif c.standard_error is not None and c.df is not None:
         reach = t_isf((1 - each) / 2, c.df) * c.standard_error
         low, high = c.difference - reach, c.difference + reach
     elif reason is None:

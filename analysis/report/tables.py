@@ -211,7 +211,10 @@ def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
             "Temperature is fitted on validation data."
         ),
         columns=(*_columns("Outcome", numbers=numbers), *_columns("Reading")),
-        rows=tuple(_secondary(s, judged=c.verdict.word != "none") for s in c.secondary),
+        rows=tuple(
+            _secondary(s, judged=c.verdict.word != "none" and not f.design.pending)
+            for s in c.secondary
+        ),
     )
 
 

@@ -82,7 +82,7 @@ def conclude(s: Summary) -> Findings:
         run_calibration=s.calibration,
         run_bins=s.bins,
         sources=source_rows(s.sources, design),
-        classes=class_rows(s.classes, {name: p.n for name, p in pairs.items()}),
+        classes=class_rows(s.classes, {name: p.n for name, p in pairs.items()}, design),
         provenance=s.provenance,
     )
 

@@ -16,6 +16,7 @@ from bench.analysis.inference.two_way import mean_squares, two_way_from_mean_squ
 from bench.analysis.study.findings import ClassRow
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.summary import ClassSums, Squares
+from bench.analysis.study.verdict_interval import stopping_rule
 
 MOST_CLASSES = 30  # that are listed: those with the smallest p
 
@@ -85,8 +86,13 @@ def _compared(
         return float(other.mean() - base.mean()), None, None
 
 
-def class_rows(classes: Sequence[ClassSums], pairs: Mapping[str, int]) -> tuple[ClassRow, ...]:
+def class_rows(
+    classes: Sequence[ClassSums], pairs: Mapping[str, int], design: Design
+) -> tuple[ClassRow, ...]:
     """Compare the accuracy within each class, its p adjusted over all classes of a treatment.
+
+    These p-values hold for a fixed number of seeds; where a look could have decided the number
+    there are none.
 
     Parameters
     ----------
@@ -95,7 +101,8 @@ def class_rows(classes: Sequence[ClassSums], pairs: Mapping[str, int]) -> tuple[
     found: list[ClassRow] = []
     for treatment, n in pairs.items():
         own = [c for c in classes if c.treatment == treatment]
-        p_values = [_p_value(c, n) for c in own]
+        fixed = stopping_rule(n, design) == "fixed" and not design.pending
+        p_values = [_p_value(c, n) if fixed else None for c in own]
         adjusted = benjamini_hochberg([1.0 if p is None else p for p in p_values]) if own else ()
         rows = [
             ClassRow(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.calibration.errors import calibrate
-from bench.analysis.calibration.temperature import fit_temperature, score_scaled
+from bench.analysis.calibration.temperature import Temperature, fit_temperature, score_scaled
 from bench.analysis.data.json_values import plain
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables, Design, Split, Tables, records
@@ -105,7 +105,8 @@ def score_runs(tables: Tables, design: Design, *, rng: np.random.Generator) -> d
 
 
 def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -> ScoredRun:
-    heat = _temperature(tables, arm, seed)
+    fit = _temperature(tables, arm, seed)
+    heat = None if fit is None else fit.temperature
     test = tables.read(arm, seed, "test")
     raw = tables.scored(arm, seed, "test")
     scaled = None if heat is None else score_scaled(test, heat)
@@ -114,14 +115,17 @@ def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -
         if view is not None:
             row = calibrate(view, rng=rng)
             found.append(replace(row, arm=arm, seed=seed, scaled=at is not None, temperature=at))
-    return ScoredRun(raw=raw, scaled=scaled, calibration=tuple(found[::-1]))
+    errors = None if fit is None else fit.errors
+    return ScoredRun(
+        raw=raw, scaled=scaled, calibration=tuple(found[::-1]), validation_errors=errors
+    )
 
 
-def _temperature(tables: Tables, arm: str, seed: int) -> float | None:
+def _temperature(tables: Tables, arm: str, seed: int) -> Temperature | None:
     if (arm, seed, "validation") not in tables.predictions:
         return None
     validation = tables.read(arm, seed, "validation")
-    return fit_temperature(validation.log_probabilities, validation.labels).temperature
+    return fit_temperature(validation.log_probabilities, validation.labels)
 
 
 def _treatment(

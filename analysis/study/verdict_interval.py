@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.data.tables import Design, Stop
 from bench.analysis.errors import UnusableRuns
@@ -55,17 +55,31 @@ def verdict_interval(pairs: Paired, design: Design, *, level: float) -> Comparis
     ------
     UnusableRuns : what `fixed_analysis` refuses
     """
-    fixed, rule = fixed_analysis(pairs, design, level=level), stopping_rule(pairs, design)
+    fixed = fixed_analysis(pairs, design, level=level)
+    return by_rule(fixed, pairs.differences, stopping_rule(pairs.n, design), design, level=level)
+
+
+def by_rule(
+    fixed: Comparison, differences: ArrayLike, rule: Stop, design: Design, *, level: float
+) -> Comparison:
+    """Return the interval that holds at this look, from the one for a fixed number of seeds.
+
+    Parameters
+    ----------
+    fixed : at `level`
+    differences : shape (n,), one a seed, in plan order
+    rule : what `stopping_rule` says
+    """
     if rule == "anytime":
-        return anytime(pairs.differences, level=level, variance_floor=variance_floor(fixed))
+        return anytime(differences, level=level, variance_floor=variance_floor(fixed))
     if rule == "group":
-        looks = [look for look in planned_looks(len(design.seeds)) if look < pairs.n]
-        return group(fixed, [*looks, pairs.n], planned=len(design.seeds), level=level)
+        looks = [look for look in planned_looks(len(design.seeds)) if look < fixed.n]
+        return group(fixed, [*looks, fixed.n], planned=len(design.seeds), level=level)
     return fixed
 
 
-def stopping_rule(pairs: Paired, design: Design) -> Stop:
-    """Return the rule whose interval holds at this look.
+def stopping_rule(n: int, design: Design) -> Stop:
+    """Return the rule whose interval holds at a look at n pairs.
 
     A look at a number of pairs that the plan did not name (an interim report, or seeds added or
     another rule chosen after results could be seen) is one of any number of looks: only the
@@ -74,7 +88,7 @@ def stopping_rule(pairs: Paired, design: Design) -> Stop:
     if design.free_to_look:
         return "anytime"
     named = planned_looks(len(design.seeds)) if design.stop == "group" else ()
-    if design.pending and pairs.n not in named:
+    if design.pending and n not in named:
         return "anytime"
     return design.stop
 
@@ -120,7 +134,7 @@ def primary(pairs: Paired, design: Design) -> Primary:
 
 
 def _method(pairs: Paired, design: Design) -> str:
-    rule = stopping_rule(pairs, design)
+    rule = stopping_rule(pairs.n, design)
     if rule != "fixed":
         return rule
     return "paired_t" if seeds_only(pairs, design) else "two_way"

@@ -225,8 +225,11 @@ def cost_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     text = f"ECE {before} → {after}."
     if c.verdict.word == "none":
         return "Calibration: not judged", text
+    if f.design.pending:
+        return "Calibration: not judged yet", text
     if scaled is not None:
-        text += f" After temperature scaling: {reading(scaled).lstrip('▲▼? ')}."
+        why = f" ({scaled.reason})" if scaled.reason else ""
+        text += f" After temperature scaling: {reading(scaled).lstrip('▲▼? ')}{why}."
     word = {"▲ better": " better", "▼ worse": " worse"}.get(reading(raw), ": not resolved")
     return f"Calibration{word}", text
 
