@@ -26,7 +26,10 @@ class BadPlan(Refusal):
 
 @dataclass(frozen=True)
 class Gain:
-    """What some seeds can detect with 80% power, before anything is known of the spread."""
+    """What some seeds can detect with 80% power, before anything is known of the spread.
+
+    On one test set: how much the drawing of test examples adds is known from a pilot alone.
+    """
 
     seeds: int
     sds: float | None  # SDs of the paired differences; None: one pair tells nothing
@@ -39,9 +42,9 @@ class Gain:
         if self.seeds < FEWEST_PAIRS:
             return f"{self.seeds} seeds give no verdict, whatever they show; {FEWEST_PAIRS} may"
         if self.value is None:
-            return f"{self.seeds} seeds can detect {self.sds:.2g} paired SDs (80% power)"
+            return f"{self.seeds} seeds can detect {self.sds:.2g} paired SDs on this test set (80% power)"
         return (
-            f"{self.seeds} seeds can detect {100 * self.value:.2f} pp "
+            f"{self.seeds} seeds can detect {100 * self.value:.2f} pp on this test set "
             f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
         )
 

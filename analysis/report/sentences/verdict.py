@@ -265,7 +265,7 @@ def reach(f: Findings, c: Treatment) -> str:
     if c.verdict.word == "none":
         base = f"Without a verdict, nowhere yet. The plan asks for {common.REACH[scope(f, c)]}."
     if c.verdict.word == "none" or other is None or other.low is None:
-        return f"{base} Other data sets, architectures and tuning budgets were not tested."
+        return f"{base} Other training sets, data sets, architectures and tuning budgets were not tested."
     shown = common.limits(f, other.low, other.high)
     if other.name == "paired_t" and scope(f, c) == "seeds_and_examples":
         fixed = c.primary.method == "two_way"
@@ -273,7 +273,7 @@ def reach(f: Findings, c: Treatment) -> str:
         base += f" For new seeds on this test set alone the interval {verb} {shown}."
     elif other.name == "two_way":
         base += f" Counting the sampling of test examples too, the interval is {shown}."
-    return f"{base} Other data sets, architectures and tuning budgets were not tested."
+    return f"{base} Other training sets, data sets, architectures and tuning budgets were not tested."
 
 
 def scope(f: Findings, c: Treatment) -> str:
