@@ -42,7 +42,8 @@ class Gain:
         if self.seeds < FEWEST_PAIRS:
             return f"{self.seeds} seeds give no verdict, whatever they show; {FEWEST_PAIRS} may"
         if self.value is None:
-            return f"{self.seeds} seeds can detect {self.sds:.2g} paired SDs on this test set (80% power)"
+            sds = f"{self.sds:.2g} paired SDs"
+            return f"{self.seeds} seeds can detect {sds} on this test set (80% power)"
         return (
             f"{self.seeds} seeds can detect {100 * self.value:.2f} pp on this test set "
             f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"

@@ -7,6 +7,8 @@ from bench.analysis.report.sentences import common
 from bench.analysis.study.findings import Findings, Secondary, Treatment
 from bench.analysis.study.verdict import fewest_pairs
 
+UNTESTED = "Other training sets, data sets, architectures and tuning budgets were not tested."
+
 
 def title(f: Findings) -> str:
     """Return the page's title."""
@@ -265,7 +267,7 @@ def reach(f: Findings, c: Treatment) -> str:
     if c.verdict.word == "none":
         base = f"Without a verdict, nowhere yet. The plan asks for {common.REACH[scope(f, c)]}."
     if c.verdict.word == "none" or other is None or other.low is None:
-        return f"{base} Other training sets, data sets, architectures and tuning budgets were not tested."
+        return f"{base} {UNTESTED}"
     shown = common.limits(f, other.low, other.high)
     if other.name == "paired_t" and scope(f, c) == "seeds_and_examples":
         fixed = c.primary.method == "two_way"
@@ -273,7 +275,7 @@ def reach(f: Findings, c: Treatment) -> str:
         base += f" For new seeds on this test set alone the interval {verb} {shown}."
     elif other.name == "two_way":
         base += f" Counting the sampling of test examples too, the interval is {shown}."
-    return f"{base} Other training sets, data sets, architectures and tuning budgets were not tested."
+    return f"{base} {UNTESTED}"
 
 
 def scope(f: Findings, c: Treatment) -> str:
