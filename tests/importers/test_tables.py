@@ -9,7 +9,8 @@ from scipy import stats
 
 from bench.analysis.errors import Refusal
 from bench.analysis.study.study import study
-from bench.importers.tables import BadColumns, BadPairs, BadScores, Layout, imported
+from bench.importers.files import BadScores
+from bench.importers.tables import BadColumns, BadPairs, Layout, imported
 
 LONG = Layout(baseline="base", arm="model", pair="seed", metrics=("acc",))
 WIDE = Layout(baseline="base", treatments=("new",), pair="seed")

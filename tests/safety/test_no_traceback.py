@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.importers import tables
-from bench.importers.tables import BadScores
+from bench.importers.files import BadScores
 
 ROWS = [{"seed": i, "a": 0.5 + i % 3 / 10, "b": 0.6 + i % 4 / 10} for i in range(8)]
 WORDS = ("--baseline", "a", "--treatment", "b")
