@@ -25,7 +25,7 @@ from bench.commands.ui import ui
 from bench.commands.verify import verify
 from bench.commands.wording import worded
 from bench.redaction import redacted
-from bench.store.resume_command import going_on
+from bench.store.typed_command import going_on
 from bench.terminal import cut, printable, tell
 
 app = application((run, report, compare, plan, verify, doctor, status, ui))

@@ -78,7 +78,7 @@ def compare(
     from bench.design.option_values import require_margin
     from bench.importers.tables import Layout
     from bench.reports.compare import compared
-    from bench.reports.files import REPORT, contents, require_writable, write_files
+    from bench.reports.formats import REPORT, contents, require_writable, write_files
 
     words = fail_words(fail_on)
     if judged.unit not in UNITS:

@@ -40,7 +40,7 @@ def report(
       bench report --json                   results.json on stdout
     """
     from bench.reports.build import comparison
-    from bench.reports.files import parse_formats
+    from bench.reports.formats import parse_formats
     from bench.store.mlflow_store import Store
 
     words, wanted = fail_words(fail_on), parse_formats(written.formats)

@@ -38,8 +38,8 @@ from bench.execution.server import Server
 from bench.execution.stopping import looker
 from bench.store.address import may_hold_runs
 from bench.store.base import Store
-from bench.store.resume_command import going_on
 from bench.store.runs import Benchmark
+from bench.store.typed_command import going_on
 from bench.terminal import label, show, wrapped
 
 

@@ -27,7 +27,7 @@ from bench.execution import answers
 from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot
 from bench.execution.failures import last_words
-from bench.execution.places import Place, Places
+from bench.execution.scheduling import Place, Places
 from bench.execution.server import Server, limited_to, tail
 from bench.execution.slot_lines import SlotLine
 from bench.store import run_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from bench.reports.files import REPORT, Files, contents, require_writable, write_files
+from bench.reports.formats import REPORT, Files, contents, require_writable, write_files
 from bench.store.base import Store
 from bench.store.names import file_name
 from bench.store.records import goes_on

@@ -20,8 +20,8 @@ from bench.store import artifacts, spool
 from bench.store.address import first_line
 from bench.store.artifacts import Damaged
 from bench.store.locks import now
-from bench.store.resume_command import going_on
 from bench.store.runs import SUPERSEDED, Benchmark, Child, Run, Unreadable
+from bench.store.typed_command import going_on
 
 Key = tuple[str, int, Split]
 Locate = Callable[[Run, str], Path]  # a run's artifact to its local path

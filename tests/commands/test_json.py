@@ -134,7 +134,7 @@ def test_a_report_that_cannot_be_written_is_one_object(
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device", "report.html")
 
-    monkeypatch.setattr("bench.reports.files.replace_bytes", full)
+    monkeypatch.setattr("bench.reports.formats.replace_bytes", full)
     words = "compare TABLE --baseline base --treatment new --pair seed --json --out"
     said = bench(*filled(words, trained), tmp_path)
     assert said.status == 4 and said.json["error"]["code"] == "disk"

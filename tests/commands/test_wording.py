@@ -13,7 +13,7 @@ from bench.analysis.errors import Refusal
 from bench.cli import app
 from bench.commands.parser import parser
 from bench.commands.wording import worded
-from bench.store.resume_command import going_on
+from bench.store.typed_command import going_on
 
 Bench = Callable[..., Any]
 

@@ -430,8 +430,8 @@ class Busy:
 def test_a_busy_card_is_waited_for_with_its_user_named(
     server: Server, jobs_of: Run, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("bench.execution.places.QUIET_WAIT_S", 0.1)
-    monkeypatch.setattr("bench.execution.places.SHORT_S", 0.1)
+    monkeypatch.setattr("bench.execution.scheduling.QUIET_WAIT_S", 0.1)
+    monkeypatch.setattr("bench.execution.scheduling.SHORT_S", 0.1)
     monkeypatch.setattr(devices_module, "source", Busy(3))
     said: list[Message] = []
     with Processes(server, gpu_slots(1), said.append) as running:
@@ -448,7 +448,7 @@ def test_a_busy_card_is_waited_for_with_its_user_named(
 def test_a_card_that_another_benchmark_holds_is_waited_for(
     server: Server, jobs_of: Run, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("bench.execution.places.QUIET_WAIT_S", 0.1)
+    monkeypatch.setattr("bench.execution.scheduling.QUIET_WAIT_S", 0.1)
     said: list[Message] = []
     job = jobs_of(server, code="return score()")[:1]
     with Processes(server, gpu_slots(1)) as other, Processes(server, gpu_slots(1)) as mine:

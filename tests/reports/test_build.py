@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.reports.files import (
+from bench.reports.formats import (
     BadFormat,
     Unwritable,
     parse_formats,

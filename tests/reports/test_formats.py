@@ -16,7 +16,7 @@ import pytest
 
 from bench import cli
 from bench.reports.build import report
-from bench.reports.files import FORMATS
+from bench.reports.formats import FORMATS
 from bench.store.mlflow_store import Store
 
 Bench = Callable[..., Any]

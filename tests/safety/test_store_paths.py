@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from bench.design.plan import Plan
-from bench.reports.files import replace_bytes
+from bench.reports.formats import replace_bytes
 from bench.store.address import StoreTrouble, address
 from bench.store.mlflow_store import Store
 from bench.store.private import make_folder

@@ -12,7 +12,7 @@ import pytest
 
 from bench.execution import devices as devices_module, places as places_module
 from bench.execution.devices import Device, Slot, User, cpu_slots
-from bench.execution.places import Place, Places
+from bench.execution.scheduling import Place, Places
 
 GIB = 2**30
 
