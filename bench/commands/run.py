@@ -68,7 +68,7 @@ def run(
     """
     from bench.commands.drafting import draft, seeds_of, varied
     from bench.commands.session import Session, end, first_line, incomplete, keys_of, resume_command
-    from bench.execution.runner import Options
+    from bench.execution.base import Options
 
     if recording.offline:
         os.environ["BENCH_OFFLINE"] = "1"

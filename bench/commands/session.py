@@ -27,13 +27,13 @@ from bench.design.sample_size import ASSUMED_SD, gain_of, unit_of
 from bench.display.choose import progress
 from bench.display.status import as_recorded, begins_anew, late_modules_changed
 from bench.execution import provenance, runner
-from bench.execution.base import Executor
+from bench.execution.base import Executor, Options
 from bench.execution.dask_cluster import Cluster
 from bench.execution.devices import Slot
 from bench.execution.dry_run import rehearse
 from bench.execution.processes import Processes
 from bench.execution.repeats import EDITED
-from bench.execution.runner import Options, Ran
+from bench.execution.runner import Ran
 from bench.execution.server import Server
 from bench.execution.stopping import looker
 from bench.store.address import may_hold_runs

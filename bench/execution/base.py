@@ -1,11 +1,27 @@
 """Executor: the contract of what trains jobs, on this machine or on others."""
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
+from bench.design.plan import TrialKey
 from bench.design.results import Failure, Job, Result
 
 Message = dict[str, Any]  # a start or an epoch of a training; JSON values
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train, as against what: nothing in here changes a result."""
+
+    data_dir: Path | None = None
+    timeout_s: float | None = None
+    redo: frozenset[TrialKey] = frozenset()
+    streams: Sequence[str] = ()  # that every training has to draw from, or the first is the last
+    fresh: bool = False
+    deadline: float = float("inf")  # by time.monotonic(); nothing is started after it
+    keep_going: bool = False  # train on after a failure that repeats before anything succeeds
 
 
 class Closing:

@@ -13,9 +13,10 @@ from bench.analysis.data.format import count
 from bench.analysis.errors import Refusal
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Success
+from bench.execution.base import Options
 from bench.execution.devices import Slot, cores
 from bench.execution.processes import Processes, trained
-from bench.execution.runner import Options, jobs
+from bench.execution.resume import jobs
 from bench.execution.server import Server
 from bench.store.address import address, database_of, may_hold_runs, redacted, state_folder
 from bench.store.runs import Unreadable

@@ -11,9 +11,10 @@ from bench.analysis.errors import Refusal
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure
 from bench.design.sample_size import Gain, gain_of, unit_of
+from bench.execution.base import Options
 from bench.execution.devices import Slot
 from bench.execution.processes import Processes
-from bench.execution.runner import Options, jobs
+from bench.execution.resume import jobs
 from bench.execution.server import Server
 from bench.terminal import tell
 

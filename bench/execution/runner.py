@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,8 +17,9 @@ from bench.analysis.errors import Refusal
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
-from bench.execution.base import Executor
+from bench.execution.base import Executor, Options
 from bench.execution.repeats import Repeats
+from bench.execution.resume import jobs
 from bench.execution.signals import ended_by_signals
 from bench.experiment import BadOutcome, Outcome
 from bench.store.address import redacted
@@ -88,19 +88,6 @@ class Watcher:
 
     def end(self) -> None:
         """Nothing more will happen."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train, as against what: nothing in here changes a result."""
-
-    data_dir: Path | None = None
-    timeout_s: float | None = None
-    redo: frozenset[TrialKey] = frozenset()
-    streams: Sequence[str] = ()  # that every training has to draw from, or the first is the last
-    fresh: bool = False
-    deadline: float = float("inf")  # by time.monotonic(); nothing is started after it
-    keep_going: bool = False  # train on after a failure that repeats before anything succeeds
 
 
 @dataclass(frozen=True)
@@ -234,42 +221,6 @@ def require_drawn(streams: Sequence[str], facts: Mapping[str, Any]) -> None:
             options=[("vary", ",".join(kept))] if kept else [],
             without=["vary"],
         )
-
-
-def jobs(
-    plan: Plan,
-    found: Discovered,
-    options: Options,
-    settled: Collection[TrialKey],
-    *,
-    folders: Path | None = None,
-) -> list[Job]:
-    """Number the packs by the plan, not by what is left: composition never depends on history.
-
-    Parameters
-    ----------
-    settled : trials that need no training
-    folders : where runs get folders of their own; None: what they write there is thrown away
-    """
-    left = set(plan.packs_left(settled))
-    return [
-        Job(
-            pack=number,
-            keys=pack,
-            settings={key.arm: plan.arms[key.arm] for key in pack},
-            reference=found.reference,
-            source_digest=found.source_digest,
-            source_files=found.files,
-            data_dir=str(options.data_dir) if options.data_dir else None,
-            timeout_s=options.timeout_s,
-            draws={key: plan.draw(key) for key in pack},
-            folders=str(folders) if folders else None,
-            devices=found.experiment.devices,
-            reuse_process=found.experiment.reuse_process,
-        )
-        for number, pack in enumerate(plan.packs())
-        if pack in left
-    ]
 
 
 class _Repeated(Exception):

@@ -120,8 +120,10 @@ def retrain(
     """
     from bench.design.plan import make_plan
     from bench.design.results import Success
+    from bench.execution.base import Options
     from bench.execution.processes import trained
-    from bench.execution.runner import Options, jobs, value_of
+    from bench.execution.resume import jobs
+    from bench.execution.runner import value_of
 
     stated = {run.arm: run.value for run in f.runs if run.seed == seed}
     if not stated:

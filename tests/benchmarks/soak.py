@@ -26,9 +26,10 @@ from typing import Any
 from bench.design.option_values import arms_with
 from bench.design.plan import make_plan
 from bench.display.progress import Progress
+from bench.execution.base import Options
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
-from bench.execution.runner import Options, run
+from bench.execution.runner import run
 from bench.execution.server import Server
 from bench.execution.stopping import looker
 from bench.reports.build import report

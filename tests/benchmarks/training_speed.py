@@ -437,9 +437,10 @@ def child_sleep(path: str, workers: str) -> None:
     """Print how long 32 trainings take in slots that are warm."""
     from bench.design.option_values import arms_with
     from bench.design.plan import make_plan
+    from bench.execution.base import Options
     from bench.execution.devices import cpu_slots
     from bench.execution.processes import Processes
-    from bench.execution.runner import Options, jobs
+    from bench.execution.resume import jobs
     from bench.execution.server import Server
 
     with Server(path) as server:

@@ -169,9 +169,10 @@ def test_only_comments_changed_goes_on_with_the_old_runs(
 def test_modules_that_a_training_loads_itself_are_recorded_with_it(tmp_path: Path):
     from bench.design.option_values import arms_with
     from bench.design.plan import make_plan
+    from bench.execution.base import Options
     from bench.execution.devices import cpu_slots
     from bench.execution.processes import Processes
-    from bench.execution.runner import Options, jobs
+    from bench.execution.resume import jobs
 
     (tmp_path / "lazy.py").write_text("X = 1\n")
     path = tmp_path / "exp.py"

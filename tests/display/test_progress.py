@@ -23,9 +23,11 @@ from bench.display import live as table, progress as shown
 from bench.display.choose import progress
 from bench.display.live import Live
 from bench.display.progress import Plain, Progress
+from bench.execution.base import Options
 from bench.execution.devices import cpu_slots
 from bench.execution.processes import Processes
-from bench.execution.runner import Look, Options, jobs
+from bench.execution.resume import jobs
+from bench.execution.runner import Look
 from bench.experiment import Outcome
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "

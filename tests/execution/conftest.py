@@ -15,7 +15,7 @@ import pytest
 
 from bench.design.plan import TrialKey
 from bench.design.results import Failure, Job, Result, Success
-from bench.execution import places as places_module
+from bench.execution import scheduling
 from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot, cpu_slots
 from bench.execution.processes import Processes
@@ -156,8 +156,8 @@ def in_process() -> type[InProcess]:
 @pytest.fixture(autouse=True)
 def _leases_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take leases in a folder of the test's own."""
-    leases = places_module.Leases(tmp_path / "leases")
-    monkeypatch.setattr(places_module, "Leases", lambda: leases)
+    leases = scheduling.Leases(tmp_path / "leases")
+    monkeypatch.setattr(scheduling, "Leases", lambda: leases)
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from bench.design import loading  # noqa: E402
 from bench.design.plan import Plan  # noqa: E402
 from bench.design.results import Success  # noqa: E402
 from bench.execution import dask_cluster as machines  # noqa: E402
+from bench.execution.base import Options  # noqa: E402
 from bench.execution.dask_cluster import Cluster, ClusterTrouble  # noqa: E402
-from bench.execution.runner import Options, jobs  # noqa: E402
+from bench.execution.resume import jobs  # noqa: E402
 from bench.store.mlflow_store import Store  # noqa: E402
 
 Bench = Callable[..., Any]

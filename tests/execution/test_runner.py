@@ -17,7 +17,8 @@ from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution import runner
-from bench.execution.runner import Look, Options, Pair, Ran, value_of
+from bench.execution.base import Options
+from bench.execution.runner import Look, Pair, Ran, value_of
 from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.experiment import BadOutcome, Outcome, Predictions
 from bench.store.memory import MemoryStore

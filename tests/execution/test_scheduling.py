@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.execution import devices as devices_module, places as places_module
+from bench.execution import devices as devices_module, scheduling
 from bench.execution.devices import Device, Slot, User, cpu_slots
 from bench.execution.scheduling import Place, Places
 
@@ -199,7 +199,7 @@ def test_a_lease_is_taken_with_the_first_training_and_kept():
 
 
 def test_another_device_is_taken_while_one_is_leased(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(places_module, "QUIET_WAIT_S", 0.0)
+    monkeypatch.setattr(scheduling, "QUIET_WAIT_S", 0.0)
     told: list[str] = []
     mine, other = places(gpu_slots(1)), places(gpu_slots(2), told.append)
     take(mine)
@@ -225,8 +225,8 @@ class Card:
 def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     found = Card()
     monkeypatch.setattr(devices_module, "source", found)
-    monkeypatch.setattr(places_module, "SHORT_S", 0.1)
-    monkeypatch.setattr(places_module, "QUIET_WAIT_S", 0.0)
+    monkeypatch.setattr(scheduling, "SHORT_S", 0.1)
+    monkeypatch.setattr(scheduling, "QUIET_WAIT_S", 0.0)
     return found
 
 
@@ -258,7 +258,7 @@ def test_memory_that_our_own_trainings_use_is_not_waited_for(card: Card):
 
 
 def test_a_busy_card_is_not_asked_about_all_the_time(card: Card, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(places_module, "SHORT_S", 600.0)
+    monkeypatch.setattr(scheduling, "SHORT_S", 600.0)
     some = places(gpu_slots(1))
     some.needed = 40 * GIB
     with waiting(some) as first:
