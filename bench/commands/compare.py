@@ -24,7 +24,8 @@ class Columns:
     treatment: list[str] | None = panels.columns(
         None, "COL", "Treatment's column (long form: its name); repeatable."
     )
-    pair: str | None = panels.columns(None, "COL", "What belongs together (default: seed).")
+    seed: str | None = panels.columns(None, "COL", "Numbers the trainings (default: by its name).")
+    pair: str | None = panels.columns(None, "COL", "The same; its name must say so. row: by place.")
     arm: str | None = panels.columns(None, "COL", "Long form: names the arm.")
     metric: list[str] | None = panels.columns(
         None, "COL", "Long form: values; repeatable, the first decides."
@@ -42,7 +43,10 @@ class Judged:
     )
     claim: float | None = panels.design(None, "X", "Gain to check.")
     allow_missing: bool = panels.design(
-        False, "", "Leave incomplete pairs out; reported as a caution."
+        False, "", "Count missing values as failed runs, also at their worst."
+    )
+    where: list[str] | None = panels.design(
+        None, "COL=VALUE", "Only these rows; also COL!=VALUE. Repeatable."
     )
 
 
@@ -92,10 +96,12 @@ def compare(
         baseline=columns.baseline or "",
         treatments=tuple(columns.treatment or ()),
         pair=columns.pair,
+        seed=columns.seed,
         arm=columns.arm,
         metrics=tuple(columns.metric or ()),
     )
-    findings = compared(file, layout, store=store, command=sys.argv[1:], **asdict(judged))
+    how = {**asdict(judged), "where": judged.where or ()}
+    findings = compared(file, layout, store=store, command=sys.argv[1:], say=output.say, **how)
     if out is not None:
         write_files(out, contents(findings, REPORT))
     if output.as_json:

@@ -1,7 +1,10 @@
-"""Reads a file of scores: CSV, JSON lines, Parquet."""
+"""Reads a file of scores: CSV, JSON, JSON lines, Parquet, each also compressed with gzip."""
 
+import gzip
+import io
 import json
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,19 @@ from bench.analysis.errors import Refusal
 
 MOST_BYTES = 512 * 1024**2  # of a file
 MOST_DECODED = 256 * 1024**2  # bytes of values in memory
-READERS = {
+KINDS = {
     ".csv": "CSV",
     ".tsv": "CSV",
+    ".txt": "CSV",
     ".parquet": "Parquet",
     ".pq": "Parquet",
     ".jsonl": "JSON lines",
+    ".ndjson": "JSON lines",
+    ".json": "JSON",
 }
+BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # with which a text in UTF-16 begins
+SEPARATORS = ",;\t"
+MISSING = ("-", "—", "–", "n/a", "N/A", "missing")  # beside those that pandas knows
 
 
 class BadScores(Refusal):
@@ -28,46 +37,62 @@ class BadScores(Refusal):
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a CSV, Parquet or JSON lines file.
+    """Read a file of scores as a table.
 
     Raises
     ------
     BadScores : no such file, too large, of another kind, empty, or unreadable
     """
-    kind = READERS.get(path.suffix.lower())
     if not path.is_file():
-        raise BadScores(f"there is no file {path}.", fix="name a CSV, Parquet or JSON lines file")
+        raise BadScores(f"there is no file {path}.", fix="name a CSV, JSON or Parquet file")
     if path.stat().st_size == 0:
         raise BadScores(f"{path.name} is empty.", fix="write one row a run, with a header")
     if path.stat().st_size > MOST_BYTES:
         raise _too_large(path, f"has {path.stat().st_size / 1024**3:.1f} GiB")
-    with path.open("rb") as handle:
-        head = handle.read(4096)
-    if kind != "Parquet" and b"\0" in head:
-        raise _not_a_table(path, "it holds binary data", kind)
+    kind = KINDS.get(Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower())
     try:
-        if kind == "Parquet" or (kind is None and head.startswith(b"PAR1")):
-            frame = _read_parquet(path)
-        elif kind == "JSON lines" or (kind is None and head.lstrip().startswith(b"{")):
-            _require_plain_rows(path)
-            frame = pd.read_json(path, lines=True, compression=None)
-        else:
-            frame = _read_csv(path)
+        frame = _frame(path, kind)
     except BadScores:
         raise
+    except _Twice as key:
+        raise BadScores(
+            f"{path.name}: {key.where} has {key.key!r} twice.",
+            facts=["Which of the two values counts is not known."],
+            fix="keep one value a row and column",
+        ) from None
     except Exception as error:  # every parser has its own; all mean the same to the user
         raise _not_a_table(path, str(error).splitlines()[0][:200], kind) from error
     if frame.empty or not len(frame.columns):
         raise BadScores(f"{path.name} has no rows.", fix="write one row a run, with a header")
-    frame.columns = [str(column) for column in frame.columns]
+    frame.columns = [str(column).strip() for column in frame.columns]
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise BadScores(f"{path.name} has two columns named {twice[0]!r}.")
     return frame
 
 
+def _frame(path: Path, kind: str | None) -> pd.DataFrame:
+    with path.open("rb") as handle:
+        head = handle.read(4)
+    if kind == "Parquet" or (kind is None and head == b"PAR1"):
+        return _read_parquet(path)
+    data = _unpacked(path) if head.startswith(b"\x1f\x8b") else path.read_bytes()
+    if b"\0" in data[:4096] and not data.startswith(BYTE_ORDERS):
+        raise _not_a_table(path, "it holds binary data", kind)
+    text = _decoded(data)
+    start = text.lstrip()[:1]
+    if kind == "JSON" or (kind is None and start == "["):
+        return _read_json(path, text)
+    if kind == "JSON lines" or (kind is None and start == "{"):
+        return _read_rows(path, text)
+    return _read_csv(text)
+
+
 class _Twice(Exception):
     """A key that one JSON object has two values for."""
+
+    def __init__(self, key: str, where: str) -> None:
+        self.key, self.where = key, where
 
 
 def _too_large(path: Path, how: str) -> BadScores:
@@ -75,6 +100,23 @@ def _too_large(path: Path, how: str) -> BadScores:
         f"{path.name} {how}; a table of scores is far smaller.",
         fix="keep one row a run: its arm, its pair and its scores",
     )
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return what a gzip file holds: 1 MB of it can be 1 GB."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read(MOST_DECODED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _not_a_table(path, f"its gzip data are damaged ({error})", None) from error
+    if len(data) > MOST_DECODED:
+        raise _too_large(path, f"has more than {MOST_DECODED // 1024**2} MiB unpacked")
+    return data
+
+
+def _decoded(data: bytes) -> str:
+    """Return a text in UTF-8 or UTF-16, without its byte-order mark."""
+    return data.decode("utf-16" if data.startswith(BYTE_ORDERS) else "utf-8-sig")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -98,49 +140,71 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _require_plain_rows(path: Path) -> None:
-    """Refuse rows of JSON that pandas would read otherwise than they are, or not at all.
-
-    Of a column that occurs twice it keeps the last in silence; where every row has columns of its
-    own, a file of 1 MB becomes a table of 10 GB.
-    """
+def _parsed(text: str, where: str) -> Any:
+    """Parse JSON, refusing an object with a key twice, of which pandas would keep the last."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
         if len(row) < len(pairs):
             names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise _Twice(twice)
+            raise _Twice(next(name for name in names if names.count(name) > 1), where)
         return row
 
-    read_row = json.JSONDecoder(object_pairs_hook=once, parse_int=float).decode
+    return json.JSONDecoder(object_pairs_hook=once, parse_int=float).decode(text)
+
+
+def _read_rows(path: Path, text: str) -> pd.DataFrame:
+    """Read JSON lines; where every row has columns of its own, 1 MB would become 10 GB."""
     columns: set[str] = set()
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = read_row(line) if line.strip() else None
-                columns.update(row if isinstance(row, dict) else ())
-                if len(columns) * number > MOST_DECODED // 8:
-                    raise _too_large(path, f"has {len(columns):,} columns in {number:,} rows")
-            except _Twice as twice:
-                raise BadScores(
-                    f"{path.name}: line {number} has {twice.args[0]!r} twice.",
-                    facts=["Which of the two values counts is not known."],
-                    fix="keep one value a row and column",
-                ) from None
+    for number, line in enumerate(text.splitlines(), 1):
+        row = _parsed(line, f"line {number}") if line.strip() else None
+        columns.update(row if isinstance(row, dict) else ())
+        if len(columns) * number > MOST_DECODED // 8:
+            raise _too_large(path, f"has {len(columns):,} columns in {number:,} rows")
+    return pd.read_json(io.StringIO(text), lines=True)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV; a row with more cells than the header is an error, not an index."""
+def _read_json(path: Path, text: str) -> pd.DataFrame:
+    """Read a JSON array of rows, or an object with one list a column."""
+    found = _parsed(text, "a row")
+    if isinstance(found, dict) and found and all(isinstance(v, list) for v in found.values()):
+        if len({len(v) for v in found.values()}) > 1:
+            raise _not_a_table(path, "its columns differ in length", "JSON")
+        return pd.read_json(io.StringIO(text))
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise _not_a_table(path, "it is neither a list of rows nor an object of columns", "JSON")
+    columns = len({key for row in found for key in row})
+    if columns * len(found) > MOST_DECODED // 8:
+        raise _too_large(path, f"has {columns:,} columns in {len(found):,} rows")
+    return pd.read_json(io.StringIO(text), orient="records")
+
+
+def _read_csv(text: str) -> pd.DataFrame:
+    """Read a CSV; a row with more cells than the header is an error, not an index.
+
+    Lines that begin with # before the header are comments. The header shows the separator; where
+    it is a semicolon, and commas stand inside the cells, they are decimal commas.
+    """
+    lines = text.splitlines(keepends=True)
+    while lines and (lines[0].startswith("#") or not lines[0].strip()):
+        lines.pop(0)
+    header = lines[0] if lines else ""
+    separator = max(SEPARATORS, key=header.count)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        return pd.read_csv(path, sep=separator, index_col=False, compression=None)
+        return pd.read_csv(
+            io.StringIO("".join(lines)),
+            sep=separator,
+            decimal="," if separator == ";" else ".",
+            index_col=False,
+            skipinitialspace=True,
+            na_values=list(MISSING),
+        )
 
 
 def _not_a_table(path: Path, why: str, kind: str | None) -> BadScores:
     return BadScores(
         f"{path.name} cannot be read as {kind or 'CSV'}: {why}.",
-        facts=["Known: .csv, .tsv, .parquet, .jsonl."],
+        facts=[f"Known: {', '.join(KINDS)}, each also with .gz."],
         fix="save it as one of these",
     )

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +13,22 @@ import pandas as pd
 
 from bench.analysis.data.tables import TRIAL_COLUMNS, Design, Tables
 from bench.analysis.errors import Refusal
+from bench.importers import rows
 from bench.importers.files import BadScores, read
 
 GivenUnit = Literal["auto", "fraction", "percent", "plain"]
 
 WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
-PAIR_NAMES = ("seed", "pair", "run", "fold", "seed_id")
+# Whole words of a metric's name. Fractions may be written as percentages.
+FRACTIONS = frozenset(
+    "accuracy acc error err f1 auc auroc auprc iou miou dice em exact match recall precision top1 "
+    "top5 ap map ndcg mrr".split()
+)
+LOWER_IS_BETTER = frozenset(
+    "loss error err rmse mse mae nll ppl perplexity wer cer eer ece brier fid latency".split()
+)
+NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
+NO_FRACTION = frozenset("squared square absolute rmse mse mae".split())
 
 
 class BadColumns(Refusal):
@@ -45,6 +56,7 @@ class Layout:
     baseline: str
     treatments: tuple[str, ...] = ()
     pair: str | None = None
+    seed: str | None = None  # the pair's column, of which the user says that it numbers trainings
     arm: str | None = None
     metrics: tuple[str, ...] = ()
 
@@ -60,8 +72,10 @@ class Imported:
 
     tables: Tables
     design: Design
-    dropped: tuple[str, ...]  # pairs left out with leave from --allow-missing
+    dropped: tuple[str, ...]  # incomplete pairs, with leave from --allow-missing
     sha256: str
+    said: str  # how the values are read
+    against_name: bool  # the direction that was typed is not the one that the metric's name says
 
 
 def imported(
@@ -73,6 +87,7 @@ def imported(
     lower_is_better: bool = False,
     unit: GivenUnit = "auto",
     allow_missing: bool = False,
+    where: Sequence[str] = (),
 ) -> Imported:
     """Read a file of scores and lay it out for `study`.
 
@@ -81,24 +96,32 @@ def imported(
     path : CSV, Parquet or JSON lines
     layout : which columns hold what
     margin, claim : as typed: percentage points for fractions and percentages, else metric units
-    lower_is_better : direction of the metric that decides
+    lower_is_better : direction of the metric that decides; a name such as rmse says it too
     unit : "fraction" (0.947), "percent" (94.7), "plain", or "auto": by the values of a metric
-        whose name speaks of an accuracy, else plain
-    allow_missing : leave incomplete pairs out, and say so, instead of refusing them
+        that is called an accuracy or another known fraction, else plain
+    allow_missing : count missing values as failed runs instead of refusing them
+    where : conditions COL=VALUE or COL!=VALUE that rows have to fit
 
     Raises
     ------
     BadScores, BadColumns, BadPairs : what cannot be compared, with the place in the file
     """
-    frame = read(path)
+    frame = rows.upright(rows.chosen(read(path), where, path), layout.baseline)
     layout = _checked(frame, layout, path)
+    rows.require_no_summaries(frame, layout.pair, path)
     long = _as_long(frame, layout, path)
     metrics = layout.metrics or (WIDE_METRIC,)
     for metric in metrics:
+        percent = _without_percent_signs(long, metric)
+        if percent and metric == metrics[0] and unit == "auto":
+            unit = "percent"
         _require_numbers(long, metric, path)
         _require_one_unit(long, metric, layout, path)
+    _require_once(frame, long, layout, path)
     long, dropped = _complete(long, layout, path, metrics, allow_missing=allow_missing)
-    shown: Any = _unit_of(long, metrics[0], layout, unit)
+    shown: Any = _unit_of(long, metrics[0], unit)
+    by_name = bool(_words(metrics[0]) & LOWER_IS_BETTER) and not lower_is_better
+    _require_margin_within(long, metrics[0], shown, margin, path)
     if shown == "percent":
         long[_column(metrics[0])] /= 100
     factor = 1.0 if shown == "plain" else 0.01
@@ -110,7 +133,7 @@ def imported(
         baseline=layout.baseline,
         treatments=_treatments(long, layout),
         metric=metrics[0],
-        higher_is_better=not lower_is_better,
+        higher_is_better=not (lower_is_better or by_name),
         seeds=tuple(seeds.values()),
         margin=None if margin is None else margin * factor,
         claim=None if claim is None else claim * factor,
@@ -126,8 +149,14 @@ def imported(
         ],
         ignore_index=True,
     )
+    scores = scores[scores["value"].notna()]
+    missing = long[[_column(m) for m in metrics]].isna().any(axis=1)
     trials = long[["arm", "seed"]].assign(
-        status="finished", reason="", device="", duration_s=np.nan, environment="{}"
+        status=np.where(missing, "failed", "finished"),
+        reason=np.where(missing, "no value in the file", ""),
+        device="",
+        duration_s=np.nan,
+        environment="{}",
     )
     tables = Tables(
         trials=trials[list(TRIAL_COLUMNS)],
@@ -136,7 +165,51 @@ def imported(
         predictions={},
     )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Imported(tables, design, dropped, digest)
+    against = lower_is_better and bool(_words(metrics[0]) & NOT_LOWER)
+    said = _said(metrics[0], shown, design, by_name=by_name)
+    return Imported(tables, design, dropped, digest, said, against)
+
+
+def _said(metric: str, shown: str, design: Design, *, by_name: bool) -> str:
+    """Return how the values are read: what a user has to know to trust the word."""
+    kinds = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
+    side = "higher is better" if design.higher_is_better else "lower is better"
+    unit = "" if shown == "plain" else ", margin and claim in percentage points"
+    return f"{metric} is read as {kinds[shown]}{unit}; {side}{', by its name' if by_name else ''}."
+
+
+def _words(metric: str) -> frozenset[str]:
+    """Return the words of a metric's name, split at what is no letter or digit."""
+    return frozenset(re.findall(r"[a-z0-9]+", metric.lower()))
+
+
+def _without_percent_signs(long: pd.DataFrame, metric: str) -> bool:
+    """Read 94.5% and a typographic minus as numbers; return whether all values were per cents."""
+    column = _column(metric)
+    texts = long[column].map(lambda value: isinstance(value, str))
+    if not texts.any():
+        return False
+    signs = long.loc[texts, column].str.strip().str.replace("\N{MINUS SIGN}", "-")
+    percent = signs.str.endswith("%")
+    long.loc[texts, column] = signs.str.removesuffix("%").str.strip()
+    return bool(percent.all()) and bool(texts[long[column].notna()].all())
+
+
+def _require_margin_within(
+    long: pd.DataFrame, metric: str, shown: str, margin: float | None, path: Path
+) -> None:
+    """Refuse a margin that no two values differ by: it was typed in another unit."""
+    values = long[_column(metric)].to_numpy(dtype=np.float64)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if shown != "plain" or margin is None or margin <= high - low or high == low:
+        return
+    unit = "fraction" if low >= 0 and high <= 1 else "percent" if 0 <= low and high <= 100 else None
+    raise BadScores(
+        f"the margin, {margin:g}, is larger than the range of all values ({low:g} to {high:g}).",
+        facts=[f"{metric} is read as plain numbers, so the margin is too."],
+        fix="if the margin is in percentage points:" if unit else "type a smaller --margin",
+        options=[("unit", unit)] if unit else [],
+    )
 
 
 def _column(metric: str) -> str:
@@ -147,11 +220,16 @@ def _column(metric: str) -> str:
 def _checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
     """Return the layout with the pair column found, refusing unknown columns."""
     columns = list(frame.columns)
-    pair = layout.pair or next((name for name in PAIR_NAMES if name in columns), None)
+    for typed in (layout.seed, layout.pair):
+        if typed not in (None, rows.ROW, *columns):
+            raise _unknown_column(str(typed), columns, path)
+    values = (layout.arm, *layout.metrics, layout.baseline, *layout.treatments)
+    free = [column for column in columns if column not in values]
+    pair = rows.pair_column(free, layout.pair, layout.seed)
     wanted = (
         [layout.arm, *layout.metrics] if layout.is_long else [layout.baseline, *layout.treatments]
     )
-    for column in [*wanted, pair]:
+    for column in wanted:
         if column is not None and column not in columns:
             raise _unknown_column(column, columns, path)
     if layout.is_long and not layout.metrics:
@@ -178,8 +256,10 @@ def _checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
             "which rows belong together is not known.",
             facts=[f"Columns: {', '.join(columns)}."],
             fix="for example by the seed:",
-            options=[("pair", "COLUMN")],
+            options=[("seed", "COLUMN")],
         )
+    if pair is None:
+        rows.require_pair_column(columns, layout.pair)
     return replace(layout, pair=pair)
 
 
@@ -226,8 +306,8 @@ def _as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
                 fix="add the treatment's rows",
             )
         return found.reset_index(drop=True)
-    rows = pd.Series(map(str, range(len(frame))))
-    pair = _names(frame, layout.pair, path) if layout.pair else rows
+    places = pd.Series(map(str, range(len(frame))))
+    pair = _names(frame, layout.pair, path) if layout.pair else places
     arms = [layout.baseline, *layout.treatments]
     if len(set(arms)) < len(arms):
         raise BadColumns(
@@ -275,9 +355,9 @@ def _require_numbers(long: pd.DataFrame, metric: str, path: Path) -> None:
         & numbers.isna()
         & ~long[_column(metric)].astype(str).str.lower().eq("nan")
     )
-    for trouble, rows in (("is not a number", text), ("is infinite", np.isinf(numbers))):
-        if rows.any():
-            row = long[rows].iloc[0]
+    for trouble, odd in (("is not a number", text), ("is infinite", np.isinf(numbers))):
+        if odd.any():
+            row = long[odd].iloc[0]
             raise BadScores(
                 f"{path.name}: {metric} of {row['arm']}, pair {row['pair']}, {trouble}: "
                 f"{str(row[_column(metric)])[:40]!r}.",
@@ -312,15 +392,7 @@ def _complete(
     *,
     allow_missing: bool,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return only complete pairs; refuse others unless leave was given."""
-    twice = long[long.duplicated(["arm", "pair"])]
-    if not twice.empty:
-        row = twice.iloc[0]
-        raise BadPairs(
-            f"{path.name}: pair {row['pair']} occurs twice in {row['arm']}.",
-            facts=["Each pair needs exactly one value in each arm."],
-            fix="keep one row a pair and arm, for example the mean",
-        )
+    """Return a row for every arm and pair; refuse missing values unless leave was given."""
     arms = [layout.baseline, *_treatments(long, layout)]
     missing = long[[_column(m) for m in metrics]].isna().any(axis=1)
     have = {arm: set(long[(long["arm"] == arm) & ~missing]["pair"]) for arm in arms}
@@ -333,22 +405,42 @@ def _complete(
             f"{path.name} has {counts} values; pair {incomplete[0]} has no {arm}.",
             facts=[
                 "Dropping a pair can bias the result, so it is not dropped silently.",
-                "A pair that is left out is reported as a caution.",
+                "With leave the missing value counts as a failed run, also at its worst.",
             ],
             fix="add the missing value, or",
             options=[("allow_missing", True)],
         )
-    kept = long[~long["pair"].isin(incomplete)].reset_index(drop=True)
-    if kept.empty:
+    if len(incomplete) == len(everything):
         raise BadPairs(
             f"{path.name} has no pair with a value in every arm.",
             facts=[f"Arms: {', '.join(arms)}."],
             fix="check the column of pairs",
         )
-    return kept, tuple(incomplete)
+    every = pd.MultiIndex.from_product([everything, arms], names=["pair", "arm"])
+    return long.set_index(["pair", "arm"]).reindex(every).reset_index(), tuple(incomplete)
 
 
-def _unit_of(long: pd.DataFrame, metric: str, layout: Layout, unit: GivenUnit) -> str:
+def _require_once(frame: pd.DataFrame, long: pd.DataFrame, layout: Layout, path: Path) -> None:
+    """Refuse two values for one arm and pair, and name the columns that tell them apart."""
+    twice = long[long.duplicated(["arm", "pair"])]
+    if twice.empty:
+        return
+    row, by = twice.iloc[0], []
+    if layout.is_long:
+        by = rows.told_apart_by(frame, [str(layout.arm), str(layout.pair)], layout.metrics)
+    facts = ["Each pair needs exactly one value in each arm."]
+    for column in by[:5]:
+        seen = ", ".join(dict.fromkeys(map(str, frame[column][:1000])))
+        facts.append(f"The rows differ in {column} ({seen[:80]}).")
+    raise BadPairs(
+        f"{path.name}: pair {row['pair']} occurs twice in {row['arm']}.",
+        facts=facts,
+        fix=f"compare within one {by[0]}:" if by else "keep one row a pair and arm",
+        options=[("where", f"{by[0]}={frame[by[0]].iloc[0]}")] if by else [],
+    )
+
+
+def _unit_of(long: pd.DataFrame, metric: str, unit: GivenUnit) -> str:
     low, high = float(long[_column(metric)].min()), float(long[_column(metric)].max())
     if unit != "auto":
         if unit == "fraction" and not (low >= 0 and high <= 1):
@@ -357,8 +449,8 @@ def _unit_of(long: pd.DataFrame, metric: str, layout: Layout, unit: GivenUnit) -
                 options=[("unit", "percent" if 0 <= low and high <= 100 else "plain")],
             )
         return unit
-    spoken = f"{metric} {layout.baseline}".lower()
-    if not any(word in spoken for word in ("acc", "error_rate", "top1", "f1", "auc")):
+    words = _words(metric)
+    if not words & FRACTIONS or words & NO_FRACTION:
         return "plain"
     if low >= 0 and high <= 1:
         return "fraction"

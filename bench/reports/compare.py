@@ -2,7 +2,7 @@
 
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,13 @@ from bench.store.names import file_name
 
 
 def compared(
-    source: str, layout: Layout, *, store: str | None, command: Sequence[str], **judged: Any
+    source: str,
+    layout: Layout,
+    *,
+    store: str | None,
+    command: Sequence[str],
+    say: Callable[[str], object],
+    **judged: Any,
 ) -> Findings:
     """Analyse scores from elsewhere; neither torch nor, for files, MLflow is imported.
 
@@ -25,6 +31,7 @@ def compared(
     layout : which columns hold what
     store : of that experiment
     command : as typed, for the record
+    say : is told how the values are read
     judged : how, as `imported` takes it: unit, margin, claim, …
 
     Raises
@@ -43,11 +50,14 @@ def compared(
         if source.startswith("mlflow:"):
             path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
         found = imported(path, layout, **judged)
+    say(found.said)
     facts = {
         "command": shlex.join(["bench", *map(redacted, command)]),
         "data": {"name": source if source.startswith("mlflow:") else path.name},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
+        "notes": [found.said],
+        "against_name": found.against_name,
     }
     name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
     design = replace(found.design, experiment=name)

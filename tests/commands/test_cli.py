@@ -241,7 +241,7 @@ def test_pairs_that_do_not_match_are_not_dropped_silently(tmp_path: Path, bench:
     said = bench("compare", path, "--baseline", "a", "--treatment", "b")
     assert said.status == 5
     assert "has 3 a and 2 b values; pair 1 has no b." in refusal_of(said)
-    assert "reported as a caution" in said.err and " --allow-missing\n" in said.err
+    assert "counts as a failed run" in said.err and " --allow-missing\n" in said.err
 
 
 def test_json_on_failure_is_one_object_with_code_message_and_fix(mine: Path, bench: Bench):

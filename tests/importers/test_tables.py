@@ -10,6 +10,7 @@ from scipy import stats
 from bench.analysis.errors import Refusal
 from bench.analysis.study.study import study
 from bench.importers.files import BadScores
+from bench.importers.rows import UnknownRows
 from bench.importers.tables import BadColumns, BadPairs, Layout, imported
 
 LONG = Layout(baseline="base", arm="model", pair="seed", metrics=("acc",))
@@ -105,9 +106,14 @@ def test_further_metrics_become_secondary_outcomes(values: pd.DataFrame, tmp_pat
     assert {s.metric for s in findings.comparisons[0].secondary} == {"arm", "value"}
 
 
-def test_rows_without_a_pair_column_are_paired_as_they_stand(values: pd.DataFrame, tmp_path: Path):
+def test_rows_are_paired_by_their_place_only_if_that_is_asked_for(
+    values: pd.DataFrame, tmp_path: Path
+):
     path = saved(values[["base", "new"]], tmp_path / "r.csv")
-    findings, _ = answer(path, Layout(baseline="base", treatments=("new",)))
+    with pytest.raises(UnknownRows, match="which rows belong together is not known") as refusal:
+        answer(path, Layout(baseline="base", treatments=("new",)))
+    assert list(refusal.value.options) == [("pair", "row")]
+    findings, _ = answer(path, Layout(baseline="base", treatments=("new",), pair="row"))
     assert findings.comparisons[0].n_pairs == 12
 
 
@@ -182,7 +188,7 @@ def test_an_unknown_column_or_arm_names_the_nearest(values: pd.DataFrame, tmp_pa
 def test_a_file_of_another_kind_is_refused(name: str, content: bytes, words: str, tmp_path: Path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(Refusal, match=words):
-        imported(tmp_path / name, Layout(baseline="base", treatments=("new",)))
+        imported(tmp_path / name, Layout(baseline="base", treatments=("new",), pair="row"))
 
 
 def test_a_huge_file_is_refused_without_being_read(tmp_path: Path):
@@ -205,4 +211,8 @@ def test_pairs_that_were_left_out_are_a_caution(values: pd.DataFrame, tmp_path: 
     findings = study(found.tables, found.design, provenance=facts)
     check = next(c for c in findings.checks if c.id == "C16")
     assert (check.level, check.state) == ("caution", "failed")
-    assert check.text == "2 incomplete pairs left out (2, 7), as was asked."
+    assert (
+        check.text == "2 incomplete pairs (2, 7): a value that is missing counts as a failed run."
+    )
+    blocker = next(c for c in findings.checks if c.id == "B6")
+    assert blocker.text.startswith("2 runs failed; at their worst value the word")

@@ -169,7 +169,8 @@ def test_a_parquet_table_that_names_a_pickled_type_is_only_a_table(
     schema = pa.schema([pa.field("a", numbers.type, metadata=metadata), ("b", numbers.type)])
     path = tmp_path / "r.parquet"
     parquet.write_table(pa.table([numbers, pa.array(np.arange(8.0) ** 2)], schema=schema), path)
-    said = answer(["compare", str(path), "--baseline", "a", "--treatment", "b", "--json"])
+    words = ["--baseline", "a", "--treatment", "b", "--pair", "row", "--json"]
+    said = answer(["compare", str(path), *words])
     assert said.status == 0 and json.loads(said.out)["comparisons"][0]["n_pairs"] == 8
 
 

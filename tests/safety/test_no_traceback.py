@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.importers import tables
+from bench.importers import files
 from bench.importers.files import BadScores
 
 ROWS = [{"seed": i, "a": 0.5 + i % 3 / 10, "b": 0.6 + i % 4 / 10} for i in range(8)]
@@ -106,7 +106,7 @@ def test_a_report_whose_data_do_not_fit_together_is_refused(
 def test_a_small_file_that_is_large_in_memory_is_refused_unread(
     kind: str, tmp_path: Path, answer: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tables, "MOST_DECODED", 2**20)
+    monkeypatch.setattr(files, "MOST_DECODED", 2**20)
     path = tmp_path / "r.parquet"
     if kind == "columns":
         path = tmp_path / "r.jsonl"
@@ -135,7 +135,7 @@ def test_flipped_parquet_bytes_never_change_a_number_where_pages_have_checksums(
         flipped[place] ^= 0x10
         path.write_bytes(flipped)
         try:
-            found = tables.read(path)
+            found = files.read(path)
         except BadScores:
             refused += 1
             continue

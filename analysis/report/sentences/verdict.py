@@ -66,7 +66,9 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
         if not 0 < c.n_pairs < fewest_pairs(p.level):
             return [means]
         each = ", ".join(form.number(d, f.measure.unit) for d in c.differences)
-        return [means, f"{form.count(c.n_pairs, 'paired seed')}: {each}{common.unit(f)}"]
+        found = f"{form.count(c.n_pairs, 'paired seed')}: {each}{common.unit(f)}"
+        mean = f", mean {common.signed_estimate(f, p)}" if c.n_pairs > 1 else ""
+        return [means, f"{found}{mean}"]
     if c.verdict.word == "equivalent":
         parts = [f"{form.level(p.level90)} CI {common.limits(f, p.low90, p.high90)}", means]
         if c.equivalence is not None and c.equivalence.p_value is not None:
@@ -111,8 +113,7 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
         lines.append(
             f"With {form.count(n, 'pair')} the exact test can never go below p = {floor}, "
             "whatever the "
-            f"data. Run {command(f)}; finished seeds are kept, and the interval will allow for "
-            "this look."
+            f"data. {_more(f)}"
         )
     if v.word == "inconclusive" and p.low is not None and p.high is not None:
         better, worse = (p.high, p.low) if f.design.higher_is_better else (p.low, p.high)
@@ -148,6 +149,12 @@ def stopping(f: Findings) -> str | None:
     if more > 0:
         text += f", and {form.count(more, 'pair')} then in training count too"
     return text
+
+
+def _more(f: Findings) -> str:
+    if not f.design.benchmark_id:
+        return "Add rows of more seeds; decide before how many."
+    return f"Run {command(f)}; finished seeds are kept, and the interval will allow for this look."
 
 
 def command(f: Findings) -> str:

@@ -174,8 +174,9 @@ def _pairs_left_out(e: Evidence) -> Answer:
     listed = f"{', '.join(dropped[:5])}{' …' if len(dropped) > 5 else ''}"
     return passed_if(
         not dropped,
-        "No pair was left out.",
-        f"{count(len(dropped), 'incomplete pair')} left out ({listed}), as was asked.",
+        "No pair is incomplete.",
+        f"{count(len(dropped), 'incomplete pair')} ({listed}): a value that is missing counts as a "
+        "failed run.",
         "Values that are missing for a reason, such as a crash, bias the mean of the others.",
     )
 
@@ -229,6 +230,20 @@ def _skew_cost(e: Evidence, name: str, skewness: float) -> str:
         f"exponential differences a true zero was called {word} in {false_word:.1%} of studies "
         f"(2.5% promised)"
         + (f", and equivalent at the margin in {false_match:.1%} (5%)." if e.design.margin else ".")
+    )
+
+
+@check("C23", "caution")
+def _against_its_name(e: Evidence) -> Answer | None:
+    """Answer only for scores from elsewhere, whose direction was typed."""
+    against = e.provenance.get("against_name")
+    if against is None:
+        return None
+    return passed_if(
+        not against,
+        f"The direction of {e.design.metric} is not at odds with its name.",
+        f"{e.design.metric} was said to be better when lower, against its name.",
+        "With the other direction better and worse change places.",
     )
 
 
