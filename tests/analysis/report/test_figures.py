@@ -277,11 +277,12 @@ def test_captions_name_the_level_that_is_drawn(known):
 
 
 def test_more_seeds_than_there_is_room_for_are_counted_in_bars(simulate):
-    f = simulate(n_seeds=effect.MOST_DOTS, n_test=40, n_epochs=0).findings()
+    small = {"n_epochs": 0, "n_classes": 3, "validation": False}
+    f = simulate(n_seeds=effect.MOST_DOTS, n_test=40, **small).findings()
     drawing = effect.dots(f, f.comparisons[0])
     assert drawing.svg.count("<use ") >= effect.MOST_DOTS and "Dots: one" in drawing.caption
-    for n_test in (40, 5000):  # few different differences, and many
-        f = simulate(n_seeds=1 + effect.MOST_DOTS, n_test=n_test, n_epochs=0).findings()
+    for n_test in (40, 2000):  # few different differences, and many
+        f = simulate(n_seeds=1 + effect.MOST_DOTS, n_test=n_test, **small).findings()
         drawing = effect.dots(f, f.comparisons[0])
         bars = drawing.figure.axes[0].patches[1:]  # after the margin
         values, counts = np.unique(np.round(f.comparisons[0].differences, 9), return_counts=True)
