@@ -1,5 +1,6 @@
 """Metrics: predictions to accuracy, NLL, Brier and ECE, the same functions for every arm."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -200,12 +201,13 @@ class Metric:
     unit: Literal["fraction", "nats", "score"]
     higher_is_better: bool
     per_example: Callable[[Predictions], Floats] | None
+    chance: Callable[[int], float] | None = None  # of a model that knows nothing, by its classes
 
 
 METRICS = {
-    "accuracy": Metric("accuracy", "accuracy", "fraction", True, correct),
-    "nll": Metric("nll", "negative log-likelihood", "nats", False, nll),
-    "brier": Metric("brier", "Brier score", "score", False, brier),
+    "accuracy": Metric("accuracy", "accuracy", "fraction", True, correct, lambda k: 1 / k),
+    "nll": Metric("nll", "negative log-likelihood", "nats", False, nll, math.log),
+    "brier": Metric("brier", "Brier score", "score", False, brier, lambda k: 1 - 1 / k),
 }
 
 

@@ -1,8 +1,8 @@
 """Report: findings to files; nothing here computes a number.
 
 ============ ==========================================
-`page`       the self-contained HTML
+`html`       the self-contained page
 `terminal`   the summary that ends a run
-`words`      every sentence of both
+`sentences`  every sentence of both
 ============ ==========================================
 """

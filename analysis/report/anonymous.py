@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Scope, Stop
 from bench.analysis.report.names import mapped
-from bench.analysis.report.sentences.common import ANALYSES, METHOD
+from bench.analysis.report.sentences.common import METHOD
+from bench.analysis.study.analyses import WAYS
 from bench.analysis.study.conclude import conclude
 from bench.analysis.study.findings import Findings, Level, State
 from bench.analysis.study.verdict import Word
@@ -17,7 +18,7 @@ Kind = Literal["user", "host", "path", "address", "run", "commit"]
 
 PRIVATE = ("user", "host", "platform", "commit", "diff_sha256", "mlflow")  # of the provenance
 # The words that findings are read by: no name, whoever has it.
-OURS = {*METRICS, *ANALYSES, *METHOD, *get_args(Word), *get_args(Level), *get_args(State)}
+OURS = {*METRICS, *WAYS, *METHOD, *get_args(Word), *get_args(Level), *get_args(State)}
 OURS |= {*get_args(Scope), *get_args(Stop), "finished", "failed", "missing", "running", "seed"}
 OURS |= {"fraction", "nats", "score", "ece", "debiased", "scaled", "ece_debiased"}
 OURS |= {"ece_debiased_scaled", "compatible", "larger", "smaller", "contradicted"}

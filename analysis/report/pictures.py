@@ -7,65 +7,72 @@ import bench.analysis.report.figures.style as style  # first: it imports matplot
 from bench.analysis.report.figures import effect, planning, reliability, training, verdict
 from bench.analysis.study.findings import Findings, Treatment
 
-FILES = {
-    "f0": "verdict",
-    "f1": "each-seed",
-    "f2": "difference",
-    "f3": "sensitivity",
-    "f4": "running-mean",
-    "f5": "reliability",
-    "f6": "learning-curves",
-    "f7": "difference-by-epoch",
-}
+Drawn = Mapping[str, style.Drawing | None]  # by treatment, by arm, or "" for all of them
 
 
 @dataclass(frozen=True)
-class Drawings:
-    """What can be drawn of these findings, by treatment or by arm; None where something lacks."""
+class Figure:
+    """One figure of the report."""
 
-    strips: Mapping[str, style.Drawing]
-    slopes: Mapping[str, style.Drawing]
-    dots: Mapping[str, style.Drawing]
-    sensitivity: Mapping[str, style.Drawing | None]
-    running: Mapping[str, style.Drawing | None]
-    reliability: Mapping[str, style.Drawing]
-    curves: style.Drawing | None
-    gaps: style.Drawing | None
-
-    def __iter__(self) -> Iterator[style.Drawing]:
-        """Yield every drawing, in the page's order."""
-        by_name = (
-            self.strips,
-            self.slopes,
-            self.dots,
-            self.sensitivity,
-            self.running,
-            self.reliability,
-        )
-        found = [d for drawings in by_name for d in drawings.values()]
-        yield from (d for d in (*found, self.curves, self.gaps) if d is not None)
+    file: str
+    draw: Callable[[Findings], Drawn]
+    section: str = ""  # of the page, which shows it there for every treatment; or the page names it
 
 
-def draw(f: Findings) -> Drawings:
-    """Draw every figure of fitted findings."""
-    return Drawings(
-        strips={c.treatment: verdict.strip(f, c) for c in f.comparisons},
-        slopes={c.treatment: effect.slopes(f, c) for c in f.comparisons},
-        dots={c.treatment: effect.dots(f, c) for c in f.comparisons},
-        sensitivity={
-            c.treatment: planning.sensitivity(f, c) if c.power.sd else None for c in f.comparisons
-        },
-        running={
-            c.treatment: planning.as_they_came(f, c) if _bounded(c) else None for c in f.comparisons
-        },
-        reliability={r.arm: reliability.reliability(f, r) for r in f.reliability},
-        curves=training.learning_curves(f) if f.curves else None,
-        gaps=training.differences_by_epoch(f) if f.gaps else None,
-    )
+def _each(
+    draw: Callable[[Findings, Treatment], style.Drawing],
+    known: Callable[[Treatment], object] = lambda c: True,
+) -> Callable[[Findings], Drawn]:
+    return lambda f: {c.treatment: draw(f, c) if known(c) else None for c in f.comparisons}
 
 
 def _bounded(c: Treatment) -> bool:
     return any(low is not None and high is not None for _, _, low, high in c.anytime.path)
+
+
+FIGURES = {  # in the page's order
+    "strips": Figure("f0-verdict", _each(verdict.strip)),
+    "slopes": Figure("f1-each-seed", _each(effect.slopes)),
+    "dots": Figure("f2-difference", _each(effect.dots)),
+    "sensitivity": Figure("f3-sensitivity", _each(planning.sensitivity, lambda c: c.power.sd)),
+    "running": Figure("f4-running-mean", _each(planning.as_they_came, _bounded)),
+    "reliability": Figure(
+        "f5-reliability",
+        lambda f: {r.arm: reliability.reliability(f, r) for r in f.reliability},
+    ),
+    "curves": Figure(
+        "f6-learning-curves", lambda f: {"": training.learning_curves(f) if f.curves else None}
+    ),
+    "gaps": Figure(
+        "f7-difference-by-epoch",
+        lambda f: {"": training.differences_by_epoch(f) if f.gaps else None},
+    ),
+}
+FILES = {figure.file.partition("-")[0]: figure.file for figure in FIGURES.values()}
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """What can be drawn of these findings, by the figure's name; None where something lacks."""
+
+    by_name: Mapping[str, Drawn]
+
+    def __getitem__(self, name: str) -> Drawn:
+        return self.by_name[name]
+
+    def __iter__(self) -> Iterator[style.Drawing]:
+        """Yield every drawing, in the page's order."""
+        yield from (d for drawn in self.by_name.values() for d in drawn.values() if d is not None)
+
+    def more(self, section: str, treatment: str) -> list[style.Drawing]:
+        """Return what a section of the page shows of a treatment beside what it names."""
+        named = [drawn for name, drawn in self.by_name.items() if FIGURES[name].section == section]
+        return [d for drawn in named if (d := drawn.get(treatment)) is not None]
+
+
+def draw(f: Findings) -> Drawings:
+    """Draw every figure of fitted findings."""
+    return Drawings({name: figure.draw(f) for name, figure in FIGURES.items()})
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def pictures(f: Findings) -> Iterator[Picture]:
 def _file(name: str, *, several: bool) -> str:
     """Return the file of a drawing, whose name is a figure and perhaps a place in the plan."""
     figure, _, place = name.partition("-")
-    stem = f"{figure}-{FILES[figure]}"
+    stem = FILES[figure]
     if not place or (figure != "f5" and not several):
         return stem
     return f"{stem}-{int(place) + (figure != 'f5')}"

@@ -76,7 +76,7 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
 
 
 def _reach(f: Findings, c: Treatment) -> str:
-    text = verdict.reach(f, c).split(" Other data sets")[0]
+    text = verdict.reached(f, c)
     return text[:1].lower() + text[1:]
 
 

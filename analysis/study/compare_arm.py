@@ -6,21 +6,11 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import (
-    bootstrap_t,
-    leave_one_out,
-    paired_t,
-    posterior,
-    sign_flip,
-    tost,
-    welch,
-    wilcoxon,
-)
+from bench.analysis.inference import posterior, tost
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.distributions import t_isf
 from bench.analysis.inference.effect_size import effect_size, win_rate
@@ -29,6 +19,7 @@ from bench.analysis.inference.sequential import anytime, planned_looks
 from bench.analysis.inference.two_way import TwoWay, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, to_halve
 from bench.analysis.study import findings
+from bench.analysis.study.analyses import applicable, whenever_looked
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import NO_SPREAD, Verdict, decide, fewest_pairs, headline
 from bench.analysis.study.verdict_interval import (
@@ -155,29 +146,10 @@ def _analyses(
 ) -> tuple[findings.Analysis, ...]:
     """Repeat the comparison in the ways a reader might have chosen."""
     level, _ = levels(design)
-    base, other = pairs.baseline, pairs.treatment
-    rows: list[tuple[str, Callable[[], Comparison]]] = []
-
-    def some(keep: NDArray[np.intp]) -> Comparison:
-        return fixed_analysis(pairs.take(keep.tolist()), design, level=level)
-
-    if (pairs.n_examples or 0) >= 2:
-        rows.append(("two_way", partial(pairs.two_way, level=level)))
-    rows += [
-        ("paired_t", partial(paired_t, base, other, level=level)),
-        ("sign_flip", partial(sign_flip, base, other, level=level, rng=rng)),
-        ("bootstrap_t", partial(bootstrap_t, base, other, level=level, rng=rng)),
-        ("wilcoxon", partial(wilcoxon, base, other, level=level)),
-        ("welch", partial(welch, base, other, level=level)),
-        ("leave_one_out", lambda: leave_one_out(some, pairs.n)),
-        ("anytime", partial(_anytime_comparison, pairs, design, level)),
-    ]
-    return tuple(_attempt(name, compare, pairs, level) for name, compare in rows)
-
-
-def _anytime_comparison(pairs: Paired, design: Design, level: float) -> Comparison:
-    floor = variance_floor(fixed_analysis(pairs, design, level=level))
-    return anytime(pairs.differences, level=level, variance_floor=floor)
+    return tuple(
+        _attempt(name, partial(way.analyse, pairs, design, level, rng), pairs, level)
+        for name, way in applicable(pairs).items()
+    )
 
 
 def _attempt(
@@ -313,14 +285,14 @@ def _anytime(pairs: Paired, design: Design) -> findings.AnytimeFinding:
     level, _ = levels(design)
     looks = design.looks
     try:
-        now = _anytime_comparison(pairs, design, level)
+        now = whenever_looked(pairs, design, level)
     except UnusableRuns:
         return findings.AnytimeFinding(looks=looks)
     path = []
     step_size = max(1, pairs.n // MOST_STEPS)  # a thousand seeds need no thousand points
     for n in sorted(range(pairs.n, 1, -step_size)):
         try:
-            step = _anytime_comparison(pairs.first(n), design, level)
+            step = whenever_looked(pairs.first(n), design, level)
         except UnusableRuns:
             continue
         path.append((n, step.difference, step.low, step.high))

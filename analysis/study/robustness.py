@@ -1,16 +1,15 @@
 """Robustness: would other analyses, other seeds or the failed runs have changed the word?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.data.format import interval
-from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import paired_t, sign_flip, welch
 from bench.analysis.inference.comparison import Comparison
+from bench.analysis.study.analyses import applicable
 from bench.analysis.study.findings import Treatment
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict import decide, fewest_pairs
@@ -19,30 +18,23 @@ from bench.analysis.study.verdict_interval import at_level, fixed_analysis, leve
 
 def chance_level(n_classes: int | None, design: Design) -> float | None:
     """Return the metric of a model that knows nothing, for metrics of predictions."""
-    if n_classes is None or design.metric not in METRICS:
-        return None
-    k = n_classes
-    known: dict[str, float] = {"accuracy": 1 / k, "nll": float(np.log(k)), "brier": 1 - 1 / k}
-    return known[design.metric]
+    chance = design.measure.chance
+    return None if n_classes is None or chance is None else chance(n_classes)
 
 
 def other_words(c: Treatment, pairs: Paired, design: Design) -> dict[str, str]:
     """Return the word each companion analysis would have given, where it gives intervals."""
     level, level90 = levels(design)
     words = {}
-    base, other = pairs.baseline, pairs.treatment
-    companions: dict[str, Callable[[float], Comparison]] = {
-        "paired_t": lambda at: paired_t(base, other, level=at),
-        "sign_flip": lambda at: sign_flip(base, other, level=at, rng=np.random.default_rng(0)),
-        "welch": lambda at: welch(base, other, level=at),
-    }
-    if pairs.n_examples is not None:
-        companions["two_way"] = lambda at: pairs.two_way(level=at)
-    for name, analyse in companions.items():
+    for name, way in applicable(pairs).items():
+        if not way.word:
+            continue
         if name == c.primary.method or pairs.n < fewest_pairs(level):
             continue
         try:
-            wide, narrow = analyse(level), analyse(level90)
+            wide, narrow = (
+                way.analyse(pairs, design, at, np.random.default_rng(0)) for at in (level, level90)
+            )
         except UnusableRuns:
             continue
         words[name] = _word(wide, narrow, pairs.n, design)

@@ -21,6 +21,13 @@ def built_in_names(incomplete: str) -> list[str]:
     return [name for name in built_in() if name.startswith(incomplete)]
 
 
+def executor_names(incomplete: str) -> list[str]:
+    """Return the executors whose names begin so."""
+    from bench.execution.executors import EXECUTORS
+
+    return [name for name in EXECUTORS if name.startswith(incomplete)]
+
+
 def one_of(*words: str) -> Callable[[str], list[str]]:
     """Return what completes one of some words."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
@@ -110,7 +117,12 @@ class Training:
 
     per_device: int = devices(1, "N", "Runs at once on each GPU.")
     workers: int | None = devices(None, "N", "CPU workers, one thread each (default: one a core).")
-    backend: str = devices("processes", "NAME", "processes (this machine) or dask.")
+    backend: str = devices(
+        "processes",
+        "NAME",
+        "What trains: processes (this machine), dask, …",
+        autocompletion=executor_names,
+    )
     address: str | None = devices(None, "URI", "The dask scheduler's: tcp://HOST:8786.")
     retries: int = devices(1, "N", "After out-of-memory or a crash.")
     timeout: float | None = devices(None, "MIN", "A run that takes longer has failed.")

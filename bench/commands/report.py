@@ -6,8 +6,9 @@ from pathlib import Path
 from bench.commands import options as panels
 from bench.commands.common import Usage, experiment_name, fail_if, fail_words, opened, publish
 from bench.commands.options import FailOn, Name, Output, StoreUri, expanded
+from bench.reports.formats import FORMATS, parse_formats
 
-FORMATS_HELP = "html, json, csv, md, tex, svg, png, or several of them."
+FORMATS_HELP = f"{', '.join(FORMATS)}, or several of them."
 ANONYMOUS_HELP = "Hide users, hosts, paths and addresses, for double-blind review."
 
 
@@ -40,7 +41,6 @@ def report(
       bench report --json                   results.json on stdout
     """
     from bench.reports.build import comparison
-    from bench.reports.formats import parse_formats
     from bench.store.mlflow_store import Store
 
     words, wanted = fail_words(fail_on), parse_formats(written.formats)

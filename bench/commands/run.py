@@ -81,7 +81,7 @@ def run(
         keep_going=training.keep_going,
         data_dir=data_folder(data),
     )
-    session = Session(store, training, output)
+    session = Session(store, training, recording, output)
     chosen, note = _choose(name, options.data_dir)
     with session.opened(chosen, train=not asked.dry_run):
         places = session.server.slots(
@@ -140,12 +140,15 @@ def _require_able(training: Training, *, dry_run: bool) -> None:
             raise Usage(what, options=[(option, better)])
     if training.retries < 0:
         raise Usage(f"--retries {training.retries} is below 0.", options=[("retries", 1)])
+    from bench.execution.executors import EXECUTORS, REMOTE
+
     backend, address = training.backend, training.address
-    if backend not in ("processes", "dask"):
+    if backend not in EXECUTORS:
         raise Usage(
-            f'--backend "{backend}" is not processes or dask.', options=[("backend", "processes")]
+            f'--backend "{backend}" is not {" or ".join(EXECUTORS)}.',
+            options=[("backend", "processes")],
         )
-    if (backend == "dask") != (address is not None):
+    if (backend in REMOTE) != (address is not None):
         lacking = "--address" if address is None else "--backend dask"
         raise Usage(
             f"{lacking} is missing: a dask scheduler has an address.",

@@ -19,7 +19,7 @@ from bench.analysis.inference.power import seeds_for
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.verdict import FEWEST_PAIRS
 from bench.commands.common import Usage, fail_if, opened, publish
-from bench.commands.options import Output, Training
+from bench.commands.options import Output, Recording, Training
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure
@@ -31,7 +31,7 @@ from bench.execution.base import Executor, Options
 from bench.execution.dask_cluster import Cluster
 from bench.execution.devices import Slot
 from bench.execution.dry_run import rehearse
-from bench.execution.processes import Processes
+from bench.execution.executors import LOCAL, REMOTE
 from bench.execution.repeats import EDITED
 from bench.execution.runner import Ran
 from bench.execution.server import Server
@@ -49,8 +49,10 @@ class Session:
     server: Server
     store: Store  # that was trained into
 
-    def __init__(self, uri: str | None, training: Training, output: Output) -> None:
-        self.uri, self.training, self.output = uri, training, output
+    def __init__(
+        self, uri: str | None, training: Training, recording: Recording, output: Output
+    ) -> None:
+        self.uri, self.training, self.recording, self.output = uri, training, recording, output
         self.remote: Cluster | None = None
 
     @contextlib.contextmanager
@@ -67,7 +69,7 @@ class Session:
             yield
 
     def _cluster(self, address: str) -> Cluster:
-        return Cluster(address, retries=self.training.retries)
+        return REMOTE[self.training.backend](address, retries=self.training.retries)
 
     def places(self, mine: Sequence[Slot]) -> Sequence[Slot]:
         """Return where it will train: on the cluster, or on this machine."""
@@ -109,7 +111,8 @@ class Session:
             facts |= {"devices": list(remote.devices), "threads": places[0].threads}
         else:
             self.server.get_ready(places[0].threads)
-            executor = Processes(self.server, places, retries=self.training.retries)
+            train = LOCAL[self.training.backend]
+            executor = train(self.server, places, retries=self.training.retries)
         ran = runner.run(
             plan,
             found,

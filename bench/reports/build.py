@@ -48,7 +48,7 @@ def report(
     ----------
     store, benchmark : what is recorded, and where
     out : the folder to write to, by default the store's for this experiment
-    formats : some of bench.files.FORMATS, by default page and JSON
+    formats : some of `formats.FORMATS`, by default page and JSON
     anonymous : hide who made it, and where; such a report goes to its folder alone
     """
     formats = formats or REPORT

@@ -36,7 +36,7 @@ class Strip:
             inner=_printed(unit, t.low, t.high) if span and t is not None else (),
             differences=_printed(unit, *c.differences),
             margin=scale(unit) * (f.design.margin or 0.0),
-            claim=_printed(unit, f.design.claim),
+            claim=_printed(unit, f.design.claimed_difference),
             unit=suffix(unit),
         )
 

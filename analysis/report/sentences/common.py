@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.analysis.data import format as form
 from bench.analysis.inference.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
+from bench.analysis.study.analyses import WAYS
 from bench.analysis.study.findings import Analysis, Findings, Primary
 
 ALIKE = 0.02  # shares of a width that are called the same
@@ -23,23 +24,11 @@ REACH = {
 }
 
 
-ANALYSES = {
-    "two_way": ("Seeds and test examples", "crossed random effects"),
-    "paired_t": ("Paired t", "new seeds, this test set"),
-    "sign_flip": ("Exact sign-flip test", "no distribution assumed"),
-    "bootstrap_t": ("Studentized bootstrap", "9,999 resamples, allows skew"),
-    "wilcoxon": ("Wilcoxon signed rank", "the typical seed, not the mean"),
-    "welch": ("Ignoring the pairing (Welch)", "what an unpaired analysis would have said"),
-    "leave_one_out": ("Leave out any one seed", "outer hull of the re-analyses"),
-    "anytime": ("Anytime-valid", "holds however often one looks"),
-}
-
-
 def analysis_name(a: Analysis, n: int) -> tuple[str, str]:
     """Return what an analysis of n pairs is called, and a few words on it."""
     if a.name == "sign_flip" and n > EXACT_UP_TO:
         return "Sign-flip test", f"no distribution assumed; {RANDOM_SUBSETS:,} random patterns"
-    return ANALYSES[a.name]
+    return WAYS[a.name].label, WAYS[a.name].note
 
 
 def flip_name(n: int) -> str:

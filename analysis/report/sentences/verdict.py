@@ -268,13 +268,18 @@ def trust_fact(f: Findings) -> tuple[str, str]:
 
 
 def reach(f: Findings, c: Treatment) -> str:
+    """Return how far the verdict reaches, and what was not tested."""
+    return f"{reached(f, c)} {UNTESTED}"
+
+
+def reached(f: Findings, c: Treatment) -> str:
     """Return how far the verdict reaches, and what the other interval says."""
     other = c.analysis("paired_t" if f.design.scope == "seeds_and_examples" else "two_way")
     base = f"{common.sentence(common.REACH[scope(f, c)])}."
     if c.verdict.word == "none":
         base = f"Without a verdict, nowhere yet. The plan asks for {common.REACH[scope(f, c)]}."
     if c.verdict.word == "none" or other is None or other.low is None:
-        return f"{base} {UNTESTED}"
+        return base
     shown = common.limits(f, other.low, other.high)
     if other.name == "paired_t" and scope(f, c) == "seeds_and_examples":
         fixed = c.primary.method == "two_way"
@@ -282,7 +287,7 @@ def reach(f: Findings, c: Treatment) -> str:
         base += f" For new seeds on this test set alone the interval {verb} {shown}."
     elif other.name == "two_way":
         base += f" Counting the sampling of test examples too, the interval is {shown}."
-    return f"{base} {UNTESTED}"
+    return base
 
 
 def scope(f: Findings, c: Treatment) -> str:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from bench.analysis.data.format import count
 from bench.analysis.inference.comparison import no_spread
+from bench.analysis.study.analyses import WAYS
 from bench.analysis.study.checks.registry import (
     Answer,
     Evidence,
@@ -24,13 +25,6 @@ SKEW_MATTERS = 0.1  # times sqrt(n): below, the false words stay near what is pr
 # exactly the margin (2.5 and 5 % promised); 100,000 draws each.
 SKEW_COST = {6: (0.110, 0.153), 10: (0.095, 0.133), 20: (0.074, 0.108), 50: (0.055, 0.086)}
 Floats = NDArray[np.float64]
-
-ANALYSIS = {  # those that can give a word, as a sentence names them
-    "two_way": "seeds and test examples",
-    "paired_t": "paired t",
-    "sign_flip": "sign-flip",
-    "welch": "Welch, unpaired",
-}
 
 
 @check("C1", "caution")
@@ -112,7 +106,7 @@ def _best_of_several(e: Evidence) -> Answer:
 def _analyses_agree(e: Evidence) -> Answer:
     several = len(e.comparisons) > 1
     odd = [
-        f"{f'{c.treatment}, ' if several else ''}{ANALYSIS[name]}: {word}"
+        f"{f'{c.treatment}, ' if several else ''}{WAYS[name].word}: {word}"
         for c in e.comparisons
         if c.verdict.word != "none"
         for name, word in e.words.get(c.treatment, {}).items()

@@ -277,7 +277,7 @@ def test_no_printed_limit_meets_zero_or_the_margin_unless_it_is_there(rendered, 
 def test_the_claim_line_follows_the_interval(rendered, page_case):
     f, html, _ = rendered(page_case)
     for c in f.comparisons:
-        text, claim, p = section(html, c, f), f.design.claim, c.primary
+        text, claim, p = section(html, c, f), f.design.claimed_difference, c.primary
         if claim is None:
             assert "No claimed gain was declared" in text
             continue

@@ -35,7 +35,7 @@ def test_the_fallback_is_ascii_and_loses_nothing(any_case, known):
     assert "?" not in re.sub(r"\? INCONCLUSIVE", "", text)  # nothing had to be replaced by one
     plain = summary(known(any_case), report=REPORT)
     assert {sign for sign in plain if not sign.isascii()} <= set(ASCII)
-    assert value_list(plain) == value_list(text)
+    assert value_list(plain.replace("±", "+-")) == value_list(text)
 
 
 def value_list(text):

@@ -10,7 +10,7 @@ from bench.analysis.study.summarise import paired
 def rows_of(some, facts=None):
     pairs = {name: paired(some.tables, some.design, name) for name in some.design.treatments}
     sums = class_sums(some.tables, some.design, pairs, {"data": facts or {}})
-    return class_rows(sums, {name: p.n for name, p in pairs.items()})
+    return class_rows(sums, {name: p.n for name, p in pairs.items()}, some.design)
 
 
 def test_each_class_is_compared_on_its_own_examples(simulate):

@@ -132,7 +132,7 @@ def test_companions_are_asked_for_their_word(simulate):
     f = s.findings()
     pairs = pairs_of(f, f.comparisons[0].differences)
     words = other_words(f.comparisons[0], pairs, s.design)
-    assert set(words) == {"paired_t", "sign_flip", "welch"}
+    assert set(words) == {"paired_t", "sign_flip", "bootstrap_t", "welch"}
     assert set(words.values()) == {"better"}
 
 
