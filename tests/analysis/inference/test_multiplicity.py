@@ -57,10 +57,17 @@ def test_interval_and_p_are_adjusted_alike():
 
 
 def test_an_analysis_without_error_keeps_its_p_and_says_why_it_has_no_interval():
-    (r,) = bonferroni([sign_flip(np.zeros(8), np.arange(8.0))])
+    both = [sign_flip(np.zeros(8), np.arange(8.0))] * 2
+    r, _ = bonferroni(both)
     assert (r.low, r.high) == (None, None)
     assert r.reason == "the analysis sign_flip has no standard error and df to widen by"
-    assert r.p_adjusted == r.p_value
+    assert r.p_adjusted == 2 * r.p_value
+
+
+def test_an_interval_at_the_single_level_is_kept():
+    made = sign_flip(np.zeros(12), np.arange(12.0), level=bonferroni_level(0.95, 2))
+    r, _ = bonferroni([made, made])
+    assert (r.low, r.high, r.level) == (made.low, made.high, 0.975)
 
 
 def test_an_empty_family_is_empty():
