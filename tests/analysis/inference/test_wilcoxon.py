@@ -71,8 +71,8 @@ def test_false_alarms_are_promised_for_symmetric_differences_only():
     rng = np.random.default_rng(2)
     symmetric = rng.standard_t(3, size=(700, 20))
     skewed = rng.exponential(size=(700, 20)) - 1  # mean 0, median below
-    assert alarms(symmetric, wilcoxon) == pytest.approx(0.05, abs=0.02)
-    assert alarms(skewed, wilcoxon) > 0.11
+    assert alarms(symmetric, wilcoxon) == pytest.approx(0.05, abs=0.025)
+    assert alarms(skewed, wilcoxon) > 0.10
     assert alarms(skewed, paired_t) < 0.11
 
 
