@@ -34,6 +34,7 @@ QUIET = (
 )
 
 SAMPLE = 2  # cases of one test that `make test` runs
+LARGE_SAMPLE = 12  # and `make test-all`
 
 settings.register_profile("thorough", derandomize=True, deadline=None)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
@@ -76,24 +77,30 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `thorough` all but a sample of each test's cases: the first and the last, or more.
 
-    `make test` leaves the thorough ones out, `make test-all` and plain pytest run them. A test
-    whose cases are behaviours of their own says how many it needs: `@pytest.mark.sample(8)`.
+    `make test` leaves the thorough ones out. `make test-all` runs them, but of a test with more
+    than 12 cases a larger sample: the others are marked `by_hand`, and only plain pytest runs them.
+    A test whose cases are behaviours of their own says how many `make test` needs:
+    `@pytest.mark.sample(8)`.
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for of_one_test in cases.values():
         mark = of_one_test[0].get_closest_marker("sample")
-        for item in thorough(of_one_test, mark.args[0] if mark else SAMPLE):
+        n = mark.args[0] if mark else SAMPLE
+        quick = [case for case in of_one_test if not case.get_closest_marker("thorough")]
+        rest = left_out(quick, n)
+        for item in rest:
             item.add_marker("thorough")
+        for item in left_out(rest, max(1, LARGE_SAMPLE - n)):
+            item.add_marker("by_hand")
 
 
-def thorough(cases: list[pytest.Item], n: int) -> list[pytest.Item]:
+def left_out(cases: list[pytest.Item], n: int) -> list[pytest.Item]:
     """Return all but `n` of a test's cases, which are spread evenly."""
-    quick = [case for case in cases if not case.get_closest_marker("thorough")]
-    last = len(quick) - 1
+    last = len(cases) - 1
     kept = {round(i * last / max(1, n - 1)) for i in range(n)}
-    return [case for i, case in enumerate(quick) if last >= n and i not in kept]
+    return [case for i, case in enumerate(cases) if last >= n and i not in kept]
 
 
 @pytest.fixture(scope="session")

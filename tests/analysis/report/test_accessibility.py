@@ -23,11 +23,13 @@ RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
 
 @pytest.mark.parametrize("name", VERDICTS)
 def test_axe_finds_no_violation_in_any_verdict(show, report, name):
+    """All rules on two verdicts; on the others, whose markup is the same, those of colour."""
     from axe_playwright_python.sync_playwright import Axe
 
     tab = show(report(name), color_scheme="light")
     tab.evaluate(OPEN_ALL)
-    for theme, rules in (("light", RULES), ("dark", ["cat.color"])):  # others see no theme
+    light = RULES if name in (VERDICTS[0], VERDICTS[-1]) else ("cat.color",)
+    for theme, rules in (("light", light), ("dark", ("cat.color",))):  # others see no theme
         tab.emulate_media(color_scheme=theme)
         asked = {"runOnly": {"type": "tag", "values": rules}, "resultTypes": ["violations"]}
         found = Axe().run(tab, options=asked)
