@@ -78,12 +78,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `thorough` all but a sample of each test's cases: the first and the last, or more.
 
     `make test` leaves the thorough ones out. `make test-all` runs them, but of a test with more
-    than 12 cases a larger sample: the others are marked `by_hand`, and only plain pytest runs them.
+    than 12 cases a larger sample: the others are marked `by_hand`, as are the longest tests, and
+    only plain pytest runs them.
     A test whose cases are behaviours of their own says how many `make test` needs:
     `@pytest.mark.sample(8)`.
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if item.get_closest_marker("by_hand"):
+            item.add_marker("thorough")
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for of_one_test in cases.values():
         mark = of_one_test[0].get_closest_marker("sample")

@@ -281,6 +281,7 @@ def test_the_slurm_script_trains_in_jobs_and_replaces_one_that_ends(
         assert re.sub(r"--name \S+", "--name NAME", plain).strip() == shown[1].strip()
 
 
+@pytest.mark.by_hand
 def test_after_ctrl_c_the_slurm_script_waits_for_bench_and_cancels_its_jobs(
     home: Home, slurm: Path
 ):
@@ -323,6 +324,7 @@ def test_the_ssh_script_trains_on_every_host_and_leaves_nothing_behind(
     assert "distributed" not in home.log() and "greeting" not in home.log()
 
 
+@pytest.mark.by_hand
 def test_an_ssh_that_hangs_keeps_the_script_from_nothing(
     home: Home, ssh_cluster: Path, undisturbed: Any
 ):
@@ -335,6 +337,7 @@ def test_an_ssh_that_hangs_keeps_the_script_from_nothing(
     assert numbers(json.loads(out)) == undisturbed
 
 
+@pytest.mark.by_hand
 def test_ctrl_c_reaches_bench_alone_and_the_script_ends_in_order(home: Home, ssh_cluster: Path):
     """Typed at a terminal, of which `script` makes one."""
     typed = f"bash {ssh_cluster} {home.experiment} --seeds 40 --set nap=0.2 2> err.txt"

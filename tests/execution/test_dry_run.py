@@ -46,7 +46,7 @@ def test_the_gain_that_the_seeds_detect_is_named():
     assert said in cost().text()
     assert cost().as_dict()["detectable"] == pytest.approx(0.0053, abs=5e-5)
     score = cost(gain=gain_of(20, "score"))
-    assert "20 seeds can detect 0.66 paired SDs" in score.text()
+    assert "20 seeds can detect 0.66 paired SDs on this test set" in score.text()
     assert score.as_dict()["detectable"] is None
     assert score.as_dict()["detectable_sds"] == pytest.approx(0.66, abs=0.005)
     assert "one pair cannot tell" in cost(gain=gain_of(1, "fraction")).text()

@@ -35,6 +35,7 @@ def mine(tmp_path: Path, write_tiny: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_another_setting_other_data_or_another_source_is_a_new_benchmark_and_said_so(
     mine: Path, on: Callable[..., Any], fault: Any
 ):
@@ -66,6 +67,7 @@ def test_another_setting_other_data_or_another_source_is_a_new_benchmark_and_sai
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_another_commit_torch_or_device_within_one_benchmark_is_named_in_the_checks(
     mine: Path, on: Callable[..., Any], fault: Any
 ):
@@ -90,6 +92,7 @@ def test_another_commit_torch_or_device_within_one_benchmark_is_named_in_the_che
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_another_device_within_one_benchmark_is_named_in_the_checks(
     on: Callable[..., Any], fault: Any
 ):
@@ -127,6 +130,7 @@ def test_another_device_within_one_benchmark_is_named_in_the_checks(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_seeds_added_after_a_look_are_recorded_and_give_the_anytime_valid_interval(
     on: Callable[..., Any], fault: Any
 ):

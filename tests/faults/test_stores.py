@@ -47,6 +47,7 @@ def test_the_second_run_of_one_plan_is_told_who_holds_the_lock(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_several_plans_a_report_a_status_and_the_ui_share_a_store(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
@@ -80,6 +81,7 @@ AWAY = "the store does not answer; finished runs are kept on this disk"
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_store_that_another_writer_locks_for_long_is_written_when_it_is_free(
     on: Callable[..., Any], undisturbed: Any, fault: Any, times: Callable[[int, int], int]
 ):
@@ -112,6 +114,7 @@ def test_a_store_that_is_locked_at_the_start_is_an_error_before_any_training(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_store_that_is_locked_for_a_moment_at_the_start_is_waited_for(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -126,6 +129,7 @@ def test_a_store_that_is_locked_for_a_moment_at_the_start_is_waited_for(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_store_that_is_locked_while_the_report_is_published_keeps_all_else(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -280,6 +284,7 @@ BRIEF = {**QUICK, "MLFLOW_HTTP_REQUEST_TIMEOUT": 1}  # in place of 20 s
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_server_that_cannot_be_used_is_an_error_before_any_training(
     on: Callable[..., Any], remote: Any, server: Server, fault: Any
 ):
@@ -296,6 +301,7 @@ def test_a_server_that_cannot_be_used_is_an_error_before_any_training(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_slow_server_only_takes_longer(
     remote: Any, server: Server, fault: Any, times: Callable[[int, int], int]
 ):
@@ -308,6 +314,7 @@ def test_a_slow_server_only_takes_longer(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_what_a_server_does_not_take_is_written_when_it_is_back(
     remote: Any, server: Server, fault: Any
 ):
@@ -322,6 +329,7 @@ def test_what_a_server_does_not_take_is_written_when_it_is_back(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 @pytest.mark.parametrize("trouble", ["broken", "silent"])
 def test_a_server_that_answers_500_or_nothing_for_a_while_is_waited_for(
     trouble: str, remote: Any, server: Server, fault: Any
@@ -338,6 +346,7 @@ def test_a_server_that_answers_500_or_nothing_for_a_while_is_waited_for(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_server_that_answers_500_meanwhile_and_a_ctrl_c_lose_nothing(
     remote: Any, server: Server, fault: Any
 ):

@@ -33,6 +33,7 @@ def complete(bench: Any, command: Any, fault: Any, name: str, undisturbed: Any) 
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_store_with_a_path_that_reads_like_an_address_is_that_file(
     on: Callable[..., Any],
     undisturbed: Any,
@@ -54,6 +55,7 @@ def test_a_store_with_a_path_that_reads_like_an_address_is_that_file(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_clock_that_was_set_back_before_fresh_and_redo_changes_no_order(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -113,6 +115,7 @@ NO_STDOUT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_stdout_that_takes_nothing_is_an_error_after_everything_else(
     on: Callable[..., Any], undisturbed: Any, fault: Any, tmp_path: Path
 ):
@@ -137,6 +140,7 @@ def test_a_stdout_that_takes_nothing_is_an_error_after_everything_else(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_streams_that_are_closed_where_a_command_starts_are_opened_before_any_file(
     on: Callable[..., Any],
 ):
@@ -174,6 +178,7 @@ if trial.seed == 5: os.closerange(0, 3); sys.stdin = None
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_asynchronous_logging_and_trainings_that_close_their_streams_change_nothing(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -189,6 +194,7 @@ def test_asynchronous_logging_and_trainings_that_close_their_streams_change_noth
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_temporary_folder_that_is_cleaned_in_mid_run_costs_no_finished_run(
     on: Callable[..., Any], undisturbed: Any, fault: Any, tmp_path: Path
 ):
@@ -210,6 +216,7 @@ def test_a_temporary_folder_that_is_cleaned_in_mid_run_costs_no_finished_run(
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_database_that_is_deleted_in_mid_run_is_said_and_made_again(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -271,6 +278,7 @@ def waiting_in(bench: Any) -> list[Path]:
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_result_that_vanishes_before_it_is_in_the_store_is_named_and_never_finished(
     on: Callable[..., Any], undisturbed: Any, fault: Any
 ):
@@ -301,6 +309,7 @@ def test_a_result_that_vanishes_before_it_is_in_the_store_is_named_and_never_fin
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_what_is_wrong_with_waiting_results_is_set_aside_and_trained_again(
     on: Callable[..., Any], undisturbed: Any, fault: Any, tmp_path: Path
 ):
@@ -371,6 +380,7 @@ def own(tmp_path: Path, write_tiny: Callable[..., Path]) -> Callable[..., tuple[
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_module_that_is_edited_between_two_runs_or_while_one_trains_is_never_mixed(
     own: Callable[..., tuple[Path, Path]], on: Callable[..., Any], fault: Any
 ):
@@ -398,6 +408,7 @@ def test_a_module_that_is_edited_between_two_runs_or_while_one_trains_is_never_m
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
 def test_a_module_that_trainings_load_themselves_and_that_is_edited_in_mid_run_is_found(
     own: Callable[..., tuple[Path, Path]], on: Callable[..., Any], fault: Any
 ):
