@@ -250,7 +250,7 @@ def test_a_result_that_the_store_never_takes_is_set_aside_and_blocks_nobody(
     real = store.put
 
     def put(run: Any, folder: Path) -> None:
-        if run.tags["seed"] == str(plan.seeds[0]) and run.tags["arm"] == plan.baseline:
+        if run.tags.get("seed") == str(plan.seeds[0]) and run.tags["arm"] == plan.baseline:
             raise StoreRefuses("no.", facts=["INVALID_PARAMETER_VALUE: no such thing"])
         real(run, folder)
 
