@@ -62,12 +62,11 @@ def test_a_row_with_a_key_twice_is_refused_by_line(line: str, tmp_path: Path, an
         ("r.jsonl", b'{"seed": 1, "a": "\xff", "b": 1}'),
         ("r.csv", b"seed,a,b\n1," + b"9" * 400 + b",2\n2,1,2\n"),
         ("r.csv", b"seed,a,b\n" + b"1,2,3\n" * 1000 + b"9,\0,1\n"),
-        ("r.csv", "seed,a,b\n1,2,3\n".encode("utf-16")),
-        ("r.csv", b"a,b\n" + b"1" * 10_000_000 + b",2\n"),
+        ("r.csv", b"seed,a,b\n1," + b"1" * 10_000_000 + b",2\n"),
         ("r.csv", b"PK\x03\x04\x14\0\6\0" + b"xyz" * 99),
         ("r.csv", b""),
     ],
-    ids=["deep", "long number", "no UTF-8", "long cell", "NUL", "UTF-16", "10 MB", "xlsx", "empty"],
+    ids=["deep", "long number", "no UTF-8", "long cell", "NUL", "10 MB", "xlsx", "empty"],
 )
 def test_an_odd_table_is_refused(name: str, content: bytes, tmp_path: Path, answer: Any):
     (tmp_path / name).write_bytes(content)
