@@ -235,6 +235,7 @@ def told(process: Any, folder: Path) -> Any:
     return json.loads(out)
 
 
+@pytest.mark.by_hand
 def test_two_benchmarks_run_into_it_at_once_and_nothing_is_lost(
     team: Team,
     experiments: Mapping[str, Path],
