@@ -46,7 +46,7 @@ class Gain:
             return f"{self.seeds} seeds can detect {sds} on this test set (80% power)"
         return (
             f"{self.seeds} seeds can detect {100 * self.value:.2f} pp on this test set "
-            f"(80% power at a paired SD of {100 * ASSUMED_SD:g} pp)"
+            f"(80% power, SD {100 * ASSUMED_SD:g} pp)"
         )
 
 

@@ -17,7 +17,7 @@ def test_says_which_gain_the_seeds_detect_and_what_the_claim_takes(
 ):
     lines = said(plan_of(tiny, range(20), claim=0.003))
     assert " ".join(line.strip() for line in lines).startswith(
-        "tiny: 20 seeds can detect 0.53 pp on this test set (80% power at a paired SD of 0.8 pp); "
+        "tiny: 20 seeds can detect 0.53 pp on this test set (80% power, SD 0.8 pp); "
         "0.30 pp takes 58."
     )
     assert max(map(len, lines)) <= 80

@@ -42,7 +42,7 @@ def test_hours_are_named_after_the_device():
 
 
 def test_the_gain_that_the_seeds_detect_is_named():
-    said = "20 seeds can detect 0.53 pp on this test set (80% power at a paired SD of 0.8 pp)"
+    said = "20 seeds can detect 0.53 pp on this test set (80% power, SD 0.8 pp)"
     assert said in cost().text()
     assert cost().as_dict()["detectable"] == pytest.approx(0.0053, abs=5e-5)
     score = cost(gain=gain_of(20, "score"))
