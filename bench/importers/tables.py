@@ -203,12 +203,12 @@ def _require_margin_within(
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if shown != "plain" or margin is None or margin <= high - low or high == low:
         return
-    unit = "fraction" if low >= 0 and high <= 1 else "percent" if 0 <= low and high <= 100 else None
+    unit, fix = _shares(low, high), "if the margin is in percentage points:"
     raise BadScores(
         f"the margin, {margin:g}, is larger than the range of all values ({low:g} to {high:g}).",
         facts=[f"{metric} is read as plain numbers, so the margin is too."],
-        fix="if the margin is in percentage points:" if unit else "type a smaller --margin",
-        options=[("unit", unit)] if unit else [],
+        fix="type a smaller --margin" if unit == "plain" else fix,
+        options=[] if unit == "plain" else [("unit", unit)],
     )
 
 
@@ -442,16 +442,19 @@ def _require_once(frame: pd.DataFrame, long: pd.DataFrame, layout: Layout, path:
 
 def _unit_of(long: pd.DataFrame, metric: str, unit: GivenUnit) -> str:
     low, high = float(long[_column(metric)].min()), float(long[_column(metric)].max())
+    if unit == "fraction" and not (low >= 0 and high <= 1):
+        raise BadScores(
+            f"{metric} runs from {low:g} to {high:g}, so it holds no fractions.",
+            options=[("unit", _shares(low, high))],
+        )
     if unit != "auto":
-        if unit == "fraction" and not (low >= 0 and high <= 1):
-            raise BadScores(
-                f"{metric} runs from {low:g} to {high:g}, so it holds no fractions.",
-                options=[("unit", "percent" if 0 <= low and high <= 100 else "plain")],
-            )
         return unit
     words = _words(metric)
-    if not words & FRACTIONS or words & NO_FRACTION:
+    return _shares(low, high) if words & FRACTIONS and not words & NO_FRACTION else "plain"
+
+
+def _shares(low: float, high: float) -> str:
+    """Return in which unit values of this range can be shares of a whole."""
+    if low < 0 or high > 100:
         return "plain"
-    if low >= 0 and high <= 1:
-        return "fraction"
-    return "percent" if low >= 0 and high <= 100 else "plain"
+    return "fraction" if high <= 1 else "percent"

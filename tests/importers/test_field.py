@@ -165,6 +165,8 @@ def test_a_column_is_known_by_its_whole_name(column: str, kind: str | None):
         ("seed\tbase\tnew\n0\t0.81\t0.83\n1\t0.82\t0.84\n", ".txt"),
         ("seed,base,new\n0,81%,83%\n1,82 %,84%\n", ".csv"),
         (json.dumps({"seed": [0, 1], "base": [0.81, 0.82], "new": [0.83, 0.84]}), ".json"),
+        ('{"seed": 0, "base": 0.81, "new": 0.83, "note": "a\u2028b"}\n'
+         '{"seed": 1, "base": 0.82, "new": 0.84, "note": ""}\n', ".jsonl"),
         (json.dumps([{"seed": i, "base": 0.81 + i / 100, "new": 0.83 + i / 100} for i in (0, 1)]),
          ".json"),
     ],
@@ -195,3 +197,12 @@ def test_what_is_no_table_is_refused(content: bytes, said: str, tmp_path: Path):
     with pytest.raises(Refusal) as refusal:
         imported(path, WIDE)
     assert said in refusal.value.what
+
+
+def test_a_typographic_minus_is_a_minus(tmp_path: Path):
+    path = tmp_path / "r.csv"
+    path.write_text(
+        "seed,base,new\n0,\N{MINUS SIGN}0.5,0.5\n1,\N{MINUS SIGN}0.25,\N{MINUS SIGN}1\n", "utf-8"
+    )
+    values = imported(path, WIDE).tables.scores.sort_values(["arm", "seed"])["value"]
+    assert values.tolist() == [-0.5, -0.25, 0.5, -1.0]

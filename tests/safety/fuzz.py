@@ -131,7 +131,8 @@ def answered(
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _be(main, words, folder, files, environment or {})
+        _be_apart()
+        os._exit(_ended(main, words, folder, files, environment or {}))
     handle = os.pidfd_open(pid)
     ended = select.select([handle], [], [], limit_s)[0]
     if not ended:
@@ -141,18 +142,6 @@ def answered(
     out, err = (path.read_text("utf-8", errors="replace") for path in files)
     status = os.waitstatus_to_exitcode(code) if ended else None
     return Answer(status, out, err, usage.ru_maxrss / 1024, time.monotonic() - began)
-
-
-def _be(
-    main: Callable[[Sequence[str]], object],
-    words: Sequence[str],
-    folder: Path,
-    files: Sequence[Path],
-    environment: Mapping[str, str],
-) -> NoReturn:
-    """Be the command line, in the fork."""
-    _be_apart()
-    os._exit(_ended(main, words, folder, files, environment))
 
 
 def _be_apart() -> None:

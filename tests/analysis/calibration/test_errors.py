@@ -29,21 +29,6 @@ CONFIDENCE = [
 CORRECT = [1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1]
 
 
-def numbers(c):
-    """Return what is measured of a run."""
-    return [v for k, v in vars(c).items() if k not in ("arm", "seed", "scaled", "temperature")]
-
-
-def drawn(n, classes, rng, *, sharper=1.0):
-    """Return predictions whose labels follow them, then made sharper by a factor."""
-    logits = rng.normal(size=(n, classes)) * 2
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    labels = (np.cumsum(np.exp(logits), axis=1) < rng.random((n, 1))).sum(axis=1)
-    logits *= sharper
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    return Predictions(logits.astype(np.float32), np.minimum(labels, classes - 1))
-
-
 def test_reproduces_a_debiased_error_computed_elsewhere():
     # mpmath quadrature; the Monte Carlo of uncertainty-calibration agrees
     bins = equal_mass_bins(CONFIDENCE, CORRECT, bins=5)
@@ -162,7 +147,7 @@ def test_corrected_parts_are_unbiased_and_the_plain_ones_are_not():
 
 
 @pytest.mark.parametrize("classes", [2, 1000])
-def test_few_and_many_classes_have_every_number(classes):
+def test_few_and_many_classes_have_every_number(classes, numbers, drawn):
     rng = np.random.default_rng(10)
     p = drawn(300, classes, rng)
     r = calibrate(score(p), rng=rng)
@@ -170,7 +155,7 @@ def test_few_and_many_classes_have_every_number(classes):
     assert math.isfinite(fit_temperature(p.log_probabilities, p.labels).nll_after)
 
 
-def test_a_single_example_and_equal_confidences_have_every_number():
+def test_a_single_example_and_equal_confidences_have_every_number(numbers):
     rng = np.random.default_rng(11)
     for n in (1, 2, 16):
         p = Predictions(np.log(np.full((n, 4), 0.25, np.float32)), np.zeros(n, np.int64))

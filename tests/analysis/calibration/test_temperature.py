@@ -12,22 +12,7 @@ from bench.analysis.calibration.temperature import COLDEST, HOTTEST, fit_tempera
 from bench.analysis.data.metrics import Predictions, score
 
 
-def numbers(c):
-    """Return what is measured of a run."""
-    return [v for k, v in vars(c).items() if k not in ("arm", "seed", "scaled", "temperature")]
-
-
-def drawn(n, classes, rng, *, sharper=1.0):
-    """Return predictions whose labels follow them, then made sharper by a factor."""
-    logits = rng.normal(size=(n, classes)) * 2
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    labels = (np.cumsum(np.exp(logits), axis=1) < rng.random((n, 1))).sum(axis=1)
-    logits *= sharper
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    return Predictions(logits.astype(np.float32), np.minimum(labels, classes - 1))
-
-
-def test_temperature_recovers_the_one_that_was_taken_away():
+def test_temperature_recovers_the_one_that_was_taken_away(drawn):
     rng = np.random.default_rng(8)
     for factor in (0.5, 1.0, 2.0):
         p = drawn(20_000, 5, rng, sharper=factor)
@@ -40,7 +25,7 @@ def test_temperature_recovers_the_one_that_was_taken_away():
         assert fit.nll_after <= fit.nll_before
 
 
-def test_scaling_keeps_the_answers_and_the_sum():
+def test_scaling_keeps_the_answers_and_the_sum(drawn):
     p = drawn(200, 7, np.random.default_rng(9))
     scaled = scale(p.log_probabilities, 2.5)
     assert np.exp(scaled).sum(axis=1) == pytest.approx(1)
@@ -77,7 +62,7 @@ def test_a_validation_set_without_errors_does_not_ruin_the_test_nll():
     assert before < after < 0.3 * cold
 
 
-def test_probabilities_of_zero_and_one_have_an_answer():
+def test_probabilities_of_zero_and_one_have_an_answer(numbers):
     with np.errstate(divide="ignore"):
         log_p = np.log(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]))
     labels = np.array([0, 1, 1, 0])
