@@ -1,11 +1,12 @@
 """What is read from a command line: seeds, settings, arms, margins; and what is refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from bench.design.loading import Discovered, described
+from bench.design.loading import Discovered
 from bench.design.option_values import (
     LARGEST_SEED,
     MOST_SEEDS,
@@ -16,21 +17,9 @@ from bench.design.option_values import (
     parse_seeds,
     require_margin,
 )
-from bench.experiment import BadExperiment, Experiment, Outcome
+from bench.experiment import BadExperiment
 
 SEEDS = st.integers(0, LARGEST_SEED)
-
-
-def found(**changes: Any) -> Discovered:
-    values: dict[str, Any] = {
-        "name": "mine",
-        "question": "Does it help?",
-        "arms": {"off": {"epsilon": 0.0}, "on": {"epsilon": 0.1}},
-        "settings": {"epochs": 20, "lr": 1e-3, "mode": "fast", "flag": True, "seen": None},
-        "train": lambda trial: Outcome(scores={"return": 1.0}),
-    }
-    experiment = described(Experiment(**{**values, **changes}))
-    return Discovered(experiment, "mine.py", {"mine.py": "x = 1"}, {"mine.py": "5"})
 
 
 # -- seeds -----------------------------------------------------------------------------------
@@ -108,7 +97,7 @@ def test_ranges_that_add_up_to_too_many_seeds_are_refused_before_they_are_built(
 # -- settings and arms -----------------------------------------------------------------------
 
 
-def test_set_changes_every_arm_and_keeps_what_they_differ_in():
+def test_set_changes_every_arm_and_keeps_what_they_differ_in(found: Callable[..., Discovered]):
     arms = arms_with(found(), ["epochs=5", "lr=0.5"])
     assert arms == {
         "off": {"epochs": 5, "lr": 0.5, "mode": "fast", "flag": True, "seen": None, "epsilon": 0.0},
@@ -131,7 +120,9 @@ def test_set_changes_every_arm_and_keeps_what_they_differ_in():
         (" epochs =7", 7),
     ],
 )
-def test_a_value_is_read_as_what_the_setting_is(text: str, value: Any):
+def test_a_value_is_read_as_what_the_setting_is(
+    found: Callable[..., Discovered], text: str, value: Any
+):
     key = text.partition("=")[0].strip()
     got = arms_with(found(), [text])["on"][key]
     assert got == value and type(got) is type(value)
@@ -157,7 +148,7 @@ def test_a_value_is_read_as_what_the_setting_is(text: str, value: Any):
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused_with_one_that_does(
-    text: str, what: str, better: str | None
+    found: Callable[..., Discovered], text: str, what: str, better: str | None
 ):
     if better is None:  # only that it does not fall over: a text is a text
         assert arms_with(found(), [text])["on"]["mode"] == text.partition("=")[2]
@@ -173,13 +164,13 @@ def test_a_setting_that_does_not_fit_is_refused_with_one_that_does(
     assert (caught.value.code, caught.value.exit_status) == ("setting", 2)
 
 
-def test_an_unknown_setting_is_answered_with_the_nearest_and_all():
+def test_an_unknown_setting_is_answered_with_the_nearest_and_all(found: Callable[..., Discovered]):
     with pytest.raises(BadSetting) as caught:
         arms_with(found(), ["epoch=3"])
     assert caught.value.facts == ("Closest: epochs.", "Known: epochs, lr, mode, flag, seen.")
 
 
-def test_an_arm_is_added_with_what_it_changes():
+def test_an_arm_is_added_with_what_it_changes(found: Callable[..., Discovered]):
     arms = arms_with(found(), ["epochs=5"], ["strong:epsilon=0.3,lr=1"])
     assert list(arms) == ["off", "on", "strong"]
     assert (arms["strong"]["epsilon"], arms["strong"]["lr"], arms["strong"]["epochs"]) == (
@@ -203,7 +194,9 @@ def test_an_arm_is_added_with_what_it_changes():
         ("strong:epochs=many", "it must be a number like 20", "strong:epochs=21"),
     ],
 )
-def test_an_arm_that_cannot_be_added_is_refused_with_one_that_can(text: str, what: str, fix: str):
+def test_an_arm_that_cannot_be_added_is_refused_with_one_that_can(
+    found: Callable[..., Discovered], text: str, what: str, fix: str
+):
     with pytest.raises(BadSetting) as caught:
         arms_with(found(), [], [text])
     assert what in caught.value.what
@@ -211,7 +204,7 @@ def test_an_arm_that_cannot_be_added_is_refused_with_one_that_can(text: str, wha
     assert list(arms_with(found(), [], [fix]))[:2] == ["off", "on"]
 
 
-def test_two_arms_with_the_same_settings_are_refused():
+def test_two_arms_with_the_same_settings_are_refused(found: Callable[..., Discovered]):
     with pytest.raises(BadExperiment, match="arms 'on' and 'twin' have the same settings"):
         arms_with(found(), [], ["twin:epsilon=0.1"])
     with pytest.raises(BadExperiment, match="nothing to compare"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from bench.design.loading import Discovered, described
+from bench.design.loading import Discovered
 from bench.design.option_values import LARGEST_SEED, arms_with
 from bench.design.plan import (
     Plan,
@@ -20,22 +20,10 @@ from bench.design.plan import (
 )
 from bench.execution.devices import Device, Slot
 from bench.execution.server import Server
-from bench.experiment import BadExperiment, Experiment, Outcome
+from bench.experiment import BadExperiment
 
 SEEDS = st.integers(0, LARGEST_SEED)
 ARMS: dict[str, dict[str, Any]] = {"a": {"lr": 0.1, "steps": 3}, "b": {"lr": 0.2, "steps": 3}}
-
-
-def found(**changes: Any) -> Discovered:
-    values: dict[str, Any] = {
-        "name": "mine",
-        "question": "Does it help?",
-        "arms": {"off": {"epsilon": 0.0}, "on": {"epsilon": 0.1}},
-        "settings": {"epochs": 20, "lr": 1e-3, "mode": "fast", "flag": True, "seen": None},
-        "train": lambda trial: Outcome(scores={"return": 1.0}),
-    }
-    experiment = described(Experiment(**{**values, **changes}))
-    return Discovered(experiment, "mine.py", {"mine.py": "x = 1"}, {"mine.py": "5"})
 
 
 def a_plan(**changes: Any) -> Plan:
@@ -51,13 +39,17 @@ def a_plan(**changes: Any) -> Plan:
 
 
 @pytest.mark.parametrize("value", [Path("x"), print, {1, 2}, float, object()])
-def test_a_setting_that_cannot_be_recorded_is_refused_with_the_way_out(value: Any):
+def test_a_setting_that_cannot_be_recorded_is_refused_with_the_way_out(
+    found: Callable[..., Discovered], value: Any
+):
     with pytest.raises(BadExperiment, match="setting 'thing' is .* cannot be recorded") as caught:
         found(settings={"thing": value})
     assert "look the object up in train()" in str(caught.value.fix)
 
 
-def test_a_setting_with_a_name_that_the_store_cannot_hold_is_refused():
+def test_a_setting_with_a_name_that_the_store_cannot_hold_is_refused(
+    found: Callable[..., Discovered],
+):
     with pytest.raises(BadExperiment, match=r"setting 'lr \(head\)' is float '0.1'"):
         found(settings={"lr (head)": 0.1})
 
@@ -234,7 +226,9 @@ def test_the_hash_does_not_change_when_a_plan_is_replaced(plan_of: Callable[...,
     assert plan.hash and replace(plan, margin=0.5).hash == a_plan(margin=0.5).hash
 
 
-def test_a_plan_takes_margin_and_claim_from_the_experiment_unless_they_are_typed():
+def test_a_plan_takes_margin_and_claim_from_the_experiment_unless_they_are_typed(
+    found: Callable[..., Discovered],
+):
     mine = found(margin=0.005, claim=0.01)
     how: dict[str, Any] = {"data": {}, "arms": arms_with(mine), "seeds": (0, 1)}
     assert (make_plan(mine, **how).margin, make_plan(mine, **how).claim) == (0.005, 0.01)
@@ -242,14 +236,16 @@ def test_a_plan_takes_margin_and_claim_from_the_experiment_unless_they_are_typed
     assert (typed.margin, typed.claim) == (0.02, -0.03)
 
 
-def test_packs_are_only_made_for_an_experiment_that_trains_packs():
+def test_packs_are_only_made_for_an_experiment_that_trains_packs(found: Callable[..., Discovered]):
     how: dict[str, Any] = {"data": {}, "arms": ARMS, "seeds": (0,)}
     assert make_plan(found(pack_seeds=3), **how).pack_seeds == 0
     packed = found(pack_seeds=3, train_pack=lambda trials: [])
     assert make_plan(packed, **how).pack_seeds == 3
 
 
-def test_packs_that_depend_on_the_device_are_as_large_as_the_caller_says():
+def test_packs_that_depend_on_the_device_are_as_large_as_the_caller_says(
+    found: Callable[..., Discovered],
+):
     mine = found(pack_seeds=lambda settings, device: 8, train_pack=lambda trials: [])
     how: dict[str, Any] = {"data": {}, "arms": ARMS, "seeds": range(5)}
     plan = make_plan(mine, **how, pack_seeds=2)
