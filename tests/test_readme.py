@@ -70,5 +70,5 @@ def test_names_only_files_that_are_there():
 def test_quotes_the_power_that_the_code_computes():
     from bench.analysis.inference.power import detectable, seeds_for
 
-    assert f"20 seeds\nsee {100 * detectable(0.008, 20):.2f} pp" in README
+    assert f"20 seeds see {100 * detectable(0.008, 20):.2f} pp" in README
     assert f"0.3 pp takes {seeds_for(0.003, 0.008)}" in README

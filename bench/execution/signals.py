@@ -1,20 +1,13 @@
 """Signals: Ctrl-C, SIGTERM and SIGHUP end a run in order, at a point where that is safe."""
 
-import _weakrefset
 import contextlib
-import multiprocessing.util
 import signal
+import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-AGAIN_S = 0.02  # after which a signal that came at a bad moment is raised once more
-FINALISERS = (
-    weakref.__file__,
-    _weakrefset.__file__,
-    multiprocessing.util.__file__,
-)  # files of functions that clean up
+AGAIN_S = 0.02  # after which a signal that Python swallowed is raised once more
 
 
 class Terminated(BaseException):
@@ -33,6 +26,7 @@ class Ending:
         self.patient = False
         self.wake: Callable[[], None] = lambda: None  # has `check` called at once
         self._presses = 0
+        self._last = int(signal.SIGINT)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Take a signal: at once, or at the next `check` where somebody calls it."""
@@ -41,10 +35,16 @@ class Ending:
             self.asked = kind if kind is Terminated else self.asked or kind
             self._presses += 1
             self.wake()
-        elif _in_a_finaliser(frame):  # Python prints what is raised there, and goes on
-            threading.Timer(AGAIN_S, signal.raise_signal, [number]).start()
         else:
+            self._last = number
             raise kind
+
+    def once_more(self, swallowed: "sys.UnraisableHookArgs") -> None:
+        """Raise the last signal again: it came in a finaliser, from which Python raises nothing."""
+        if swallowed.exc_type in (KeyboardInterrupt, Terminated):
+            threading.Timer(AGAIN_S, signal.raise_signal, [self._last]).start()
+        else:
+            sys.__unraisablehook__(swallowed)
 
     @property
     def is_near(self) -> bool:
@@ -68,15 +68,6 @@ class Ending:
             raise self.asked
 
 
-def _in_a_finaliser(frame: FrameType | None) -> bool:
-    """Tell whether Python is cleaning up after an object just now."""
-    while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in FINALISERS:
-            return True
-        frame = frame.f_back
-    return False
-
-
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[Ending]:
     """Turn the signals that end a process into exceptions, so that everything taken is written."""
@@ -87,8 +78,10 @@ def ended_by_signals() -> Iterator[Ending]:
     except ValueError:  # not the main thread: the owner of the process handles signals
         yield ending
         return
+    hook, sys.unraisablehook = sys.unraisablehook, ending.once_more
     try:
         yield ending
     finally:
+        sys.unraisablehook = hook
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -675,17 +674,6 @@ def finalised(kind: str, told: list[str]) -> Any:
     if kind == "finalised":
         weakref.finalize(thing, interrupted, told)
     return thing
-
-
-@pytest.mark.parametrize("kind", ["closed", "finalised"])
-def test_a_signal_in_the_middle_of_a_finaliser_acts_right_after_it(kind: str):
-    told: list[str] = []
-    thing = finalised(kind, told)
-    with pytest.raises(KeyboardInterrupt), ended_by_signals():
-        del thing
-        time.sleep(5)
-        told.append("never")
-    assert told == [kind]
 
 
 @pytest.mark.parametrize("kind", ["closed", "finalised"])

@@ -104,7 +104,13 @@ def dropped_weakly() -> None:
     finalizer()
 
 
-@pytest.mark.parametrize("drop", [dropped, dropped_weakly])
+def dropped_in_a_callback() -> None:
+    kept: Any = Ending()
+    seen = weakref.ref(kept, lambda _: signal.raise_signal(signal.SIGINT))
+    del kept, seen
+
+
+@pytest.mark.parametrize("drop", [dropped, dropped_weakly, dropped_in_a_callback])
 def test_a_signal_in_the_middle_of_a_finaliser_acts_right_after_it(drop: Callable[[], None]):
     with pytest.raises(KeyboardInterrupt), ended_by_signals():
         drop()  # not here, where it would be printed and lost
