@@ -112,7 +112,7 @@ def ece_difference_from_pseudo_values(
         about.ms_residual,
         about.n,
         about.n_examples,
-        level,
+        level=level,
     )
     return dataclasses.replace(centred, name="ece_debiased")
 

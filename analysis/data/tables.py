@@ -1,7 +1,7 @@
 """Tables: the tidy data that every analysis reads, checked, and paired by seed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,11 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.data.metrics import METRICS, Metric, Predictions, Scored, score
+from bench.analysis.data.units import Units
 from bench.analysis.errors import Refusal
 
 Split = Literal["test", "test_last", "validation"]
 Scope = Literal["seeds_and_examples", "seeds"]
 Stop = Literal["fixed", "group", "anytime"]
+
+Goal = Literal["better", "equivalent", "not_worse"]
 
 LARGEST = 1e60  # of a score: fourth powers of larger ones are no numbers any more
 TRIAL_COLUMNS = ("arm", "seed", "status", "reason", "device", "duration_s", "environment")
@@ -42,6 +45,10 @@ class Design:
     claim: float | None = None  # metric units; a gain is positive, whatever the direction
     alpha: float = 0.05
     scope: Scope = "seeds_and_examples"
+    units: Units = Units()
+    goal: Goal = "better"
+    conditions: int = 1  # comparisons like this one that share the error rate
+    labels: Mapping[int, str] = field(default_factory=dict)  # what the rows of a file are called
     stop: Stop = "fixed"
     max_seeds: int | None = None
     unit: Literal["fraction", "nats", "score"] = "score"  # of a metric that is not one of ours
@@ -104,6 +111,39 @@ def beyond_computing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, eq=False)
+class Columns:
+    """What every run is scored on: what each column counts, and in which stratum it lies.
+
+    Attributes
+    ----------
+    weights : shape (N,), positive; None: all count alike
+    strata : shape (N,), the data set of each column; None: one
+    filled : cells that no run scored, and that the additive fit filled
+    """
+
+    weights: NDArray[np.float64] | None = None
+    strata: NDArray[np.intp] | None = None
+    filled: int = 0
+
+    @property
+    def alike(self) -> bool:
+        """Whether every column counts alike, in one stratum."""
+        return self.weights is None and self.strata is None and not self.filled
+
+    def mean(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean of each row, shape (S,), of a table of shape (S, N)."""
+        if self.strata is None:
+            found: NDArray[np.float64] = np.average(table, axis=1, weights=self.weights)
+            return found
+        parts = [self.strata == t for t in np.unique(self.strata)]
+        own = [None if self.weights is None else self.weights[at] for at in parts]
+        each = [
+            np.average(table[:, at], axis=1, weights=w) for at, w in zip(parts, own, strict=True)
+        ]
+        return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
 class Tables:
     """Everything recorded in one benchmark.
 
@@ -116,12 +156,18 @@ class Tables:
     predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"; a
         store's are read from their file whenever asked for, and not kept: `scored` keeps of each
         run what the analyses need
+    items : (arm, seed) to scores of every column that are no predictions, by their name, shape (N,)
+    columns : of `items`
+    datasets : seed to the data set it was trained for, where each has trainings of its own
     """
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
     scores: pd.DataFrame
     predictions: Mapping[tuple[str, int, Split], Predictions]
+    items: Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+    columns: Columns = Columns()
+    datasets: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [c for c in TRIAL_COLUMNS if c not in self.trials.columns]
@@ -153,10 +199,8 @@ class Tables:
 
     def values(self, design: Design, arm: str, seeds: list[int]) -> NDArray[np.float64]:
         """Return the metric of one arm for these seeds; shape (len(seeds),)."""
-        measure = design.measure
-        if measure.per_example is not None and self.has_predictions(design, arm, seeds):
-            means: NDArray[np.float64] = self.per_example(measure, arm, seeds).mean(axis=1)
-            return means
+        if self.has_columns(design.measure, arm, seeds):
+            return self.columns.mean(self.per_example(design.measure, arm, seeds))
         rows = self.scores[(self.scores.arm == arm) & (self.scores.score == design.metric)]
         found = dict(zip(rows.seed, rows.value, strict=True))
         lacking = [seed for seed in seeds if seed not in found]
@@ -169,15 +213,53 @@ class Tables:
             )
         return np.array([found[seed] for seed in seeds], dtype=np.float64)
 
-    def has_predictions(self, design: Design, arm: str, seeds: list[int]) -> bool:
-        """Tell whether every one of these runs stored its test predictions."""
-        return bool(seeds) and all((arm, seed, "test") in self.predictions for seed in seeds)
+    def has_columns(self, measure: Metric, arm: str, seeds: list[int]) -> bool:
+        """Tell whether the metric of every test example is known of every one of these runs."""
+        predicted = measure.per_example is not None
+        return bool(seeds) and all(
+            measure.name in self.items.get((arm, seed), {})
+            or (predicted and (arm, seed, "test") in self.predictions)
+            for seed in seeds
+        )
+
+    def filled(self, design: Design, failed: Sequence[tuple[str, int]], worst: float) -> "Tables":
+        """Return these tables as if failed runs had finished with one value, on every column.
+
+        Parameters
+        ----------
+        failed : arm and seed of each
+        worst : the value of the plan's metric
+        """
+        name, trials = design.metric, self.trials.copy()
+        gone = pd.MultiIndex.from_frame(trials[["arm", "seed"]]).isin(failed)
+        trials.loc[gone, "status"] = "finished"
+        values = pd.DataFrame(failed, columns=["arm", "seed"]).assign(score=name, value=worst)
+        others = self.scores[~pd.MultiIndex.from_frame(self.scores[["arm", "seed"]]).isin(failed)]
+        some = next(
+            iter(
+                dict.fromkeys(trials.loc[~gone, ["arm", "seed"]].itertuples(index=False, name=None))
+            ),
+            None,
+        )
+        items = dict(self.items)
+        if some is not None and self.has_columns(design.measure, some[0], [some[1]]):
+            width = self.per_example(design.measure, some[0], [some[1]]).shape[1]
+            items |= {key: {**items.get(key, {}), name: np.full(width, worst)} for key in failed}
+        return replace(
+            self, trials=trials, scores=pd.concat([others, values], ignore_index=True), items=items
+        )
 
     def per_example(self, measure: Metric, arm: str, seeds: list[int]) -> NDArray[np.float64]:
         """Return the metric of every test example; shape (len(seeds), N)."""
+        return np.stack([self._per_example(measure, arm, seed) for seed in seeds])
+
+    def _per_example(self, measure: Metric, arm: str, seed: int) -> NDArray[np.float64]:
+        given = self.items.get((arm, seed), {}).get(measure.name)
+        if given is not None:
+            return given
         if measure.per_example is None:
             raise BadTables(f"{measure.name!r} is not computed from predictions.")
-        return np.stack([self.scored(arm, s, "test").values[measure.name] for s in seeds])
+        return self.scored(arm, seed, "test").values[measure.name]
 
     def scored(self, arm: str, seed: int, split: Split) -> Scored:
         """Return what one run's predictions score on every example; they are read once.

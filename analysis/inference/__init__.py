@@ -6,7 +6,9 @@
 `sign_flip`         the same question, assuming only that signs are exchangeable
 `bootstrap_t`       the same question, the spread's shape taken from the data
 `wilcoxon`          the typical seed instead of the mean
-`welch`             the two arms as if they shared no seeds
+`welch`             runs that share nothing, or pairs as if they shared no seeds
+`weighted_t`        units that count differently, or lie in strata: passages, data sets
+`corrected_t`       folds of one data set, whose training sets overlap
 `mcnemar`           one run of each: what a single pair can say
 `leave_one_out`     whether one seed decides
 `tost`              whether the difference is too small to matter
@@ -16,6 +18,7 @@
 
 from bench.analysis.inference.bayes import Posterior, posterior
 from bench.analysis.inference.bootstrap_t import bootstrap_t
+from bench.analysis.inference.corrected_t import corrected_t
 from bench.analysis.inference.leave_one_out import LeaveOneOut, leave_one_out
 from bench.analysis.inference.mcnemar import McNemar, mcnemar
 from bench.analysis.inference.paired_t import paired_t
@@ -27,6 +30,7 @@ from bench.analysis.inference.two_way import (
     two_way,
     two_way_from_mean_squares,
 )
+from bench.analysis.inference.weighted import weighted_t
 from bench.analysis.inference.welch import welch
 from bench.analysis.inference.wilcoxon import wilcoxon
 
@@ -38,6 +42,7 @@ __all__ = [
     "SignFlip",
     "TwoWay",
     "bootstrap_t",
+    "corrected_t",
     "effective_df",
     "leave_one_out",
     "mcnemar",
@@ -47,6 +52,7 @@ __all__ = [
     "tost",
     "two_way",
     "two_way_from_mean_squares",
+    "weighted_t",
     "welch",
     "wilcoxon",
 ]

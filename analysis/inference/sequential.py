@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -207,6 +208,7 @@ def anytime(
     level: float = 0.95,
     g: float = PRIOR_VARIANCE,
     variance_floor: float = 0.0,
+    floor_df: float = math.inf,
 ) -> Anytime:
     """Compare two variants so that one may look after every pair, and stop when one likes.
 
@@ -222,6 +224,7 @@ def anytime(
     g : variance of the standardized difference in the mixture
     variance_floor : `TwoWay.variance_floor`, to cover new test examples too. They are drawn once
         and no number of seeds averages them out; p is then found from the wider interval
+    floor_df : degrees of freedom behind it: few test examples know their own spread badly
 
     Raises
     ------
@@ -237,7 +240,8 @@ def anytime(
     n, mean, path = d.size, float(d.mean()), _log_e_path(d, g)
     flat = n > 1 and no_spread(d, scale=float(np.abs(d).max()))
     error = 0.0 if n < 2 else standard_error(d)
-    reach = _reach(alpha, error, n, g, variance_floor)
+    floor = _Floor(variance_floor, floor_df)
+    reach = _reach(alpha, error, n, g, floor)
     width = None if flat or math.isinf(reach) else reach
     return Anytime(
         name="anytime",
@@ -246,7 +250,7 @@ def anytime(
         low=None if width is None else mean - width,
         high=None if width is None else mean + width,
         level=level,
-        p_value=None if flat else _anytime_p(abs(mean), path[-1], error, n, g, variance_floor),
+        p_value=None if flat else _anytime_p(abs(mean), path[-1], error, n, g, floor),
         standard_error=None if n < 2 or flat else error,
         reason=_no_interval(n, mean, level, flat=flat) if width is None else None,
         log_e=path[-1],
@@ -277,28 +281,39 @@ def _log_e_path(d: Floats, g: float) -> tuple[float, ...]:
     return tuple(float(value) for value in evidence)
 
 
-def _reach(alpha: float, error: float, n: int, g: float, variance_floor: float) -> float:
+class _Floor(NamedTuple):
+    variance: float
+    df: float
+
+    def reach(self, alpha: float) -> float:
+        """Return what the floor adds at one error rate."""
+        if self.variance == 0:
+            return 0.0
+        tail = alpha / 4
+        far = normal_isf(tail) if math.isinf(self.df) else t_isf(tail, self.df)
+        return far * math.sqrt(self.variance)
+
+
+def _reach(alpha: float, error: float, n: int, g: float, floor: _Floor) -> float:
     """Return the half-width; infinite while there are too few pairs for the level."""
     shrunk = 1 + n * g
     log_r = (0.5 * math.log(shrunk) - math.log(alpha)) * 2 / n
     if n < 2 or log_r >= math.log(shrunk):
         return math.inf
     seeds = error * math.sqrt((n - 1) * math.expm1(log_r) / (1 - math.exp(log_r) / shrunk))
-    return math.hypot(seeds, float(special.ndtri(1 - alpha / 4)) * math.sqrt(variance_floor))
+    return math.hypot(seeds, floor.reach(alpha))
 
 
-def _anytime_p(
-    size: float, log_e: float, error: float, n: int, g: float, variance_floor: float
-) -> float:
+def _anytime_p(size: float, log_e: float, error: float, n: int, g: float, floor: _Floor) -> float:
     seeds_only = min(0.0, -log_e)
-    if variance_floor == 0 or n < 2:
+    if floor.variance == 0 or n < 2:
         return math.exp(seeds_only)
-    if size <= _reach(1.0, error, n, g, variance_floor):
+    if size <= _reach(1.0, error, n, g, floor):
         return 1.0
     low, high = seeds_only, 0.0  # logarithms; the interval leaves out zero at `high`
     for _ in range(60):
         middle = (low + high) / 2
-        missed = size <= _reach(math.exp(middle), error, n, g, variance_floor)
+        missed = size <= _reach(math.exp(middle), error, n, g, floor)
         low, high = (middle, high) if missed else (low, middle)
     return math.exp(high)
 

@@ -15,14 +15,21 @@ EXACT = 2.0**53  # whole numbers below this are sums without rounding
 
 
 class MeanSquares(NamedTuple):
-    """What a crossed analysis of variance needs of a table of seeds × examples."""
+    """What a crossed analysis of variance needs of a table of seeds × examples.
+
+    Of columns that count differently, or lie in strata, they are scaled so that each mean square
+    over `n_seeds` × `n_examples` is its variance of the mean; `n_examples` is then the number of
+    columns of equal weight that know as much, and `df` the degrees of freedom of seeds, examples
+    and residual, where these do not follow from the numbers.
+    """
 
     difference: float  # mean of the table
     seeds: float
     examples: float
     residual: float
     n_seeds: int
-    n_examples: int
+    n_examples: float
+    df: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +43,8 @@ class TwoWay(Comparison):
 
     standard_error: float
     df: float
-    n_examples: int
+    n_examples: float
+    df_examples: float  # behind the variance of the examples
     ms_seeds: float
     ms_examples: float
     ms_residual: float
@@ -83,7 +91,7 @@ def two_way(differences: ArrayLike, *, level: float = 0.95) -> TwoWay:
     Searle, Casella & McCulloch (1992), Variance Components, ch. 4; Satterthwaite (1946),
     Biometrics Bulletin 2(6); Owen (2007), Annals of Applied Statistics 1(2).
     """
-    return two_way_from_mean_squares(*mean_squares(differences), level)
+    return two_way_from_mean_squares(*mean_squares(differences), level=level)
 
 
 def mean_squares(differences: ArrayLike) -> MeanSquares:
@@ -146,7 +154,9 @@ def two_way_from_mean_squares(
     ms_examples: float,
     ms_residual: float,
     n_seeds: int,
-    n_examples: int,
+    n_examples: float,
+    df: tuple[float, float, float] | None = None,
+    *,
     level: float = 0.95,
 ) -> TwoWay:
     """Return what `two_way` returns, from the numbers it is made of.
@@ -156,6 +166,7 @@ def two_way_from_mean_squares(
     difference : mean of the table, in metric units
     ms_seeds, ms_examples, ms_residual : mean squares of the crossed analysis of variance
     n_seeds, n_examples : rows and columns of the table, two or more of each
+    df : degrees of freedom of the three mean squares, where they do not follow from the numbers
     level : coverage of the interval, between 0 and 1
 
     Raises
@@ -172,15 +183,20 @@ def two_way_from_mean_squares(
     # The sum can fall below a one-way variance by chance alone; the larger one is kept.
     spread = max(ms_seeds + ms_examples - ms_residual, ms_seeds, ms_examples)
     error = math.sqrt(spread / (n_seeds * n_examples))
-    df = _satterthwaite(spread, ms_seeds, ms_examples, ms_residual, n_seeds, n_examples)
+    a, b = n_seeds - 1, n_examples - 1
+    dfs = df or (a, b, a * b)
+    parts = zip((ms_seeds, ms_examples, ms_residual), dfs, strict=True)
+    # As shares of the spread, so that metrics in very small units do not underflow.
+    total = sum((square / spread) ** 2 / each for square, each in parts if square > 0)
     return TwoWay.student(
         name="two_way",
         n=n_seeds,
         difference=difference,
         error=error,
-        df=df,
+        df=max(1.0, 1 / total),
         level=level,
         n_examples=n_examples,
+        df_examples=dfs[1],
         ms_seeds=ms_seeds,
         ms_examples=ms_examples,
         ms_residual=ms_residual,
@@ -190,16 +206,7 @@ def two_way_from_mean_squares(
     )
 
 
-def _satterthwaite(
-    spread: float, seeds: float, examples: float, residual: float, n_seeds: int, n_examples: int
-) -> float:
-    a, b = n_seeds - 1, n_examples - 1
-    # As shares of the spread, so that metrics in very small units do not underflow.
-    parts = (seeds / spread) ** 2 / a + (examples / spread) ** 2 / b
-    return max(1.0, 1 / (parts + (residual / spread) ** 2 / (a * b)))
-
-
-def require_two_of_each(n_seeds: int, n_examples: int) -> None:
+def require_two_of_each(n_seeds: int, n_examples: float) -> None:
     """Refuse a table in which seeds or examples cannot show how they vary.
 
     Raises

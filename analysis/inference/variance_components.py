@@ -54,7 +54,7 @@ def components(
     seeds = difference_limits(found.ms_seeds, rest, n - 1, of_rest, level=level)
     examples = difference_limits(found.ms_examples, rest, of_examples, of_rest, level=level)
     residual = rest / _of_df(tail, of_rest), rest / _of_df(1 - tail, of_rest)
-    parts: tuple[tuple[Part, int, float, tuple[float, float]], ...] = (
+    parts: tuple[tuple[Part, float, float, tuple[float, float]], ...] = (
         ("seeds", n, found.variance_seeds, (seeds[0] / width, seeds[1] / width)),
         ("examples", width, found.variance_examples, (examples[0] / n, examples[1] / n)),
         ("residual", n * width, found.variance_residual, residual),
@@ -63,7 +63,7 @@ def components(
     return tuple(
         Component(
             source=source,
-            n=drawn,
+            n=round(drawn),
             sd=math.sqrt(variance),
             low=math.sqrt(max(low, 0.0)),
             high=math.sqrt(max(high, 0.0)),
@@ -140,7 +140,7 @@ def to_halve(found: TwoWay) -> tuple[int | None, int | None]:
     return by_seeds, _enough(width, examples + rest, wanted - seeds)
 
 
-def _enough(now: int, averaged: float, allowed: float) -> int | None:
+def _enough(now: float, averaged: float, allowed: float) -> int | None:
     """Return the number at which what `now` leaves of the averaged variance is allowed."""
     if allowed <= 0 or now * averaged > MOST_SEEDS * allowed:
         return None

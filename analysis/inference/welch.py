@@ -1,43 +1,66 @@
-"""Welch: what would be left if the two arms did not share their seeds?"""
+"""Welch: what do runs say that share nothing, or what would be left if they shared no seeds?"""
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference.comparison import Comparison, no_spread, paired_values
+from bench.analysis.inference.comparison import Comparison, no_spread
+from bench.analysis.inference.weighted import Part, satterthwaite
+
+Floats = NDArray[np.float64]
 
 
 def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> Comparison:
-    """Compare two variants as if their runs were unrelated; shown for what pairing buys.
+    """Compare two variants whose runs are unrelated; with pairs, shown for what pairing buys.
 
     Parameters
     ----------
-    baseline, treatment : shape (n,), one metric value a seed, same seed order
+    baseline, treatment : shape (n,) and (m,), one metric value a run
     level : coverage of the interval, between 0 and 1
 
     Raises
     ------
-    UnusableRuns : different lengths, fewer than two pairs, a non-finite value, or no spread in
-        either arm
+    UnusableRuns : fewer than two runs of an arm, a non-finite value, or no spread in either arm
 
     References
     ----------
     Welch (1947), Biometrika 34(1/2). Equals R's t.test(treatment, baseline).
     """
-    both = paired_values(baseline, treatment)
-    scale = float(np.abs(both).max())
-    if all(no_spread(arm, scale=scale) for arm in both):
+    arms = [_values(baseline, "baseline"), _values(treatment, "treatment")]
+    scale = max(float(np.abs(arm).max()) for arm in arms)
+    if all(no_spread(arm, scale=scale) for arm in arms):
         raise UnusableRuns(
-            f"each arm has the same value in all {both.shape[1]} runs, so there is no spread to "
+            f"each arm has the same value in all {arms[0].size} runs, so there is no spread to "
             "test; check that the seed reaches train()"
         )
-    n = both.shape[1]
-    first, second = (float(v) / n for v in both.var(axis=1, ddof=1))  # squared errors of the means
-    error = math.sqrt(first + second)
-    df = (n - 1) / ((first / error**2) ** 2 + (second / error**2) ** 2)
-    difference = float((both[1] - both[0]).mean())
+    parts = welch_parts(*arms)
+    error = math.sqrt(sum(part.variance for part in parts))
+    difference = float(arms[1].mean() - arms[0].mean())
     return Comparison.student(
-        name="welch", n=n, difference=difference, error=error, df=df, level=level
+        name="welch",
+        n=min(arm.size for arm in arms),
+        difference=difference,
+        error=error,
+        df=satterthwaite(parts),
+        level=level,
     )
+
+
+def welch_parts(baseline: Floats, treatment: Floats) -> tuple[Part, Part]:
+    """Return each arm's share of the variance of the difference of means."""
+    first, second = (
+        Part(variance=float(arm.var(ddof=1)) / arm.size, df=arm.size - 1)
+        for arm in (baseline, treatment)
+    )
+    return first, second
+
+
+def _values(values: ArrayLike, arm: str) -> Floats:
+    found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if found.ndim != 1 or found.size < 2:
+        raise UnusableRuns(f"{found.size} run of the {arm} is too few to see a spread")
+    if not np.isfinite(found).all():
+        raise UnusableRuns(f"the {arm} holds a value that is not finite: leave failed runs out")
+    return found

@@ -18,7 +18,7 @@ from bench.analysis.inference import (
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.sequential import anytime
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict_interval import fixed_analysis, variance_floor
+from bench.analysis.study.verdict_interval import fixed_analysis, floor_df, variance_floor
 
 Analyse = Callable[[Paired, Design, float, np.random.Generator], Comparison]
 
@@ -53,8 +53,9 @@ def whenever_looked(
     p: Paired, design: Design, level: float, rng: np.random.Generator | None = None
 ) -> Comparison:
     """Return the anytime-valid interval, as wide as the sampling of test examples asks."""
-    floor = variance_floor(fixed_analysis(p, design, level=level))
-    return anytime(p.differences, level=level, variance_floor=floor)
+    fixed = fixed_analysis(p, design, level=level)
+    floor, df = variance_floor(fixed), floor_df(fixed)
+    return anytime(p.differences, level=level, variance_floor=floor, floor_df=df)
 
 
 WAYS = {

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from bench.analysis.data.format import count
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import UnusableRuns
@@ -20,8 +21,9 @@ from bench.analysis.inference.two_way import TwoWay, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, to_halve
 from bench.analysis.study import findings
 from bench.analysis.study.analyses import applicable, whenever_looked
+from bench.analysis.study.gates import Gate, gate
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict import NO_SPREAD, Verdict, decide, fewest_pairs, headline
+from bench.analysis.study.verdict import NO_SPREAD, Verdict, decide, headline
 from bench.analysis.study.verdict_interval import (
     fixed_analysis,
     levels,
@@ -54,11 +56,12 @@ def compare(
     """
     main = primary(pairs, design)
     power = _power(pairs, design)
-    verdict = _decide(main, pairs.n, design, blocker=_flat(main, pairs))
+    asked = gate(pairs, design)
+    verdict = _decide(main, asked, design, blocker=_flat(main, asked))
     return findings.Treatment(
         treatment=name,
         n_pairs=pairs.n,
-        verdict=_worded(verdict, main, pairs.n, design, name, power),
+        verdict=_worded(verdict, main, pairs, design, name, power),
         primary=main,
         analyses=_analyses(pairs, design, rng=rng),
         equivalence=_equivalence(main, design),
@@ -77,8 +80,8 @@ def blocked(c: findings.Treatment, blocker: str | None, design: Design) -> findi
     """Return the treatment with the verdict that a failed check leaves it."""
     if blocker is None:
         return c
-    verdict = _decide(c.primary, c.n_pairs, design, blocker=blocker)
-    worded = _worded(verdict, c.primary, c.n_pairs, design, c.treatment, c.power)
+    verdict = _decide(c.primary, gate(c.pairs, design), design, blocker=blocker)
+    worded = _worded(verdict, c.primary, c.pairs, design, c.treatment, c.power)
     return replace(c, verdict=worded)
 
 
@@ -90,16 +93,15 @@ def metric_label(design: Design) -> str:
     return f"test {known.label}"
 
 
-def _flat(main: findings.Primary, pairs: Paired) -> str | None:
-    enough = pairs.n >= fewest_pairs(main.level)
-    return NO_SPREAD if enough and main.reason and main.standard_error is None else None
+def _flat(main: findings.Primary, asked: Gate) -> str | None:
+    return NO_SPREAD if asked.is_open and main.reason and main.standard_error is None else None
 
 
 def _decide(
-    main: findings.Primary, n: int, design: Design, *, blocker: str | None = None
+    main: findings.Primary, asked: Gate, design: Design, *, blocker: str | None = None
 ) -> Verdict:
     return decide(
-        n=n,
+        n=asked.have,
         low=main.low,
         high=main.high,
         low90=main.low90,
@@ -107,21 +109,25 @@ def _decide(
         margin=design.margin,
         higher_is_better=design.higher_is_better,
         blocker=blocker,
-        fewest=fewest_pairs(levels(design)[0]),
+        fewest=asked.needed,
+        full=asked.full,
+        may_match=asked.may_match,
+        goal=design.goal,
     )
 
 
 def _worded(
     verdict: Verdict,
     main: findings.Primary,
-    n: int,
+    pairs: Paired,
     design: Design,
     name: str,
     power: findings.PowerFinding,
 ) -> findings.VerdictFinding:
     sentence = headline(
         verdict,
-        n=n,
+        many=f"These {design.units.pair.counted(pairs.n)}",
+        too_few=_too_few(pairs, design),
         difference=main.difference,
         treatment=name,
         baseline=design.baseline,
@@ -141,6 +147,13 @@ def _worded(
     )
 
 
+def _too_few(pairs: Paired, design: Design) -> str:
+    if design.units.are_seeds and pairs.strata is None:
+        return f"{count(pairs.n, 'seed')} {'is' if pairs.n == 1 else 'are'}"
+    asked = gate(pairs, design)
+    return f"{asked.what} {'is' if asked.have == 1 else 'are'}"
+
+
 def _analyses(
     pairs: Paired, design: Design, *, rng: np.random.Generator
 ) -> tuple[findings.Analysis, ...]:
@@ -158,15 +171,14 @@ def _attempt(
     try:
         return findings.Analysis.of(name, compare())
     except UnusableRuns as refusal:
-        mean = float(pairs.differences.mean()) if pairs.n else None
-        return findings.Analysis(name=name, difference=mean, level=level, reason=refusal.what)
+        return findings.Analysis(name=name, difference=pairs.mean, level=level, reason=refusal.what)
 
 
 def _equivalence(main: findings.Primary, design: Design) -> findings.EquivalenceFinding | None:
     """Test against the margin with the primary's own error; a sequential one has only limits."""
     if design.margin is None:
         return None
-    fixed = main.method in ("two_way", "paired_t")  # else p would ignore the looks
+    fixed = main.method not in ("anytime", "group")  # else p would ignore the looks
     if not fixed or main.difference is None or main.standard_error is None or main.df is None:
         reason = main.reason or f"the {main.method} interval has no p for equivalence"
         return findings.EquivalenceFinding(margin=design.margin, reason=reason)
@@ -175,7 +187,7 @@ def _equivalence(main: findings.Primary, design: Design) -> findings.Equivalence
 
 
 def _effect(pairs: Paired, design: Design) -> findings.EffectFinding | None:
-    if pairs.n < 2:
+    if pairs.n < 2 or not pairs.alike or pairs.independent:
         return None
     wins = win_rate(pairs.baseline, pairs.treatment, higher_is_better=design.higher_is_better)
     found = findings.EffectFinding(
@@ -185,6 +197,8 @@ def _effect(pairs: Paired, design: Design) -> findings.EffectFinding | None:
         wins=wins.wins,
         ties=wins.ties,
     )
+    if not design.units.are_seeds:
+        return found
     try:
         size = effect_size(pairs.baseline, pairs.treatment)
     except UnusableRuns as refusal:
@@ -222,13 +236,16 @@ def _power(pairs: Paired, design: Design) -> findings.PowerFinding:
         fixed = fixed_analysis(pairs, design, level=level)
     except UnusableRuns as refusal:
         return findings.PowerFinding(reason=refusal.what)
-    sd = float(pairs.differences.std(ddof=1))
-    error, df = fixed.standard_error or sd / np.sqrt(pairs.n), fixed.df or pairs.n - 1
+    sd = None if pairs.independent else float(pairs.differences.std(ddof=1))
+    error, df = fixed.standard_error or 0.0, fixed.df or pairs.n - 1
     # A two-way error has its own degrees of freedom: as if from df + 1 seeds.
     n_equivalent = max(2, round(df) + 1)
     gain = detectable(float(error) * np.sqrt(n_equivalent), n_equivalent, alpha=1 - level)
     if design.margin is None:
         return findings.PowerFinding(detectable_at_80=gain, sd=sd, reason="no margin was declared")
+    if sd is None or not pairs.alike:
+        why = "the units do not count alike, so their number alone says nothing"
+        return findings.PowerFinding(detectable_at_80=gain, sd=sd, reason=why)
     per_seed = fixed.variance_per_seed if isinstance(fixed, TwoWay) else sd**2
     needed = seeds_needed(
         design.margin,
@@ -243,7 +260,7 @@ def _power(pairs: Paired, design: Design) -> findings.PowerFinding:
 
 
 def _variance(pairs: Paired) -> findings.VarianceFinding | None:
-    try:
+    try:  # of columns that count differently the kurtosis is not known
         found = two_way_from_mean_squares(*pairs.mean_squares)
     except UnusableRuns:
         return None
@@ -257,7 +274,7 @@ def _variance(pairs: Paired) -> findings.VarianceFinding | None:
         examples=found.variance_examples,
         residual=found.variance_residual,
         correlation_between_arms=together,
-        n_examples=found.n_examples,
+        n_examples=pairs.n_examples or 0,
         ms_seeds=found.ms_seeds,
         ms_examples=found.ms_examples,
         ms_residual=found.ms_residual,
@@ -284,6 +301,8 @@ def _narrowed(found: TwoWay, *, seeds: int = 1, examples: int = 1) -> float:
 def _anytime(pairs: Paired, design: Design) -> findings.AnytimeFinding:
     level, _ = levels(design)
     looks = design.looks
+    if not design.units.are_seeds or not pairs.alike:
+        return findings.AnytimeFinding(looks=looks)
     try:
         now = whenever_looked(pairs, design, level)
     except UnusableRuns:

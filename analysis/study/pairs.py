@@ -1,4 +1,4 @@
-"""Pairs: both arms on the same seeds, and what their test examples say of the difference."""
+"""Pairs: both arms on the same units, and what their columns say of the difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,28 +9,38 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import TwoWay
-from bench.analysis.inference.comparison import seed_differences
-from bench.analysis.inference.gram import Gram, gram
+from bench.analysis.inference import TwoWay, corrected_t, paired_t, weighted_t, welch
+from bench.analysis.inference.comparison import Comparison, seed_differences
+from bench.analysis.inference.gram import Gram, Strata, gram
 from bench.analysis.inference.two_way import MeanSquares, two_way_from_mean_squares
+from bench.analysis.inference.unpaired import Runs
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """Both arms on the same seeds, one value a seed.
+    """Both arms on the same seeds (or folds, examples, data sets), one value a unit.
 
-    `crossed` stands for the differences of every seed on every test example, where these are
-    known; `effective_df` are the degrees of freedom of the mean squares of examples and residual
-    that the kurtosis of the differences leaves: of all pairs, from the predictions alone.
+    `crossed` stands for the differences of every unit on every column (a test example, a cluster
+    of them), where these are known; `effective_df` are the degrees of freedom of the mean squares
+    of examples and residual that the kurtosis of the differences leaves: of all pairs, from the
+    predictions alone.
+
+    `weights` say what each unit counts within its stratum, `strata` in which one (a data set) it
+    lies; None: all count alike, in one. `test_share` is n_test / n_train of folds. Where the arms
+    share nothing (`independent`) their values may differ in number, and there are no differences.
     """
 
     seeds: tuple[int, ...]
     baseline: tuple[float, ...]
     treatment: tuple[float, ...]
-    crossed: Gram | None = None
+    crossed: Gram | Strata | Runs | None = None
     effective_df: tuple[float, float] | None = None
+    weights: tuple[float, ...] | None = None
+    strata: tuple[int, ...] | None = None
+    test_share: float | None = None
+    independent: bool = False
     keep: ClassVar[tuple[int, ...] | None] = None  # rows of `crossed`; None: all
 
     @classmethod
@@ -61,18 +71,43 @@ class Paired:
 
     @property
     def n(self) -> int:
-        """Seed pairs."""
-        return len(self.seeds)
+        """Pairs; of independent arms the runs of the smaller one."""
+        return min(len(self.baseline), len(self.treatment))
+
+    @property
+    def alike(self) -> bool:
+        """Whether every unit counts alike and is drawn by itself, as seeds are."""
+        return self.weights is None and self.strata is None and self.test_share is None
 
     @cached_property
     def differences(self) -> Floats:
-        """Treatment minus baseline, one a seed."""
+        """Treatment minus baseline, one a pair; none where the arms share nothing."""
+        if self.independent:
+            return np.zeros(0)
         found: Floats = np.array(self.treatment) - np.array(self.baseline)
         return found
 
     @property
+    def mean(self) -> float | None:
+        """The estimate: the mean difference, as the units count; None without a pair."""
+        if self.n == 0:
+            return None
+        return float(self._mean_of(self.treatment) - self._mean_of(self.baseline))
+
+    def _mean_of(self, values: Sequence[float]) -> float:
+        of = np.array(values)
+        if self.independent:
+            return float(of.mean())
+        weights = np.ones(of.size) if self.weights is None else np.array(self.weights)
+        strata = np.zeros(of.size, dtype=np.intp) if self.strata is None else np.array(self.strata)
+        names = np.unique(strata)
+        return float(
+            np.mean([np.average(of[strata == t], weights=weights[strata == t]) for t in names])
+        )
+
+    @property
     def n_examples(self) -> int | None:
-        """Test examples, or None where only each run's value is known."""
+        """Columns, or None where only each run's value is known."""
         return None if self.crossed is None else self.crossed.n_examples
 
     @cached_property
@@ -85,6 +120,8 @@ class Paired:
         """
         if self.crossed is None:
             raise UnusableRuns("there are no predictions per test example")
+        if isinstance(self.crossed, Runs):
+            return self.crossed.mean_squares()
         return self.crossed.mean_squares(self.keep)
 
     def two_way(self, *, level: float = 0.95) -> TwoWay:
@@ -94,8 +131,25 @@ class Paired:
         ------
         UnusableRuns : seeds that change nothing, no predictions, or no spread
         """
-        seed_differences(self.baseline, self.treatment)
-        return two_way_from_mean_squares(*self.mean_squares, level)
+        if not self.independent:
+            seed_differences(self.baseline, self.treatment)
+        return two_way_from_mean_squares(*self.mean_squares, level=level)
+
+    def one_way(self, *, level: float = 0.95) -> Comparison:
+        """Return the analysis of the units alone, whatever they are scored on.
+
+        Raises
+        ------
+        UnusableRuns : too few units, or no spread
+        """
+        if self.independent:
+            return welch(self.baseline, self.treatment, level=level)
+        if self.test_share is not None:
+            share = self.test_share
+            return corrected_t(self.baseline, self.treatment, test_share=share, level=level)
+        if self.alike:
+            return paired_t(self.baseline, self.treatment, level=level)
+        return weighted_t(self.differences, self.weights, self.strata, level=level)
 
     def take(self, keep: Sequence[int]) -> "Paired":
         """Return some of the pairs, by their positions, the same object whenever asked again."""
@@ -105,6 +159,9 @@ class Paired:
                 seeds=tuple(self.seeds[i] for i in key),
                 baseline=tuple(self.baseline[i] for i in key),
                 treatment=tuple(self.treatment[i] for i in key),
+                weights=None if self.weights is None else tuple(self.weights[i] for i in key),
+                strata=None if self.strata is None else tuple(self.strata[i] for i in key),
+                test_share=self.test_share,
                 crossed=self.crossed,
                 whole=self,
                 keep=key,

@@ -38,7 +38,9 @@ def class_sums(
     for treatment, paired in pairs.items():
         seeds = list(paired.seeds)
         known = all(
-            tables.has_predictions(design, arm, seeds) for arm in (design.baseline, treatment)
+            (arm, seed, "test") in tables.predictions
+            for arm in (design.baseline, treatment)
+            for seed in seeds
         )
         if paired.n >= 2 and known:
             found += _of_treatment(tables, design, treatment, seeds, names)

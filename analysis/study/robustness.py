@@ -11,8 +11,9 @@ from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.study.analyses import applicable
 from bench.analysis.study.findings import Treatment
+from bench.analysis.study.gates import gate
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict import decide, fewest_pairs
+from bench.analysis.study.verdict import decide
 from bench.analysis.study.verdict_interval import at_level, fixed_analysis, levels, verdict_interval
 
 
@@ -29,7 +30,7 @@ def other_words(c: Treatment, pairs: Paired, design: Design) -> dict[str, str]:
     for name, way in applicable(pairs).items():
         if not way.word:
             continue
-        if name == c.primary.method or pairs.n < fewest_pairs(level):
+        if name == c.primary.method or not gate(pairs, design).is_open:
             continue
         try:
             wide, narrow = (
@@ -37,26 +38,32 @@ def other_words(c: Treatment, pairs: Paired, design: Design) -> dict[str, str]:
             )
         except UnusableRuns:
             continue
-        words[name] = _word(wide, narrow, pairs.n, design)
+        words[name] = _word(wide, narrow, pairs, design)
     return words
 
 
-def _word(wide: Comparison, narrow: Comparison, n: int, design: Design) -> str:
+def _word(wide: Comparison, narrow: Comparison, pairs: Paired, design: Design) -> str:
+    asked = gate(pairs, design)
     return decide(
-        n=n,
+        n=asked.have,
         low=wide.low,
         high=wide.high,
         low90=narrow.low,
         high90=narrow.high,
         margin=design.margin,
         higher_is_better=design.higher_is_better,
-        fewest=fewest_pairs(levels(design)[0]),
+        fewest=asked.needed,
+        may_match=asked.may_match,
+        goal=design.goal,
     ).word
 
 
 def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
     """Return the seeds without which the word would be another (not for lack of pairs)."""
-    if pairs.n - 1 < fewest_pairs(levels(design)[0]) or c.verdict.word == "none":
+    asked = gate(pairs, design)
+    if asked.have - 1 < asked.needed or c.verdict.word == "none":
+        return []
+    if design.units.rows == "none" or pairs.independent:
         return []
     word = _fixed_word(pairs, design)
     decisive = []
@@ -72,7 +79,7 @@ def decisive_seeds(c: Treatment, pairs: Paired, design: Design) -> list[int]:
 def _fixed_word(pairs: Paired, design: Design) -> str:
     level, level90 = levels(design)
     wide = fixed_analysis(pairs, design, level=level)
-    return _word(wide, at_level(wide, level90), pairs.n, design)
+    return _word(wide, at_level(wide, level90), pairs, design)
 
 
 def worst_word(worst: Paired | None, design: Design) -> str | None:
@@ -85,7 +92,7 @@ def worst_word(worst: Paired | None, design: Design) -> str | None:
         narrow = verdict_interval(worst, design, level=level90)
     except (UnusableRuns, ValueError):
         return "none"
-    return _word(wide, narrow, worst.n, design)
+    return _word(wide, narrow, worst, design)
 
 
 def adjusted_for_looks(

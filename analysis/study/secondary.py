@@ -104,7 +104,7 @@ def _sums(
     except UnusableRuns as refusal:
         return replace(sums, reason=refusal.what)
     squares = (of.seeds, of.examples, of.residual)
-    return replace(sums, difference=of.difference, squares=squares, n_columns=of.n_examples)
+    return replace(sums, difference=of.difference, squares=squares, n_columns=int(of.n_examples))
 
 
 def _per_example(
@@ -236,7 +236,7 @@ def _compared(o: OutcomeSums, design: Design, level: float) -> Comparison:
         elif o.squares is None or o.difference is None or o.n_columns is None:
             raise UnusableRuns(o.reason or "the mean squares are not known")
         else:
-            fixed = two_way_from_mean_squares(o.difference, *o.squares, n, o.n_columns, level)
+            fixed = two_way_from_mean_squares(o.difference, *o.squares, n, o.n_columns, level=level)
         return by_rule(fixed, differences, stopping_rule(n, design), design, level=level)
     except UnusableRuns as refusal:
         return Comparison(

@@ -17,7 +17,9 @@ from bench.analysis.data.json_values import plain
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables, Design, Split, Tables, records
 from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference.gram import Gram, gram
 from bench.analysis.inference.two_way import effective_df
+from bench.analysis.inference.unpaired import Runs
 from bench.analysis.inference.variance_sources import ALL, source_values
 from bench.analysis.study.claim import best_epoch_optimism
 from bench.analysis.study.curves import run_curves
@@ -138,13 +140,14 @@ def _treatment(
     _, grouping = rng.spawn(2)
     seeds = tables.paired_seeds(design, name)
     examples = _differences(tables, design, name, seeds)
-    pairs = _paired(tables, design, name, seeds, examples)
-    if examples is not None and min(examples.shape) >= 2:
+    pairs = paired(tables, design, name)
+    plain = design.units.are_seeds and tables.columns.alike
+    if examples is not None and plain and min(examples.shape) >= 2:
         pairs = replace(pairs, effective_df=effective_df(examples))
     return TreatmentSums(
         treatment=name,
         pairs=pairs,
-        worst=_with_failed(tables, design, name, pairs, examples),
+        worst=_with_failed(tables, design, name, pairs),
         outcomes=outcome_sums(tables, design, name, seeds, scored, rng=grouping),
         optimism=_optimism(tables, design, name, seeds),
         streams=_streams(tables, design, name, seeds),
@@ -155,73 +158,105 @@ def _treatment(
 
 
 def paired(tables: Tables, design: Design, treatment: str) -> Paired:
-    """Return both arms on the seeds that finished in both."""
+    """Return both arms on the units that they share: seeds, folds, examples or data sets."""
+    units, arms = design.units, (design.baseline, treatment)
+    if not units.paired:
+        return _independent(tables, design, treatment)
     seeds = tables.paired_seeds(design, treatment)
+    if units.rows == "none":
+        return _of_columns(tables, design, treatment, seeds[:1])
+    base, other = (tables.values(design, arm, seeds) for arm in arms)
+    if units.nested:
+        return _of_data_sets(tables, design, seeds, base, other)
     examples = _differences(tables, design, treatment, seeds)
-    return _paired(tables, design, treatment, seeds, examples)
+    of = tables.columns
+    return Paired(
+        seeds=tuple(seeds),
+        baseline=tuple(base.tolist()),
+        treatment=tuple(other.tolist()),
+        crossed=None
+        if examples is None
+        else gram(examples, of.weights, of.strata, filled=of.filled),
+        test_share=units.test_share,
+    )
 
 
-def _paired(
-    tables: Tables, design: Design, treatment: str, seeds: list[int], examples: Floats | None
+def _independent(tables: Tables, design: Design, treatment: str) -> Paired:
+    """Return two arms whose runs share nothing but what they are scored on."""
+    arms = (design.baseline, treatment)
+    seeds = [tables.finished(arm) for arm in arms]
+    values = [tables.values(design, arm, own) for arm, own in zip(arms, seeds, strict=True)]
+    crossed = None
+    both = list(zip(arms, seeds, strict=True))
+    if all(tables.has_columns(design.measure, arm, own) for arm, own in both):
+        every = np.concatenate([tables.per_example(design.measure, arm, own) for arm, own in both])
+        found = gram(every, tables.columns.weights)
+        if isinstance(found, Gram) and tables.columns.strata is None:
+            crossed = Runs(scores=found, n_baseline=len(seeds[0]))
+    return Paired(
+        seeds=tuple(range(min(map(len, seeds)))),
+        baseline=tuple(values[0].tolist()),
+        treatment=tuple(values[1].tolist()),
+        crossed=crossed,
+        independent=True,
+    )
+
+
+def _of_columns(tables: Tables, design: Design, treatment: str, run: list[int]) -> Paired:
+    """Return one run of each arm, a pair for every example or cluster."""
+    base, other = (
+        tables.per_example(design.measure, arm, run)[0] for arm in (design.baseline, treatment)
+    )
+    of = tables.columns
+    return Paired(
+        seeds=tuple(range(base.size)),
+        baseline=tuple(base.tolist()),
+        treatment=tuple(other.tolist()),
+        weights=None if of.weights is None else tuple(of.weights.tolist()),
+        strata=None if of.strata is None else tuple(map(int, of.strata)),
+    )
+
+
+def _of_data_sets(
+    tables: Tables, design: Design, seeds: list[int], base: Floats, other: Floats
 ) -> Paired:
-    base, other = (tables.values(design, arm, seeds) for arm in (design.baseline, treatment))
-    return Paired.of(seeds, base, other, examples)
+    """Return trainings of several data sets: pairs within them, or a pair for each data set."""
+    strata = np.array([tables.datasets[seed] for seed in seeds], dtype=np.intp)
+    if design.units.new_datasets:
+        names = np.unique(strata)
+        base, other = (
+            np.array([values[strata == t].mean() for t in names]) for values in (base, other)
+        )
+        return Paired.of([int(t) for t in names], base, other)
+    return replace(Paired.of(seeds, base, other), strata=tuple(map(int, strata)))
 
 
 def _differences(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> Floats | None:
     """Return treatment minus baseline of every example, shape (n, N), where it is known."""
     arms, measure = (treatment, design.baseline), design.measure
-    if measure.per_example is None:
-        return None
-    if not all(tables.has_predictions(design, arm, seeds) for arm in arms):
+    if not all(tables.has_columns(measure, arm, seeds) for arm in arms):
         return None
     other, base = (tables.per_example(measure, arm, seeds) for arm in arms)
     difference: Floats = other - base
     return difference
 
 
-def _with_failed(
-    tables: Tables, design: Design, treatment: str, pairs: Paired, examples: Floats | None
-) -> Paired | None:
-    """Return the pairs and those of which a run failed, at its worst; None without failures."""
-    rows = tables.trials[tables.trials.status == "failed"]
-    failed = {(row["arm"], row["seed"]) for row in records(rows)}
-    known = {arm: set(tables.finished(arm)) for arm in (design.baseline, treatment)}
-    seeds = [
-        seed
-        for seed in design.seeds
-        if seed not in pairs.seeds
-        and all((arm, seed) in failed or seed in known[arm] for arm in known)
+def _with_failed(tables: Tables, design: Design, treatment: str, pairs: Paired) -> Paired | None:
+    """Return the pairs with every failed run at its worst value; None without failures."""
+    failed = [
+        (str(row["arm"]), int(row["seed"]))
+        for row in records(tables.trials[tables.trials.status == "failed"])
+        if row["arm"] in (design.baseline, treatment) and row["seed"] in design.seeds
     ]
-    if not seeds:
+    if not failed:
         return None
-    worst = _worst_value(tables, pairs, design)
-    columns = [
-        [float(tables.values(design, arm, [s])[0]) if s in known[arm] else worst for s in seeds]
-        for arm in known
-    ]
-    beside = [(arm, seed) for arm in known for seed in seeds if seed in known[arm]]
-    if examples is not None and all((*key, "test") in tables.predictions for key in beside):
-        base, other = (
-            np.stack(
-                [
-                    tables.per_example(design.measure, arm, [s])[0]
-                    if s in known[arm]
-                    else np.full(examples.shape[1], worst)  # its worst on every example
-                    for s in seeds
-                ]
-            )
-            for arm in known
-        )
-        examples = np.vstack([examples, other - base])
-    else:
-        examples = None  # a run beside a failed one stored only its scores
-    return Paired.of(
-        [*pairs.seeds, *seeds],
-        [*pairs.baseline, *columns[0]],
-        [*pairs.treatment, *columns[1]],
-        examples,
+    filled = paired(
+        tables.filled(design, failed, _worst_value(tables, pairs, design)), design, treatment
     )
+    same = len(filled.baseline) == len(pairs.baseline) and len(filled.treatment) == len(
+        pairs.treatment
+    )
+    return None if same else filled  # the other run of each failed one's pair is still missing
 
 
 def _worst_value(tables: Tables, pairs: Paired, design: Design) -> float:

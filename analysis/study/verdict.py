@@ -6,8 +6,9 @@ from typing import Literal
 
 from bench.analysis.data.format import level, magnitude, suffix
 from bench.analysis.data.metrics import Metric
+from bench.analysis.data.tables import Goal
 
-Word = Literal["better", "worse", "equivalent", "inconclusive", "none"]
+Word = Literal["better", "worse", "equivalent", "not_worse", "inconclusive", "none"]
 
 FEWEST_PAIRS = 6  # of one treatment: below, the smallest possible sign-flip p is above 0.03
 FULL_PAIRS = 10
@@ -17,6 +18,7 @@ LABELS: dict[Word, str] = {
     "better": "BETTER",
     "worse": "WORSE",
     "equivalent": "PRACTICALLY EQUIVALENT",
+    "not_worse": "NOT WORSE",
     "inconclusive": "INCONCLUSIVE",
     "none": "NO VERDICT",
 }
@@ -24,6 +26,7 @@ GLYPHS: dict[Word, str] = {
     "better": "▲",
     "worse": "▼",
     "equivalent": "≈",
+    "not_worse": "≥",
     "inconclusive": "?",
     "none": "–",
 }
@@ -34,7 +37,7 @@ class Verdict:
     """The answer in one word, and the rule of REPORT.md §1 that gave it."""
 
     word: Word
-    rule: int  # 0 to 7
+    rule: int  # 0 to 8
     size_open: bool  # better or worse, but perhaps by less than the margin
     provisional: bool  # 6 to 9 pairs
     blocker: str | None = None
@@ -66,18 +69,24 @@ def decide(
     higher_is_better: bool,
     blocker: str | None = None,
     fewest: int = FEWEST_PAIRS,
+    full: int = FULL_PAIRS,
+    may_match: bool = True,
+    goal: Goal = "better",
 ) -> Verdict:
     """Apply the rule; the first condition that holds wins.
 
     Parameters
     ----------
-    n : complete seed pairs
+    n : complete pairs, or what there is of the scarcest unit
     low, high : verdict interval of treatment minus baseline, metric units; None is unbounded
     low90, high90 : the same at twice the error rate, for equivalence
     margin : smallest difference that matters, or None: equivalence is then not tested
     higher_is_better : the metric's direction; signs are flipped here and nowhere else
     blocker : what forbids a verdict, in a few words
-    fewest : pairs that a verdict needs, as `fewest_pairs` says
+    fewest, full : pairs that a verdict needs, as `fewest_pairs` says; from `full` on it is not
+        provisional
+    may_match : False where too little differs to tell that the arms match
+    goal : "not_worse" adds a word: not worse by the margin, whether or not better
 
     References
     ----------
@@ -85,14 +94,14 @@ def decide(
     """
     if blocker is not None or n < fewest:
         return Verdict(word="none", rule=0, size_open=False, provisional=False, blocker=blocker)
-    provisional = n < FULL_PAIRS
+    provisional = n < full
     lo, hi = _oriented(low, high, higher_is_better)
     lo90, hi90 = _oriented(low90, high90, higher_is_better)
 
     def verdict(word: Word, rule: int, *, size_open: bool = False) -> Verdict:
         return Verdict(word=word, rule=rule, size_open=size_open, provisional=provisional)
 
-    if margin is not None and lo90 > -margin and hi90 < margin:
+    if may_match and margin is not None and lo90 > -margin and hi90 < margin:
         return verdict("equivalent", 1 if lo <= 0 <= hi else 2)
     if margin is not None and lo > margin:
         return verdict("better", 3)
@@ -102,6 +111,8 @@ def decide(
         return verdict("worse", 5)
     if hi < 0:
         return verdict("worse", 6, size_open=margin is not None)
+    if goal == "not_worse" and margin is not None and lo90 > -margin:
+        return verdict("not_worse", 8)
     return verdict("inconclusive", 7)
 
 
@@ -115,7 +126,8 @@ def _oriented(low: float | None, high: float | None, higher_is_better: bool) -> 
 def headline(
     verdict: Verdict,
     *,
-    n: int,
+    many: str,
+    too_few: str,
     difference: float | None,
     treatment: str,
     baseline: str,
@@ -129,7 +141,8 @@ def headline(
     Parameters
     ----------
     verdict : what `decide` returned
-    n : complete seed pairs
+    many : what was compared, in words: "These 20 seeds"
+    too_few : what there is where it is too little for a verdict: "4 seeds are"
     difference : mean of treatment minus baseline, metric units
     treatment, baseline : the arms' names
     measure, label : the metric and what it is called, for example "test accuracy"
@@ -142,7 +155,7 @@ def headline(
     match verdict.rule:
         case 0:
             if verdict.blocker is None:
-                return f"{n} {'seed is' if n == 1 else 'seeds are'} too few for a verdict."
+                return f"{too_few} too few for a verdict."
             return f"No verdict: {verdict.blocker}."
         case 1:
             within = f"the {level(level90)} interval of the difference lies within ±{limit}"
@@ -155,5 +168,7 @@ def headline(
             if not verdict.size_open:
                 return f"{name} {verb} {label}."
             return f"{name} {verb} {label}; whether by enough to matter is unsettled."
+        case 8:
+            return f"{name} is not worse than {baseline} in {label} by {limit} or more."
         case _:
-            return f"These {n} seeds cannot tell {treatment} from {baseline}."
+            return f"{many} cannot tell {treatment} from {baseline}."

@@ -1,5 +1,6 @@
 """Primary: the planned analysis of one treatment, as the plan's scope and stopping rule say."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.data.tables import Design, Stop
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import TwoWay, paired_t
+from bench.analysis.inference import TwoWay
 from bench.analysis.inference.comparison import Comparison, require_level
 from bench.analysis.inference.distributions import standard_error, t_isf
 from bench.analysis.inference.sequential import anytime, group, planned_looks
@@ -25,7 +26,7 @@ def fixed_analysis(pairs: Paired, design: Design, *, level: float) -> Comparison
     UnusableRuns : too few pairs, or the differences have no spread over seeds
     """
     if seeds_only(pairs, design):
-        return paired_t(pairs.baseline, pairs.treatment, level=level)
+        return pairs.one_way(level=level)
     return pairs.two_way(level=level)
 
 
@@ -41,6 +42,11 @@ def at_level(fixed: Comparison, level: float) -> Comparison:
     reach = t_isf(require_level(level) / 2, fixed.df) * fixed.standard_error
     low, high = fixed.difference - reach, fixed.difference + reach
     return replace(fixed, low=low, high=high, level=level)
+
+
+def floor_df(fixed: Comparison) -> float:
+    """Return the degrees of freedom behind that floor; infinitely many where there is none."""
+    return fixed.df_examples if isinstance(fixed, TwoWay) else math.inf
 
 
 def variance_floor(fixed: Comparison) -> float:
@@ -71,7 +77,8 @@ def by_rule(
     rule : what `stopping_rule` says
     """
     if rule == "anytime":
-        return anytime(differences, level=level, variance_floor=variance_floor(fixed))
+        floor, df = variance_floor(fixed), floor_df(fixed)
+        return anytime(differences, level=level, variance_floor=floor, floor_df=df)
     if rule == "group":
         looks = [look for look in planned_looks(len(design.seeds)) if look < fixed.n]
         return group(fixed, [*looks, fixed.n], planned=len(design.seeds), level=level)
@@ -85,6 +92,8 @@ def stopping_rule(n: int, design: Design) -> Stop:
     another rule chosen after results could be seen) is one of any number of looks: only the
     anytime-valid interval holds.
     """
+    if not design.units.are_seeds:
+        return "fixed"
     if design.free_to_look:
         return "anytime"
     named = planned_looks(len(design.seeds)) if design.stop == "group" else ()
@@ -98,21 +107,20 @@ def levels(design: Design) -> tuple[float, float]:
 
     Several treatments share the error rate (Bonferroni), so that all intervals hold together.
     """
-    m = max(1, len(design.treatments))
+    m = max(1, len(design.treatments)) * design.conditions
     return 1 - design.alpha / m, 1 - 2 * design.alpha / m
 
 
 def primary(pairs: Paired, design: Design) -> Primary:
     """Return the planned analysis, or one without numbers that says why."""
     level, level90 = levels(design)
-    mean = float(pairs.differences.mean()) if pairs.n else None
     try:
         wide = verdict_interval(pairs, design, level=level)
         narrow = verdict_interval(pairs, design, level=level90)
     except UnusableRuns as refusal:
         return Primary(
             method=_method(pairs, design),
-            difference=mean,
+            difference=pairs.mean,
             level=level,
             level90=level90,
             reason=refusal.what,
@@ -137,7 +145,13 @@ def _method(pairs: Paired, design: Design) -> str:
     rule = stopping_rule(pairs.n, design)
     if rule != "fixed":
         return rule
-    return "paired_t" if seeds_only(pairs, design) else "two_way"
+    if not seeds_only(pairs, design):
+        return "two_way"
+    if pairs.independent:
+        return "welch"
+    if pairs.test_share is not None:
+        return "corrected_t"
+    return "paired_t" if pairs.alike else "weighted_t"
 
 
 def mean_interval(values: Floats, *, level: float) -> tuple[float | None, float | None]:

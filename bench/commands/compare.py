@@ -4,16 +4,25 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bench import __version__
 from bench.commands import options as panels
 from bench.commands.common import Usage, fail_if, fail_words, shown, unicode_out
 from bench.commands.options import FailOn, Output, StoreUri, expanded
 from bench.commands.parser import Argument
+from bench.store.names import file_name
 from bench.terminal import show
 
-UNITS = ("auto", "fraction", "percent", "plain")
+if TYPE_CHECKING:
+    from bench.analysis.study.findings import Findings
+
+WORDS = {
+    "unit": ("auto", "fraction", "percent", "plain"),
+    "scope": ("these", "new-datasets"),
+    "trained": ("once", "per-dataset"),
+    "goal": ("better", "equivalent", "not-worse"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +34,17 @@ class Columns:
         None, "COL", "Treatment's column (long form: its name); repeatable."
     )
     seed: str | None = panels.columns(None, "COL", "Numbers the trainings (default: by its name).")
-    pair: str | None = panels.columns(None, "COL", "The same; its name must say so. row: by place.")
+    fold: str | None = panels.columns(None, "COL", "Numbers the folds of a cross-validation.")
+    example: str | None = panels.columns(None, "COL", "Names the test example.")
+    cluster: str | None = panels.columns(None, "COL", "Names what examples share: a passage.")
+    dataset: str | None = panels.columns(None, "COL", "Names the data set.")
+    repeat: str | None = panels.columns(
+        None, "COL", "Repeats inside a unit, averaged; of folds: the repeat."
+    )
+    by: str | None = panels.columns(None, "COL", "Compare within each of its values.")
+    pair: str | None = panels.columns(
+        None, "COL", "Any of these, told by its name. row: by place; none: unpaired."
+    )
     arm: str | None = panels.columns(None, "COL", "Long form: names the arm.")
     metric: list[str] | None = panels.columns(
         None, "COL", "Long form: values; repeatable, the first decides."
@@ -42,6 +61,15 @@ class Judged:
         None, "X", "Smallest difference worth having; pp for fractions and percentages."
     )
     claim: float | None = panels.design(None, "X", "Gain to check.")
+    against: float | None = panels.design(
+        None, "X", "A number in the baseline's place, taken as exact."
+    )
+    scope: str = panels.design("these", "SCOPE", "Which data sets: these, or new-datasets.")
+    trained: str | None = panels.design(
+        None, "HOW", "A seed's model: once for all data sets, or per-dataset."
+    )
+    test_share: float | None = panels.design(None, "X", "n_test / n_train of random splits.")
+    goal: str = panels.design("better", "GOAL", "better, equivalent or not-worse.")
     allow_missing: bool = panels.design(
         False, "", "Count missing values as failed runs, also at their worst."
     )
@@ -80,37 +108,56 @@ def compare(
                     --pair params.seed --baseline base
     """
     from bench.design.option_values import require_margin
-    from bench.importers.tables import Layout
+    from bench.importers.layout import Layout
     from bench.reports.compare import compared
     from bench.reports.formats import REPORT, contents, require_writable, write_files
 
     words = fail_words(fail_on)
-    if judged.unit not in UNITS:
-        what = f'--unit "{judged.unit}" is not {", ".join(UNITS)}.'
-        raise Usage(what, options=[("unit", "auto")])
+    for option, known in WORDS.items():
+        typed = getattr(judged, option)
+        if typed is not None and typed not in known:
+            what = f'--{option} "{typed}" is not {", ".join(known)}.'
+            raise Usage(what, options=[(option, known[0])])
     require_margin(judged.margin, judged.claim)
     out = written.out
     if out is not None:
         require_writable(out)
+    own = asdict(columns)
+    by, treatments, metrics = own.pop("by"), own.pop("treatment"), own.pop("metric")
     layout = Layout(
-        baseline=columns.baseline or "",
-        treatments=tuple(columns.treatment or ()),
-        pair=columns.pair,
-        seed=columns.seed,
-        arm=columns.arm,
-        metrics=tuple(columns.metric or ()),
+        **{**own, "baseline": columns.baseline or ""},
+        treatments=tuple(treatments or ()),
+        metrics=tuple(metrics or ()),
     )
-    how = {**asdict(judged), "where": judged.where or ()}
-    findings = compared(file, layout, store=store, command=sys.argv[1:], say=output.say, **how)
-    if out is not None:
-        write_files(out, contents(findings, REPORT))
+    how = asdict(judged)
+    how |= {
+        "where": judged.where or (),
+        "new_datasets": how.pop("scope") == "new-datasets",
+        "goal": judged.goal.replace("-", "_"),
+    }
+    found = compared(file, layout, store=store, command=sys.argv[1:], say=output.say, by=by, **how)
+    pages = {f.design.experiment: _folder(out, f, len(found)) for f in found}
+    for findings in found:
+        if folder := pages[findings.design.experiment]:
+            write_files(folder, contents(findings, REPORT))
     if output.as_json:
         from bench.analysis.report.document import document
 
-        print(json.dumps(document(findings, version=__version__), allow_nan=False, indent=1))
+        documents = [document(f, version=__version__) for f in found]
+        print(json.dumps(documents if by else documents[0], allow_nan=False, indent=1))
     else:
         from bench.analysis.report.terminal import summary
 
-        page = None if out is None else shown(out / "report.html")
-        show(summary(findings, report=page, unicode=unicode_out()))
-    fail_if(findings, words)
+        for f in found:
+            folder = pages[f.design.experiment]
+            page = None if folder is None else shown(folder / "report.html")
+            show(summary(f, report=page, unicode=unicode_out()))
+    for findings in found:
+        fail_if(findings, words)
+
+
+def _folder(out: Path | None, findings: "Findings", conditions: int) -> Path | None:
+    """Return where a report is written: with several conditions each in a folder of its own."""
+    if out is None or conditions == 1:
+        return out
+    return out / file_name(findings.design.experiment)

@@ -1,12 +1,13 @@
-"""What a row of a table is: a training, or something that must not be taken for one.
+"""What a row of a table is: a training, a fold, a test example, or something that is none of these.
 
-A column's name says it (`seed`), or the user does (`--seed COL`). Rows that are steps of one run,
-folds, test examples, data sets or sums of other rows are no independent trainings: an interval over
-them would answer another question, so they are refused by name.
+A column's name says it (`seed`, `fold`, `question`), or the user does (`--seed COL`). Rows that are
+steps of one run, or sums of other rows, are no units at all: an interval over them would answer
+another question, so they are refused by name.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +17,9 @@ import pandas as pd
 from bench.analysis.errors import Refusal
 from bench.importers.files import BadScores
 
-Kind = Literal["seeds", "steps", "folds", "examples", "datasets"]
+Kind = Literal["seeds", "steps", "folds", "examples", "datasets", "repeats"]
 
-ROW = "row"  # as a pair: rows belong together by their place in the file
+BY_PLACE, UNPAIRED = "row", "none"  # as a pair: by their place in the file; not at all
 NAMES: dict[Kind, tuple[str, ...]] = {
     "seeds": (
         *("seed", "seeds", "run_seed", "seed_id", "random_seed", "random_state", "rng_seed"),
@@ -31,30 +32,9 @@ NAMES: dict[Kind, tuple[str, ...]] = {
         *("example_id", "sample_id", "idx", "index", "image", "image_id", "prompt", "prompt_id"),
     ),
     "datasets": ("dataset", "data_set", "dataset_name", "task", "task_name", "env", "environment"),
+    "repeats": ("checkpoint", "ckpt", "sample", "attempt", "generation", "repeat", "draw"),
 }
-WHY: dict[Kind, tuple[str, str, str]] = {
-    "steps": (
-        "rows are steps of one run",
-        "They follow from each other, so they are no independent trainings.",
-        "keep one row a run: the last step, or the one that validation data chose",
-    ),
-    "folds": (
-        "rows are folds of a cross-validation",
-        "Their training sets overlap: a t interval over them is far too narrow (Nadeau & Bengio "
-        "2003).",
-        "train each arm anew on several seeds, and compare these",
-    ),
-    "examples": (
-        "rows are test examples of one run of each arm",
-        "An interval over them says nothing of new trainings.",
-        "give one row a training: its seed and its score over all test examples",
-    ),
-    "datasets": (
-        "rows are data sets",
-        "An interval over them says nothing of new trainings on any of them.",
-        "compare within each data set, one row a seed",
-    ),
-}
+SPLITS = ("split",)  # folds of one cross-validation, or random splits: the name does not tell
 SUMMARY = re.compile(
     r"(mean|avg|average|median|std|sd|stdev|stddev|sem|se|var|variance|total|sum|best|worst|min|max"
     r"|overall|all)\b",
@@ -63,74 +43,130 @@ SUMMARY = re.compile(
 
 
 class UnknownRows(Refusal):
-    """Rows of which it is not known what they are, or that are no trainings."""
+    """Rows of which it is not known what they are, or that are no units."""
 
     code = "rows"
     exit_status = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Which columns say what a value belongs to; None: no column does.
+
+    `pair` is as typed: a column whose name says what it numbers, `row` (by place) or `none`.
+    """
+
+    pair: str | None = None
+    seed: str | None = None
+    fold: str | None = None
+    example: str | None = None
+    cluster: str | None = None
+    dataset: str | None = None
+    repeat: str | None = None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The columns, in the order of their nesting."""
+        every = (self.dataset, self.seed, self.fold, self.cluster, self.example, self.repeat)
+        return tuple(column for column in every if column is not None)
+
+    @property
+    def row(self) -> str | None:
+        """The column of trainings."""
+        return self.seed if self.fold is None else self.fold
+
+
 def kind_of(column: str) -> Kind | None:
-    """Return what a column of pairs numbers, by its whole name; `params.seed` as `seed`."""
+    """Return what a column numbers, by its whole name; `params.seed` as `seed`."""
     name = re.sub(r"[^a-z0-9]+", "_", column.rpartition(".")[2].strip().lower()).strip("_")
     bare = name.rstrip("0123456789").rstrip("_")
     return next((kind for kind, known in NAMES.items() if name in known or bare in known), None)
 
 
-def pair_column(columns: Sequence[str], typed: str | None, seed: str | None) -> str | None:
-    """Return the column that says which rows belong together, or None.
+def resolved(keys: Keys, columns: Sequence[str]) -> Keys:
+    """Return the keys with the pair's column found: by what was typed, else by its name.
+
+    Parameters
+    ----------
+    keys : as typed
+    columns : those of the file that hold no values
 
     Raises
     ------
-    UnknownRows : it numbers something that is no training, or what it numbers is not known
+    UnknownRows : it numbers steps of one run, or what it numbers is not known
     """
-    if seed is not None:
-        return seed
-    if typed == ROW and ROW not in columns:
-        return None
-    if typed is None:
-        named = [column for column in columns if kind_of(column) == "seeds"]
-        exact = [column for column in named if column.strip().lower() == "seed"]
-        typed = next(iter([*exact, *named]), None)
-    if typed is None:
-        typed = next((column for column in columns if kind_of(column) not in (None, "seeds")), None)
-    if typed is None:
-        return None
-    kind = kind_of(typed)
-    if kind == "seeds":
-        return typed
-    if kind is None:
-        raise UnknownRows(
-            f"what a row of {typed!r} is, is not known.",
-            facts=["Its name says nothing. Independent trainings are numbered by their seed."],
-            fix="if each is a training of its own:",
-            options=[("seed", typed)],
-            without=["pair"],
-        )
-    what, why, fix = WHY[kind]
+    if keys.pair in (BY_PLACE, UNPAIRED) and keys.pair not in columns:
+        return keys
+    if keys.row is not None or keys.example is not None:
+        return keys
+    pair = keys.pair or _by_name(columns, keys)
+    if pair is None:
+        return keys
+    match kind_of(pair):
+        case "seeds":
+            return replace(keys, seed=pair)
+        case "folds":
+            return replace(keys, fold=pair)
+        case "examples":
+            return replace(keys, example=pair)
+        case "datasets":
+            return replace(keys, dataset=keys.dataset or pair)
+        case "steps":
+            raise UnknownRows(
+                f"by the name of column {pair!r}, rows are steps of one run.",
+                facts=[
+                    "They follow from each other, so they are no independent trainings.",
+                    f"If each row is a training of its own, --seed {pair} says so.",
+                ],
+                fix="keep one row a run, for example its last step:",
+                options=[("at", "last")],
+                without=["pair"],
+            )
     raise UnknownRows(
-        f"by the name of column {typed!r}, {what}.",
-        facts=[why, f"If each row is a training of its own, --seed {typed} says so."],
-        fix=fix,
+        f"what a row of {pair!r} is, is not known.",
+        facts=[
+            "Its name says nothing. It may number trainings (--seed), folds (--fold) or test "
+            "examples (--example)."
+        ],
+        fix="if each is a training of its own:",
+        options=[("seed", pair)],
+        without=["pair"],
     )
 
 
-def require_pair_column(columns: Sequence[str], typed: str | None) -> None:
-    """Refuse to pair rows by their place in the file unless that was asked for."""
-    if typed != ROW:
+def _by_name(columns: Sequence[str], keys: Keys) -> str | None:
+    """Return the first column whose name says that it numbers units: seeds before all others."""
+    free = [column for column in columns if column not in keys.named]
+    known = {column: kind_of(column) for column in free}
+    seeds = [column for column in free if known[column] == "seeds"]
+    exact = [column for column in seeds if column.strip().lower() == "seed"]
+    kinds = ("steps", "folds", "examples", *(() if keys.dataset else ("datasets",)))
+    others = [column for column in free if known[column] in kinds]
+    return next(iter([*exact, *seeds, *others]), None)
+
+
+def require_folds(keys: Keys, typed: Keys, test_share: float | None) -> None:
+    """Refuse splits of which it is not known whether they are folds or drawn at random.
+
+    Raises
+    ------
+    UnknownRows : a column called split, and neither --fold nor --test-share
+    """
+    if keys.fold is None or typed.fold is not None or test_share is not None:
+        return
+    if kind_of(keys.fold) == "folds" and keys.fold.lower().rstrip("0123456789_") in SPLITS:
         raise UnknownRows(
-            "which rows belong together is not known: no column is named as a seed is.",
-            facts=[
-                f"Columns: {', '.join(columns[:30])}.",
-                "Runs that share a row by chance alone, such as sorted ones, are no pairs.",
-            ],
-            fix="if both values of a row are trainings with the same seed:",
-            options=[("pair", ROW)],
+            f"column {keys.fold!r} may number the folds of one cross-validation, or random splits.",
+            facts=["How far their training sets overlap is not the same."],
+            fix="if they are folds:",
+            options=[("fold", keys.fold)],
+            without=["pair"],
         )
 
 
-def require_no_summaries(frame: pd.DataFrame, pair: str | None, path: Path) -> None:
+def require_no_summaries(frame: pd.DataFrame, keys: Keys, path: Path) -> None:
     """Refuse rows that sum up the others, such as a mean below ten seeds."""
-    columns = [pair] if pair else list(frame.columns)
+    columns = list(keys.named) or list(frame.columns)
     for column in columns:
         texts = frame[column][frame[column].map(lambda value: isinstance(value, str))]
         odd = list(dict.fromkeys(text for text in texts if SUMMARY.match(text.strip())))
@@ -161,10 +197,10 @@ def chosen(frame: pd.DataFrame, conditions: Sequence[str], path: Path) -> pd.Dat
                 options=[("where", "COLUMN=VALUE")],
                 without=[("where", condition)],
             )
-        same = np.array([_shown(value) == match[3] for value in frame[column]], dtype=bool)
+        same = np.array([shown(value) == match[3] for value in frame[column]], dtype=bool)
         kept = frame[same if match[2] == "=" else ~same]
         if kept.empty:
-            values = ", ".join(dict.fromkeys(map(_shown, frame[column][:1000])))
+            values = ", ".join(dict.fromkeys(map(shown, frame[column][:1000])))
             raise UnknownRows(
                 f'{path.name} has no row with "{condition}".',
                 facts=[f"Values of {column}: {values[:200]}."],
@@ -188,13 +224,31 @@ def upright(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return turned.rename_axis("seed").reset_index()
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return a value as it is typed: a seed that pandas reads as 3.0 is 3."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def told_apart_by(frame: pd.DataFrame, keys: Sequence[str], values: Sequence[str]) -> list[str]:
-    """Return the columns in which rows of one arm and pair differ."""
+    """Return the columns in which rows of one arm and unit differ."""
     several = frame[frame.duplicated(list(keys), keep=False)]
     others = [c for c in frame.columns if c not in (*keys, *values)]
     return [c for c in others if (several.groupby(list(keys), dropna=False)[c].nunique() > 1).any()]
+
+
+def remedy(column: str) -> tuple[str, str]:
+    """Return the option by which a column that tells duplicates apart can be said, and why."""
+    match kind_of(column):
+        case "examples":
+            return "example", "test examples of one run"
+        case "datasets":
+            return "dataset", "data sets"
+        case "folds":
+            return "fold", "folds"
+        case "seeds":
+            return "seed", "trainings"
+        case "steps":
+            return "at", "steps of one run"
+        case "repeats":
+            return "repeat", "repeats inside a unit"
+    return "by", "conditions, each compared by itself"

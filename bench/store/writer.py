@@ -87,8 +87,9 @@ class Recorder:
             return known
         tables, design = self.store.tables(self.benchmark), self.benchmark.design()
         for key, run in known.items():
-            if design.scope != "seeds" and tables.has_predictions(design, key.arm, [key.seed]):
-                [examples] = tables.per_example(design.measure, key.arm, [key.seed])
+            measure = design.measure
+            if design.scope != "seeds" and tables.has_columns(measure, key.arm, [key.seed]):
+                [examples] = tables.per_example(measure, key.arm, [key.seed])
                 known[key] = Scored(run.value, examples)
         return known
 

@@ -13,8 +13,8 @@ from bench.analysis.study.checks.registry import (
     passed,
     passed_if,
 )
+from bench.analysis.study.gates import gate
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.verdict import fewest_pairs
 from bench.analysis.study.verdict_interval import levels
 
 MOST_OVERLAP = 0.01  # of the test examples; CIFAR-10 itself has a few twins
@@ -22,18 +22,24 @@ MOST_OVERLAP = 0.01  # of the test examples; CIFAR-10 itself has a few twins
 
 @check("B1", "blocker")
 def _pairs_enough(e: Evidence) -> Answer:
-    least = min(e.comparisons, key=lambda c: c.n_pairs)
-    fewest = least.n_pairs
+    least = min(e.comparisons, key=lambda c: gate(c.pairs, e.design).have)
+    asked, seeds = gate(least.pairs, e.design), e.design.units.are_seeds
     whose = f" of {least.treatment}" if len(e.comparisons) > 1 else ""
     level, _ = levels(e.design)
-    needed = fewest_pairs(level)
+    if not seeds:
+        return passed_if(
+            asked.is_open,
+            f"Enough for a word: {asked.what}; it takes {asked.needed}.",
+            f"Only {asked.what}{whose}; it takes {asked.needed}.",
+            asked.why,
+        )
+    few = f"Only {count(asked.have, 'complete pair')}{whose}."
     return passed_if(
-        fewest >= needed,
+        asked.is_open,
         f"Enough pairs for the exact test to reach p < {1 - level:.2g} "
-        f"({fewest}; it needs {needed}).",
-        f"Only {count(fewest, 'complete pair')}{whose}." if fewest else f"No complete pair{whose}.",
-        f"With {count(fewest, 'pair')} the exact test can never go below "
-        f"p = {2 ** (1 - max(fewest, 1)):g}.",
+        f"({asked.have}; it needs {asked.needed}).",
+        few if asked.have else f"No complete pair{whose}.",
+        asked.why,
     )
 
 
@@ -173,4 +179,7 @@ def _selected_epochs(e: Evidence) -> tuple[int, int] | None:
 
 def _flat(pairs: Paired) -> bool:
     scale = float(np.abs(np.r_[pairs.baseline, pairs.treatment]).max(initial=0.0))
+    if pairs.independent:
+        arms = (np.array(pairs.baseline), np.array(pairs.treatment))
+        return pairs.n > 1 and all(no_spread(arm, scale=scale) for arm in arms)
     return pairs.n > 1 and no_spread(pairs.differences, scale=scale)

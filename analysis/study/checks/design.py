@@ -17,8 +17,7 @@ from bench.analysis.study.checks.registry import (
     passed,
     passed_if,
 )
-from bench.analysis.study.verdict import FULL_PAIRS, fewest_pairs
-from bench.analysis.study.verdict_interval import levels
+from bench.analysis.study.gates import gate
 
 SKEW_MATTERS = 0.1  # times sqrt(n): below, the false words stay near what is promised
 # Pairs to how often exponential differences are called worse without an effect, and equivalent at
@@ -29,14 +28,15 @@ Floats = NDArray[np.float64]
 
 @check("C1", "caution")
 def _full_number(e: Evidence) -> Answer:
-    fewest = min(c.n_pairs for c in e.comparisons)
-    if fewest < fewest_pairs(levels(e.design)[0]):
+    asked = min((gate(c.pairs, e.design) for c in e.comparisons), key=lambda a: a.have)
+    if not asked.is_open:
         return not_checked("Too few pairs for any verdict (B1).")
+    one = e.design.units.pair.one
     return passed_if(
-        fewest >= FULL_PAIRS,
-        f"{fewest} pairs: the word is not provisional.",
-        f"Few pairs: {fewest}, so the word is provisional.",
-        "Between 6 and 9 pairs one unusual seed moves the interval a lot; 10 or more are better.",
+        not asked.provisional,
+        f"{asked.what[:1].upper()}{asked.what[1:]}: the word is not provisional.",
+        f"Few: {asked.what}, so the word is provisional.",
+        f"With so few one unusual {one} moves the interval a lot; {asked.full} or more are better.",
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from bench.analysis.calibration.temperature import fit_temperature
 from bench.analysis.data.metrics import METRICS, brier, confidence, correct, nll
+from bench.analysis.data.units import Units
 from bench.analysis.inference import paired_t, two_way
 from bench.analysis.report.sentences import verdict
 from bench.analysis.study.secondary import secondary
@@ -162,7 +163,14 @@ def test_a_null_outcome_is_seldom_claimed_in_a_series_of_reports():
     """After every pair from the 6th to the 40th: 27 % by fixed intervals."""
     rng = np.random.default_rng(5)
     design = SimpleNamespace(
-        treatments=("b",), alpha=0.05, pending=0, free_to_look=True, stop="fixed", seeds=range(40)
+        treatments=("b",),
+        alpha=0.05,
+        pending=0,
+        free_to_look=True,
+        stop="fixed",
+        seeds=range(40),
+        conditions=1,
+        units=Units(),
     )
     claimed = {True: 0, False: 0}
     for _ in range(200):

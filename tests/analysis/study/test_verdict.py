@@ -37,7 +37,8 @@ def say(verdict, difference, *, metric="accuracy", margin=0.005, n=20):
     measure = METRICS[metric]
     return headline(
         verdict,
-        n=n,
+        many=f"These {n} seeds",
+        too_few=f"{n} seed is" if n == 1 else f"{n} seeds are",
         difference=difference,
         treatment="smoothed",
         baseline="baseline",

@@ -11,6 +11,7 @@ from bench.analysis.inference.two_way import mean_squares
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict_interval import (
     fixed_analysis,
+    floor_df,
     levels,
     mean_interval,
     primary,
@@ -96,8 +97,9 @@ def test_without_examples_only_seeds_vary(pairs):
 def test_seeds_added_after_a_look_get_the_anytime_interval(change, scope):
     pairs, design = made(), plan(scope=scope, **change)
     p, fixed = primary(pairs, design), primary(pairs, plan(scope=scope))
-    floor = variance_floor(fixed_analysis(pairs, design, level=0.95))
-    expected = anytime(pairs.differences, level=0.95, variance_floor=floor)
+    at = fixed_analysis(pairs, design, level=0.95)
+    floor = variance_floor(at)
+    expected = anytime(pairs.differences, level=0.95, variance_floor=floor, floor_df=floor_df(at))
     assert p.method == "anytime"
     assert (p.low, p.high) == pytest.approx((expected.low, expected.high))
     assert p.high - p.low > fixed.high - fixed.low

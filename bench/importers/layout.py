@@ -1,0 +1,250 @@
+"""Layout: which columns of a file hold what, and the file as one row a value."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.errors import Refusal
+from bench.importers.files import BadScores
+from bench.importers.rows import BY_PLACE, UNPAIRED, Keys, remedy, resolved, told_apart_by
+
+WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
+UNIT_COLUMNS = ("seed", "fold", "example", "cluster", "dataset", "repeat")
+
+
+class BadColumns(Refusal):
+    """Column names or options that do not fit the file."""
+
+    code = "columns"
+    exit_status = 2
+
+
+class BadPairs(BadScores):
+    """Pairs that are incomplete or occur twice."""
+
+    code = "pairs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Which columns of the file hold what.
+
+    Wide: `baseline` and every one of `treatments` is a column of values. Long: `arm` is the column
+    that names the arm, `baseline` one of its values, and `metrics` are columns of values, the
+    first of which decides. The other names are columns that number units, as in `Keys`.
+    """
+
+    baseline: str
+    treatments: tuple[str, ...] = ()
+    pair: str | None = None
+    seed: str | None = None
+    fold: str | None = None
+    example: str | None = None
+    cluster: str | None = None
+    dataset: str | None = None
+    repeat: str | None = None
+    arm: str | None = None
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether one column names the arm."""
+        return self.arm is not None
+
+    @property
+    def keys(self) -> Keys:
+        """The columns that number units."""
+        return Keys(**{f.name: getattr(self, f.name) for f in fields(Keys)})
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The columns of values, and of the arm."""
+        if self.arm is not None:
+            return (self.arm, *self.metrics)
+        return (self.baseline, *self.treatments)
+
+    @property
+    def every_metric(self) -> tuple[str, ...]:
+        """What is measured; the first decides."""
+        return self.metrics or (WIDE_METRIC,)
+
+
+def column_of(metric: str) -> str:
+    """Return the name of a metric's column in the long table: never that of another column."""
+    return f"metric {metric}"
+
+
+def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
+    """Return the layout with the pair's column found, refusing unknown columns.
+
+    Raises
+    ------
+    BadColumns, UnknownRows : what does not fit the file
+    """
+    columns = list(frame.columns)
+    for typed in (layout.pair, *(getattr(layout, name) for name in UNIT_COLUMNS)):
+        if typed not in (None, BY_PLACE, UNPAIRED, *columns):
+            raise _unknown_column(str(typed), columns, path)
+    keys = resolved(layout.keys, [column for column in columns if column not in layout.values])
+    for column in layout.values:
+        if column not in columns:
+            raise _unknown_column(column, columns, path)
+    if layout.is_long and not layout.metrics:
+        raise BadColumns(
+            "with --arm the column of values is needed too.",
+            facts=[f"Columns: {', '.join(columns)}."],
+            options=[("metric", "COLUMN")],
+        )
+    if not layout.is_long and len(layout.metrics) > 1:
+        raise BadColumns(
+            "two columns hold one metric.", options=[("metric", "NAME")], without=["metric"]
+        )
+    if not layout.is_long and not layout.treatments:
+        raise BadColumns(
+            "a comparison needs a treatment.",
+            facts=[
+                f"Columns: {', '.join(columns)}.",
+                "In long form two of them hold the arm and the metric.",
+            ],
+            options=[("treatment", "COLUMN")],
+        )
+    if layout.is_long and keys.pair == BY_PLACE:
+        raise BadColumns(
+            "with --arm rows are not paired by their place in the file.",
+            facts=[f"Columns: {', '.join(columns)}."],
+            fix="name the column of seeds, or compare runs that share nothing:",
+            options=[("pair", UNPAIRED)],
+            without=["pair"],
+        )
+    return replace(layout, **{name: getattr(keys, name) for name in UNIT_COLUMNS})
+
+
+def _unknown_column(column: str, columns: Sequence[str], path: Path) -> BadColumns:
+    close = difflib.get_close_matches(column, columns, n=1)
+    facts = [f"Closest: {close[0]}."] if close else []
+    return BadColumns(
+        f'{path.name} has no column "{column}".',
+        facts=[*facts, f"Columns: {', '.join(columns[:30])}."],
+        replace=[(column, close[0] if close else columns[0])],
+    )
+
+
+def as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
+    """Return one row a value: arm, the columns of units under their kind, then the metrics.
+
+    Raises
+    ------
+    BadColumns, BadScores : an unknown arm, one arm only, or a unit without a name
+    """
+    units = {
+        kind: _names(frame, column, path)
+        for kind in UNIT_COLUMNS
+        if (column := getattr(layout, kind)) is not None
+    }
+    if not layout.is_long:
+        if layout.pair == BY_PLACE:
+            units["seed"] = pd.Series(map(str, range(len(frame))))
+        return _melted(frame, layout, units)
+    found = pd.DataFrame({"arm": _names(frame, str(layout.arm), path), **units})
+    for metric in layout.metrics:
+        found[column_of(metric)] = frame[metric].to_numpy()
+    return _of_arms(found, layout, path)
+
+
+def _melted(frame: pd.DataFrame, layout: Layout, units: dict[str, pd.Series]) -> pd.DataFrame:
+    arms = [layout.baseline, *layout.treatments]
+    if len(set(arms)) < len(arms):
+        raise BadColumns(
+            "the baseline and the treatment are the same column.",
+            options=[("treatment", "COLUMN")],
+            without=["treatment"],
+        )
+    [metric] = layout.every_metric
+    parts = [pd.DataFrame({"arm": arm, **units, column_of(metric): frame[arm]}) for arm in arms]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _of_arms(found: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
+    """Return the rows of the arms that are compared."""
+    arms = list(dict.fromkeys(found["arm"]))
+    if layout.baseline not in arms:
+        close = difflib.get_close_matches(layout.baseline, arms, n=1)
+        raise BadColumns(
+            f'{path.name} has no arm "{layout.baseline}" in column {layout.arm}.',
+            facts=[f"Arms: {', '.join(arms[:30])}."],
+            options=[("baseline", close[0] if close else arms[0])],
+        )
+    unknown = [name for name in layout.treatments if name not in arms]
+    if unknown:
+        others = [arm for arm in arms if arm != layout.baseline]
+        raise BadColumns(
+            f'{path.name} has no arm "{unknown[0]}" in column {layout.arm}.',
+            facts=[f"Arms: {', '.join(arms[:30])}."],
+            fix=None if others else "add the treatment's rows",
+            replace=[(unknown[0], other) for other in others[:1]],
+        )
+    if layout.treatments:
+        found = found[found["arm"].isin([layout.baseline, *layout.treatments])]
+    if found["arm"].nunique() < 2:
+        raise BadScores(
+            f"{path.name} has one arm only, {layout.baseline!r}.",
+            facts=["A comparison needs the same pairs in a second arm."],
+            fix="add the treatment's rows",
+        )
+    return found.reset_index(drop=True)
+
+
+def _names(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    """Return what rows are called in a column; an empty cell belongs to nobody."""
+    empty = frame[column].isna()
+    if empty.any():
+        raise BadScores(
+            f"{path.name}: row {int(np.flatnonzero(empty)[0]) + 1} has nothing in column {column}.",
+            facts=["Which rows belong together would not be known."],
+            fix="fill the cell, or leave the row out",
+        )
+    return frame[column].astype(str)
+
+
+def treatments_of(long: pd.DataFrame, layout: Layout) -> tuple[str, ...]:
+    """Return the treatments that were named, or all arms but the baseline."""
+    if layout.treatments:
+        return layout.treatments
+    return tuple(arm for arm in dict.fromkeys(long["arm"]) if arm != layout.baseline)
+
+
+def require_once(frame: pd.DataFrame, long: pd.DataFrame, layout: Layout, path: Path) -> None:
+    """Refuse two values for one arm and unit, and name the columns that tell them apart.
+
+    Raises
+    ------
+    BadPairs : a unit that occurs twice in an arm
+    """
+    keys = ["arm", *(kind for kind in UNIT_COLUMNS if kind in long and kind != "repeat")]
+    if layout.pair == UNPAIRED and len(keys) == 1:
+        return
+    twice = long[long.duplicated([*keys, *(["repeat"] if "repeat" in long else [])])]
+    if twice.empty or keys == ["arm"]:
+        return
+    row, by = twice.iloc[0], []
+    if layout.is_long:
+        named = [str(layout.arm), *layout.keys.named]
+        by = told_apart_by(frame, named, layout.metrics)
+    facts = ["Each pair needs exactly one value in each arm."]
+    for column in by[:5]:
+        seen = ", ".join(dict.fromkeys(map(str, frame[column][:1000])))
+        facts.append(
+            f"The rows differ in {column} ({seen[:80]}): if these are {remedy(column)[1]}, "
+            f"--{remedy(column)[0]} {'last' if remedy(column)[0] == 'at' else column} says so."
+        )
+    which = ", ".join(str(row[key]) for key in keys[1:])
+    raise BadPairs(
+        f"{path.name}: pair {which} occurs twice in {row['arm']}.",
+        facts=facts,
+        fix=f"compare within one {by[0]}:" if by else "keep one row a pair and arm",
+        options=[("where", f"{by[0]}={frame[by[0]].iloc[0]}")] if by else [],
+    )
