@@ -287,6 +287,29 @@ class Tables:
     def _scored(self) -> dict[tuple[str, int, Split], Scored]:
         return {}
 
+    def of_data_set(self, place: int, units: Units) -> "Tables":
+        """Return what belongs to one data set: its trainings, or its columns of every run.
+
+        Parameters
+        ----------
+        place : of the data set among `units.datasets`
+        """
+        if units.nested:
+            own = [seed for seed, at in self.datasets.items() if at == place]
+            kept = (
+                frame[frame.seed.isin(own)] for frame in (self.trials, self.epochs, self.scores)
+            )
+            trials, epochs, scores = kept
+            return replace(self, trials=trials, epochs=epochs, scores=scores, datasets={})
+        strata = self.columns.strata
+        at = [place] if strata is None else np.flatnonzero(strata == place)
+        weights = None if self.columns.weights is None else self.columns.weights[at]
+        items = {
+            key: {name: values[at] for name, values in scored.items()}
+            for key, scored in self.items.items()
+        }
+        return replace(self, items=items, columns=Columns(weights=weights))
+
     def require_one_test_set(self) -> None:
         """Refuse runs whose test labels differ: seeds × examples would not be a table."""
         tests = [key for key in self.predictions if key[2] == "test"]

@@ -70,6 +70,13 @@ class Units:
         return NOUNS.get(self.columns, NOUNS["examples"])
 
     @property
+    def row(self) -> Noun:
+        """What the runs of one arm are called."""
+        if self.rows == "none" or not self.paired:
+            return RUN
+        return FOLD if self.rows == "folds" else SEED
+
+    @property
     def nested(self) -> bool:
         """Whether each data set has trainings of its own."""
         return self.trained == "per-dataset"

@@ -11,6 +11,8 @@
 `corrected_t`       folds of one data set, whose training sets overlap
 `mcnemar`           one run of each: what a single pair can say
 `leave_one_out`     whether one seed decides
+`friedman_ranks`    which of several arms are ranked apart over data sets
+`interquartile_mean` the average run of several data sets, without the extreme quarters
 `tost`              whether the difference is too small to matter
 `posterior`         how probable below, inside and above the margin are
 =================== =========================================================================
@@ -19,9 +21,11 @@
 from bench.analysis.inference.bayes import Posterior, posterior
 from bench.analysis.inference.bootstrap_t import bootstrap_t
 from bench.analysis.inference.corrected_t import corrected_t
+from bench.analysis.inference.iqm import InterquartileMean, interquartile_mean
 from bench.analysis.inference.leave_one_out import LeaveOneOut, leave_one_out
 from bench.analysis.inference.mcnemar import McNemar, mcnemar
 from bench.analysis.inference.paired_t import paired_t
+from bench.analysis.inference.ranks import Ranks, friedman_ranks
 from bench.analysis.inference.sign_flip import SignFlip, sign_flip
 from bench.analysis.inference.tost import Equivalence, tost
 from bench.analysis.inference.two_way import (
@@ -36,14 +40,18 @@ from bench.analysis.inference.wilcoxon import wilcoxon
 
 __all__ = [
     "Equivalence",
+    "InterquartileMean",
     "LeaveOneOut",
     "McNemar",
     "Posterior",
+    "Ranks",
     "SignFlip",
     "TwoWay",
     "bootstrap_t",
     "corrected_t",
     "effective_df",
+    "friedman_ranks",
+    "interquartile_mean",
     "leave_one_out",
     "mcnemar",
     "paired_t",

@@ -7,6 +7,7 @@ import bench.analysis.report.figures.style as style  # first: it imports matplot
 from bench.analysis.report.figures import effect, planning, reliability, training, verdict
 from bench.analysis.study.findings import Findings, Treatment
 
+MOST_LINES = 2_000  # of a slope chart: more are one grey patch, and megabytes
 Drawn = Mapping[str, style.Drawing | None]  # by treatment, by arm, or "" for all of them
 
 
@@ -26,14 +27,22 @@ def _each(
     return lambda f: {c.treatment: draw(f, c) if known(c) else None for c in f.comparisons}
 
 
+def _paired(c: Treatment) -> bool:
+    return not c.pairs.independent
+
+
+def _few_pairs(c: Treatment) -> bool:
+    return _paired(c) and c.n_pairs <= MOST_LINES
+
+
 def _bounded(c: Treatment) -> bool:
     return any(low is not None and high is not None for _, _, low, high in c.anytime.path)
 
 
 FIGURES = {  # in the page's order
     "strips": Figure("f0-verdict", _each(verdict.strip)),
-    "slopes": Figure("f1-each-seed", _each(effect.slopes)),
-    "dots": Figure("f2-difference", _each(effect.dots)),
+    "slopes": Figure("f1-each-seed", _each(effect.slopes, _few_pairs)),
+    "dots": Figure("f2-difference", _each(effect.dots, _paired)),
     "sensitivity": Figure("f3-sensitivity", _each(planning.sensitivity, lambda c: c.power.sd)),
     "running": Figure("f4-running-mean", _each(planning.as_they_came, _bounded)),
     "reliability": Figure(

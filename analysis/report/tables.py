@@ -82,7 +82,12 @@ def primary_outcome(f: Findings) -> Table:
         caption="Primary outcome",
         columns=_columns(
             common.sentence(f.metric_label),
-            numbers=("Mean", "SD over seeds", "Min to max", f"{form.level(1 - f.design.alpha)} CI"),
+            numbers=(
+                "Mean",
+                f"SD over {f.design.units.row.many}",
+                "Min to max",
+                f"{form.level(1 - f.design.alpha)} CI",
+            ),
         ),
         rows=(*_arms(f), *(_difference(f, c) for c in f.comparisons)),
     )
@@ -106,7 +111,9 @@ def _arms(f: Findings) -> list[Row]:
 
 def _difference(f: Findings, c: Treatment) -> Row:
     unit, p, judged = f.measure.unit, c.primary, c.verdict.word != "none"
-    note = form.count(c.n_pairs, "pair")
+    note = (
+        form.count(c.n_pairs, "pair") if f.design.units.are_seeds else common.counted(f, c.n_pairs)
+    )
     if judged:
         note += f", the verdict’s {form.level(p.level)} interval"
     texts = (
@@ -156,12 +163,12 @@ def _analyses(f: Findings, c: Treatment) -> list[Row]:
         name = Cell(text="Group-sequential", note="planned looks, O’Brien–Fleming")
         rows.append(_analysis(f, Analysis.of(c.primary.method, c.primary), name, main=True))
     for a in c.analyses:
-        text, note = common.analysis_name(a, c.n_pairs)
+        text, note = common.analysis_name(a, c.n_pairs, f.design.units)
         main = a.name == c.primary.method
         name = Cell(text=text, note=f"{note}; primary, fixed in the plan" if main else note)
         rows.append(_analysis(f, a, name, main=main))
     if not any(row.main for row in rows):  # the planned one could not be done
-        name = Cell(text="Planned analysis", note=common.METHOD[c.primary.method])
+        name = Cell(text="Planned analysis", note=common.method(f, c.primary))
         rows.append(_analysis(f, Analysis.of(c.primary.method, c.primary), name, main=True))
     return sorted(rows, key=lambda row: not row.main)
 
@@ -206,7 +213,7 @@ def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
         of=_whose(f, c),
         caption="Secondary outcomes",
         note=(
-            f"{form.count(c.n_pairs, 'paired seed')}. Intervals and p-values are adjusted "
+            f"{common.paired(f, c.n_pairs)}. Intervals and p-values are adjusted "
             f"together for {form.count(n, 'outcome')} (Bonferroni), so they cannot disagree. "
             "Temperature is fitted on validation data."
         ),

@@ -13,6 +13,7 @@ WIDTH = 80
 ASCII: dict[str, str | int | None] = {
     **dict(zip("▲▼≈–░│├┤┼━●◆○─\u2212’·—“”", '^v~-.|[]+=o*o--\'--""', strict=True)),
     "→": "->",
+    "≥": ">=",
     "α": "alpha",
     "±": "+-",
     "∞": "inf",
@@ -38,7 +39,10 @@ def summary(
     data = (f.provenance.get("data") or {}).get("name")
     head = [f.design.experiment, ", ".join(x for x in (data, f.metric_label) if x)]
     most = "at most " if f.design.stopped_at is not None else ""
-    lines = _wrapped(f"{'   '.join(head)}   {pairs} of {most}{form.count(planned, 'pair')}", 4)
+    size = f"{pairs} of {most}{form.count(planned, 'pair')}"
+    if not f.design.units.are_seeds:
+        size = common.counted(f, pairs)
+    lines = _wrapped(f"{'   '.join(head)}   {size}", 4)
     lines.append("")
     for c in f.comparisons:
         lines += [*_answer(f, c), ""]
@@ -57,7 +61,7 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
     if c.verdict.word == "none":
         lines += [f"    {part}" for part in numbers]
     else:
-        won = f"won on {c.effect.wins} of {form.count(c.n_pairs, 'seed')}" if c.effect else ""
+        won = f"won on {common.won(f, c)}" if c.effect else ""
         first = [common.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
         lines += _wrapped("    " + "   ".join(first), 4)
         lines.append("    " + "   ".join(part for part in (numbers[1], won) if part))

@@ -10,8 +10,10 @@ from bench.analysis.data.tables import Design
 from bench.analysis.inference import (
     bootstrap_t,
     leave_one_out,
+    mcnemar,
     paired_t,
     sign_flip,
+    weighted_t,
     welch,
     wilcoxon,
 )
@@ -19,6 +21,8 @@ from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.sequential import anytime
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict_interval import fixed_analysis, floor_df, variance_floor
+
+MOST_RESAMPLED = 5_000  # units; beyond, the resampling takes seconds and says the same
 
 Analyse = Callable[[Paired, Design, float, np.random.Generator], Comparison]
 
@@ -60,7 +64,7 @@ def whenever_looked(
 
 WAYS = {
     "two_way": Way(
-        label="Seeds and test examples",
+        label="{Rows} and {columns}",
         note="crossed random effects",
         analyse=lambda p, _, level, rng: p.two_way(level=level),
         word="seeds and test examples",
@@ -68,9 +72,37 @@ WAYS = {
     ),
     "paired_t": Way(
         label="Paired t",
-        note="new seeds, this test set",
+        note="{reach}",
         analyse=_over_seeds(paired_t),
         word="paired t",
+    ),
+    "weighted_t": Way(
+        label="Weighted t",
+        note="{reach}",
+        analyse=lambda p, _, level, rng: p.one_way(level=level),
+        word="weighted t",
+    ),
+    "corrected_t": Way(
+        label="Corrected t",
+        note="training sets overlap (Nadeau–Bengio)",
+        analyse=lambda p, _, level, rng: p.one_way(level=level),
+        word="corrected t",
+    ),
+    "each_data_set": Way(
+        label="These data sets",
+        note="runs drawn anew within each",
+        analyse=lambda p, _, level, rng: within_sets(p, level),
+        word="these data sets",
+    ),
+    "new_data_sets": Way(
+        label="New data sets",
+        note="one mean a data set, as if a model were trained for each",
+        analyse=lambda p, _, level, rng: over_sets(p, level),
+    ),
+    "mcnemar": Way(
+        label="McNemar’s exact test",
+        note="right and wrong answers; conservative",
+        analyse=lambda p, _, level, rng: exact_mcnemar(p, level),
     ),
     "sign_flip": Way(
         label="Exact sign-flip test",
@@ -86,17 +118,17 @@ WAYS = {
     ),
     "wilcoxon": Way(
         label="Wilcoxon signed rank",
-        note="the typical seed, not the mean",
+        note="the typical {row}, not the mean",
         analyse=_over_seeds(wilcoxon),
     ),
     "welch": Way(
-        label="Ignoring the pairing (Welch)",
-        note="what an unpaired analysis would have said",
+        label="Unpaired (Welch)",
+        note="as if the arms shared nothing",
         analyse=_over_seeds(welch),
         word="Welch, unpaired",
     ),
     "leave_one_out": Way(
-        label="Leave out any one seed", note="outer hull of the re-analyses", analyse=_left_out
+        label="Leave out any one {row}", note="outer hull of the re-analyses", analyse=_left_out
     ),
     "anytime": Way(
         label="Anytime-valid", note="holds however often one looks", analyse=whenever_looked
@@ -104,6 +136,63 @@ WAYS = {
 }
 
 
-def applicable(pairs: Paired) -> dict[str, Way]:
+def over_sets(p: Paired, level: float) -> Comparison:
+    """Return the paired t over the means of the data sets."""
+    means = [
+        [float(np.mean(values)) for values in (of.pairs.baseline, of.pairs.treatment)]
+        for of in p.sets
+    ]
+    base, other = zip(*means, strict=True)
+    return paired_t(base, other, level=level)
+
+
+def within_sets(p: Paired, level: float) -> Comparison:
+    """Return the mean over data sets, whose own trainings are drawn anew."""
+    each = [of.pairs.differences for of in p.sets]
+    strata = np.repeat(np.arange(len(each)), [own.size for own in each])
+    return weighted_t(np.concatenate(each), strata=strata, level=level)
+
+
+def exact_mcnemar(p: Paired, level: float) -> Comparison:
+    """Return McNemar's p beside the difference; it has no interval."""
+    found = mcnemar(p.baseline, p.treatment)
+    return Comparison(
+        name="mcnemar",
+        n=p.n,
+        difference=found.difference,
+        level=level,
+        p_value=found.p_value,
+        reason="McNemar's test has no interval",
+    )
+
+
+def applicable(pairs: Paired, design: Design) -> dict[str, Way]:
     """Return the ways in which these pairs can be analysed."""
-    return {name: way for name, way in WAYS.items() if (pairs.n_examples or 0) >= way.examples}
+    names = _ways(pairs, design)
+    if len(pairs.sets) > 1:
+        nested = design.units.nested and design.units.new_datasets
+        names.add("each_data_set" if nested else "new_data_sets")
+    enough = pairs.n_examples or 0
+    return {n: way for n, way in WAYS.items() if n in names and enough >= way.examples}
+
+
+def _ways(pairs: Paired, design: Design) -> set[str]:
+    """Return the ways that suit the units: resampling signs needs pairs that count alike."""
+    if pairs.independent:
+        return {"two_way", "welch"}
+    if pairs.test_share is not None:
+        return {"corrected_t", "leave_one_out"}
+    if not pairs.alike:
+        return {"two_way", "weighted_t"}
+    few = {"sign_flip", "bootstrap_t"} if pairs.n <= MOST_RESAMPLED else set()
+    if design.units.rows == "none":
+        answers = bool(np.isin([*pairs.baseline, *pairs.treatment], (0, 1)).all())
+        return {"paired_t", *few, "mcnemar" if answers else "wilcoxon"}
+    if design.units.target is not None:
+        return {"two_way", "paired_t", *few, "wilcoxon", "leave_one_out", "anytime"}
+    if not design.units.are_seeds:
+        return {"paired_t", *few, "wilcoxon", "leave_one_out"}
+    return {"two_way", "paired_t", "sign_flip", "bootstrap_t", "wilcoxon", "welch"} | {
+        "leave_one_out",
+        "anytime",
+    }

@@ -22,7 +22,7 @@ from bench.analysis.inference.variance_components import components, to_halve
 from bench.analysis.study import findings
 from bench.analysis.study.analyses import applicable, whenever_looked
 from bench.analysis.study.gates import Gate, gate
-from bench.analysis.study.pairs import Paired
+from bench.analysis.study.pairs import DataSet, Paired
 from bench.analysis.study.verdict import NO_SPREAD, Verdict, decide, headline
 from bench.analysis.study.verdict_interval import (
     fixed_analysis,
@@ -72,6 +72,7 @@ def compare(
         claim=claim(main, verdict),
         secondary=secondary,
         anytime=_anytime(pairs, design),
+        datasets=tuple(_data_set(each, design) for each in pairs.sets),
         pairs=pairs,
     )
 
@@ -161,7 +162,7 @@ def _analyses(
     level, _ = levels(design)
     return tuple(
         _attempt(name, partial(way.analyse, pairs, design, level, rng), pairs, level)
-        for name, way in applicable(pairs).items()
+        for name, way in applicable(pairs, design).items()
     )
 
 
@@ -284,6 +285,25 @@ def _variance(pairs: Paired) -> findings.VarianceFinding | None:
         examples_to_halve=halve[1],
         components=components(found, pairs.effective_df),
     )
+
+
+def _data_set(of: DataSet, design: Design) -> findings.DataSetRow:
+    """Compare the arms within one data set."""
+    pairs, (level, _) = of.pairs, levels(design)
+    base, other = (float(np.mean(values)) for values in (pairs.baseline, pairs.treatment))
+    row = findings.DataSetRow(
+        name=of.name,
+        n=pairs.n,
+        baseline=base,
+        treatment=other,
+        difference=pairs.mean or 0.0,
+        level=level,
+    )
+    try:
+        found = fixed_analysis(pairs, design, level=level)
+    except UnusableRuns as refusal:
+        return replace(row, reason=refusal.what)
+    return replace(row, low=found.low, high=found.high, p_value=found.p_value)
 
 
 def _narrowed(found: TwoWay, *, seeds: int = 1, examples: int = 1) -> float:

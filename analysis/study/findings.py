@@ -7,6 +7,7 @@ from typing import Any, Literal
 from bench.analysis.calibration.errors import Calibration
 from bench.analysis.data.json_values import columns, plain, unstored
 from bench.analysis.data.tables import Design
+from bench.analysis.inference import Ranks
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.variance_components import Component
 from bench.analysis.inference.variance_sources import SourceRow
@@ -205,6 +206,46 @@ class AnytimeFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSetRow:
+    """One data set by itself; its interval counts no other data set."""
+
+    name: str
+    n: int
+    baseline: float
+    treatment: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    level: float
+    p_value: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Two arms against each other; together with all other pairs of arms the intervals hold."""
+
+    first: str
+    second: str
+    difference: float | None  # second minus first
+    low: float | None = None
+    high: float | None = None
+    level: float  # of all of them together
+    p_adjusted: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Among:
+    """All arms among themselves, where there are three or more."""
+
+    contrasts: tuple[Contrast, ...]
+    tied: tuple[tuple[str, ...], ...]  # the largest groups that cannot be told apart
+    ranks: Ranks | None = None  # over data sets; places as in `arms`
+    arms: tuple[str, ...] = ()  # best first
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictFinding:
     """The word, its headline and what would settle it."""
 
@@ -237,6 +278,7 @@ class Treatment:
     claim: ClaimFinding | None
     secondary: tuple[Secondary, ...]
     anytime: AnytimeFinding
+    datasets: tuple[DataSetRow, ...] = ()
     pairs: Paired = unstored()
 
     def analysis(self, name: str) -> Analysis | None:
@@ -342,6 +384,7 @@ class Findings:
     run_bins: tuple[RunBins, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
+    among: Among | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
 
@@ -369,6 +412,7 @@ class Findings:
             "n_test": self.n_test,
             **{name: plain(getattr(self, name)) for name in TABLES},
             "sources": plain(self.sources),
+            "among": plain(self.among),
             "run_calibration": columns(self.run_calibration),
             "run_bins": columns(self.run_bins),
             "pairs": plain(self.runs),

@@ -41,6 +41,7 @@ class Paired:
     strata: tuple[int, ...] | None = None
     test_share: float | None = None
     independent: bool = False
+    sets: tuple["DataSet", ...] = ()  # each data set's own pairs, where there are several
     keep: ClassVar[tuple[int, ...] | None] = None  # rows of `crossed`; None: all
 
     @classmethod
@@ -179,6 +180,14 @@ class Paired:
     @cached_property
     def _taken(self) -> dict[tuple[int, ...], "Paired"]:
         return {tuple(range(self.n)): self}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """One data set's pairs."""
+
+    name: str
+    pairs: Paired
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def other_words(c: Treatment, pairs: Paired, design: Design) -> dict[str, str]:
     """Return the word each companion analysis would have given, where it gives intervals."""
     level, level90 = levels(design)
     words = {}
-    for name, way in applicable(pairs).items():
+    for name, way in applicable(pairs, design).items():
         if not way.word:
             continue
         if name == c.primary.method or not gate(pairs, design).is_open:

@@ -23,7 +23,7 @@ from bench.analysis.inference.unpaired import Runs
 from bench.analysis.inference.variance_sources import ALL, source_values
 from bench.analysis.study.claim import best_epoch_optimism
 from bench.analysis.study.curves import run_curves
-from bench.analysis.study.pairs import Paired
+from bench.analysis.study.pairs import DataSet, Paired
 from bench.analysis.study.per_class import class_sums
 from bench.analysis.study.robustness import chance_level
 from bench.analysis.study.secondary import ScoredRun, outcome_sums, run_bins
@@ -159,6 +159,13 @@ def _treatment(
 
 def paired(tables: Tables, design: Design, treatment: str) -> Paired:
     """Return both arms on the units that they share: seeds, folds, examples or data sets."""
+    found = _paired(tables, design, treatment)
+    if design.units.datasets and design.units.paired:
+        return replace(found, sets=_by_data_set(tables, design, treatment))
+    return found
+
+
+def _paired(tables: Tables, design: Design, treatment: str) -> Paired:
     units, arms = design.units, (design.baseline, treatment)
     if not units.paired:
         return _independent(tables, design, treatment)
@@ -229,6 +236,15 @@ def _of_data_sets(
         )
         return Paired.of([int(t) for t in names], base, other)
     return replace(Paired.of(seeds, base, other), strata=tuple(map(int, strata)))
+
+
+def _by_data_set(tables: Tables, design: Design, treatment: str) -> tuple[DataSet, ...]:
+    """Return each data set's own pairs."""
+    alone = replace(design, units=replace(design.units, datasets=(), trained=None))
+    return tuple(
+        DataSet(name=name, pairs=_paired(tables.of_data_set(t, design.units), alone, treatment))
+        for t, name in enumerate(design.units.datasets)
+    )
 
 
 def _differences(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> Floats | None:

@@ -44,23 +44,19 @@ def test_the_same_ten_pairs_in_every_dress_give_scipys_numbers(name: str):
     ("name", "layout", "said", "options"),
     [
         ("curves_two_runs.csv", Layout(baseline="wise-sun-3 - val/acc",
-         treatments=("calm-lake-4 - val/acc",)), "'Step', rows are steps of one run", []),
+         treatments=("calm-lake-4 - val/acc",)), "'Step', rows are steps of one run",
+         [("at", "last")]),
         ("summary_rows.csv", WIDE, "rows 'mean', 'std' of column seed sum up the others",
          [("where", "seed!=mean"), ("where", "seed!=std")]),
-        ("folds.csv", Layout(baseline="bagging", treatments=("random_forest",)),
-         "rows are folds of a cross-validation", []),
-        ("examples_220.csv", Layout(baseline="model_a", treatments=("model_b",), pair="doc_id"),
-         "rows are test examples of one run of each arm", []),
         ("pooled_cells.csv", Layout(baseline="base", arm="model", metrics=("Acc",), pair="cell"),
          "what a row of 'cell' is, is not known", [("seed", "cell")]),
-        ("no_seed_column.csv", WIDE, "which rows belong together is not known", [("pair", "row")]),
         ("two_datasets.csv", Layout(baseline="base", arm="model", metrics=("acc",)),
          "pair 42 occurs twice in base", [("where", "dataset=B")]),
         ("missing_dash.csv", WIDE, "10 base and 9 new values; pair 4 has no new",
          [("allow_missing", True)]),
     ],
 )  # fmt: skip
-def test_what_are_no_trainings_is_refused_by_name(name, layout, said, options):
+def test_what_are_no_units_is_refused_by_name(name, layout, said, options):
     with pytest.raises(Refusal) as refusal:
         answered(FIELD / name, layout)
     assert said in refusal.value.what and list(refusal.value.options) == options

@@ -21,7 +21,7 @@ MOST_BARS = 40
 
 def slopes(f: Findings, c: Treatment) -> style.Drawing:
     """Draw one line a seed from the baseline's value to the treatment's."""
-    unit, design = f.measure.unit, f.design
+    unit, design, noun = f.measure.unit, f.design, f.design.units.pair
     factor = form.scale(unit)
     base = np.array(c.pairs.baseline) * factor
     other = np.array(c.pairs.treatment) * factor
@@ -54,12 +54,12 @@ def slopes(f: Findings, c: Treatment) -> style.Drawing:
         ax.set_xlim(-0.62, 1.62)
         ax.set_xticks([0, 1], [short(design.baseline), short(c.treatment)])
         ax.set_ylabel(axis_label(f))
-        seeds = form.count(c.n_pairs, "seed")
+        seeds = noun.counted(c.n_pairs)
         ups, downs = int((other > base).sum()), int((other < base).sum())
         return style.finish(
             ax,
             name=f"f1-{f.design.treatments.index(c.treatment)}",
-            title=f"{f.metric_label}: each seed in both arms",
+            title=f"{f.metric_label}: each {noun.one} in both arms",
             description=(
                 f"Slope chart of {seeds} from {design.baseline} to {c.treatment}: "
                 f"{ups} rise, {downs} fall. Means "
@@ -67,16 +67,16 @@ def slopes(f: Findings, c: Treatment) -> style.Drawing:
                 f"{form.value(f.arm(c.treatment).mean, unit)}."
             ),
             caption=(
-                "One line per seed: blue rises, dashed grey falls. Outer bars: mean with "
-                f"{form.level(1 - design.alpha)} interval of each arm over seeds. Whether these "
-                "overlap decides nothing; the comparison is paired."
+                f"One line per {noun.one}: blue rises, dashed grey falls. Outer bars: mean with "
+                f"{form.level(1 - design.alpha)} interval of each arm over {noun.many}. Whether "
+                "these overlap decides nothing; the comparison is paired."
             ),
         )
 
 
 def dots(f: Findings, c: Treatment) -> style.Drawing:
     """Draw every seed's difference beside the mean, its interval and sampling distribution."""
-    unit = f.measure.unit
+    unit, noun = f.measure.unit, f.design.units.pair
     factor = form.scale(unit)
     diff = np.array(c.differences) * factor
     p, colour = c.primary, style.COLOURS[style.VERDICT_COLOUR[c.verdict.word]]
@@ -102,7 +102,7 @@ def dots(f: Findings, c: Treatment) -> style.Drawing:
             ax.plot([1], [mean], "o", ms=7, color=colour, mec=style.BACKGROUND, mew=1.4)
             _bold(ax, 0.92, mean, form.difference(p.difference, unit), colour, "right", va="bottom")
         ax.set_xlim(-0.55, 1.75 if decided else 0.55)
-        seeds = form.count(c.n_pairs, "seed")
+        seeds = noun.counted(c.n_pairs)
         ax.set_xticks([0, 1] if decided else [0], [seeds, "mean"] if decided else [seeds])
         ax.set_ylabel(f"difference{f' ({form.suffix(unit).strip()})' if form.suffix(unit) else ''}")
         style.signed_ticks(ax)
@@ -120,7 +120,7 @@ def dots(f: Findings, c: Treatment) -> style.Drawing:
                 else "No complete pair."
             ),
             caption=(
-                ("Blue bars: number of seeds." if many else "Dots: one per seed.")
+                (f"Blue bars: number of {noun.many}." if many else f"Dots: one per {noun.one}.")
                 + (
                     f" Bar: mean with the verdict’s {form.level(p.level)} interval"
                     if decided

@@ -2,7 +2,7 @@
 
 from bench.analysis.data import format as form
 from bench.analysis.report.sentences import common
-from bench.analysis.report.sentences.verdict import reading, scope
+from bench.analysis.report.sentences.verdict import reading
 from bench.analysis.study.findings import Findings, Treatment
 
 
@@ -25,16 +25,15 @@ def paragraph(f: Findings, c: Treatment) -> str:
             f"{form.spread(other.sd, u)}), a mean "
             f"paired difference of {common.signed_estimate(f, p)}"
         )
-    parts = [f"Across {form.count(n, 'paired training seed')}, {change}"]
+    parts = [f"Across {_across(f, n)}, {change}"]
     if c.verdict.word == "none":
         parts[0] += "."
     else:
         parts[0] += (
-            f", {common.confidence(f, p)}, {common.adjusted_p(f, p.p_value)} "
-            f"({common.METHOD[p.method]}"
+            f", {common.confidence(f, p)}, {common.adjusted_p(f, p.p_value)} ({common.method(f, p)}"
         )
         parts[0] += f"{_companions(f, c)})"
-        parts[0] += f"; it won on {c.effect.wins} of {form.count(n, 'seed')}." if c.effect else "."
+        parts[0] += f"; it won on {common.won(f, c)}." if c.effect else "."
         parts.append(_margin_sentence(f, c))
         parts.append(_scope_sentence(f, c))
         parts.append(_calibration_sentence(f, c))
@@ -42,13 +41,20 @@ def paragraph(f: Findings, c: Treatment) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _across(f: Findings, n: int) -> str:
+    seeds = f.design.units.are_seeds
+    return form.count(n, "paired training seed") if seeds else common.counted(f, n)
+
+
 def _companions(f: Findings, c: Treatment) -> str:
     texts = []
-    t, flip = c.analysis("paired_t"), c.analysis("sign_flip")
+    t, flip, exact = (c.analysis(name) for name in ("paired_t", "sign_flip", "mcnemar"))
     if c.primary.method != "paired_t" and t is not None and t.p_value is not None:
         texts.append(f"on this test set alone: paired t, {form.p_equation(t.p_value)}")
     if flip is not None and flip.p_value is not None:
         texts.append(f"{common.flip_name(c.n_pairs)} {form.p_equation(flip.p_value)}")
+    if exact is not None and exact.p_value is not None:
+        texts.append(f"McNemar’s exact {form.p_equation(exact.p_value)}")
     return "".join(f"; {text}" for text in texts)
 
 
@@ -84,14 +90,16 @@ def _margin_sentence(f: Findings, c: Treatment) -> str:
 
 
 def _scope_sentence(f: Findings, c: Treatment) -> str:
-    t = c.analysis("paired_t")
-    if scope(f, c) == "seeds":
-        return "The interval describes new seeds on this fixed test set."
+    t, units = c.analysis("paired_t"), f.design.units
+    if not common.columns_too(f, c):
+        reached = common.reach(f, c).replace("this test set", "this fixed test set")
+        return f"The interval describes {reached}."
     if t is None or t.low is None:
-        return "The interval covers new seeds and new test examples."
+        return f"The interval covers {common.reach(f, c)}."
+    alone = units.reach(columns_too=False).replace("this test set", "this fixed test set")
     return (
-        "The interval covers new seeds and new test examples; for new seeds on this fixed test "
-        f"set it is {common.limits(f, t.low, t.high)}."
+        f"The interval covers {common.reach(f, c)}; for {alone} it is "
+        f"{common.limits(f, t.low, t.high)}."
     )
 
 
@@ -121,7 +129,7 @@ def _completeness(f: Findings) -> str:
         runs = f"{done} of {planned} planned runs were completed"
         runs += f", {failed} failed" if failed else ""
     if design.stopped_at is not None:
-        rule = common.METHOD[f.comparisons[0].primary.method]
+        rule = common.method(f, f.comparisons[0].primary)
         runs = (
             f"The planned rule ({rule}) stopped the training after {design.stopped_at} of at most "
             f"{len(design.seeds)} pairs; {done} runs were completed and analysed, those in "
@@ -149,9 +157,9 @@ def neurips(f: Findings) -> str:
     else:
         bars = (
             f"[Yes] Error bars are {form.level(c.primary.level)} confidence intervals of the mean "
-            f"paired difference over {form.count(c.n_pairs, 'training seed')} "
-            f"({common.METHOD[c.primary.method]}; for {common.REACH[scope(f, c)]}). SDs, where "
-            "given, are over seeds."
+            f"paired difference over {_across(f, c.n_pairs).replace('paired ', '')} "
+            f"({common.method(f, c.primary)}; for {common.reach(f, c)}). SDs, where "
+            f"given, are over {f.design.units.row.many}."
         )
     if hours and devices:
         compute = f"[Yes] {done}, {hours:.2g} device-hours in total on {devices}."

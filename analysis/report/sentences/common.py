@@ -3,32 +3,80 @@
 from collections.abc import Sequence
 
 from bench.analysis.data import format as form
+from bench.analysis.data.units import Units
 from bench.analysis.inference.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
 from bench.analysis.study.analyses import WAYS
-from bench.analysis.study.findings import Analysis, Findings, Primary
+from bench.analysis.study.findings import Analysis, Findings, Primary, Treatment
+from bench.analysis.study.verdict_interval import seeds_only
 
 ALIKE = 0.02  # shares of a width that are called the same
 
 
-METHOD = {
-    "two_way": "crossed analysis of variance over seeds and test examples",
-    "paired_t": "paired t interval over seeds",
+METHOD = {  # {rows} and {columns} are what these are called
+    "two_way": "crossed analysis of variance over {rows} and {columns}",
+    "paired_t": "paired t interval over {rows}",
+    "weighted_t": "t interval of the weighted mean over {rows}",
+    "corrected_t": "t interval corrected for overlapping training sets (Nadeau–Bengio)",
+    "welch": "Welch t interval, unpaired",
     "anytime": "anytime-valid mixture interval",
     "group": "group-sequential interval, O’Brien–Fleming spending",
 }
 
 
-REACH = {
-    "seeds_and_examples": "new seeds and new test examples",
-    "seeds": "new seeds on this test set",
-}
+def method(f: Findings, p: Primary) -> str:
+    """Return the planned analysis in a few words."""
+    units = f.design.units
+    return METHOD[p.method].format(rows=units.pair.many, columns=units.column.many)
 
 
-def analysis_name(a: Analysis, n: int) -> tuple[str, str]:
+def counted(f: Findings, n: int) -> str:
+    """Return "20 seeds", "220 test examples"."""
+    return f.design.units.pair.counted(n)
+
+
+def paired(f: Findings, n: int) -> str:
+    """Return "20 paired seeds"; of other units than seeds only their number."""
+    return form.count(n, "paired seed") if f.design.units.are_seeds else counted(f, n)
+
+
+def columns_too(f: Findings, c: Treatment) -> bool:
+    """Tell whether the interval counts the drawing of columns, such as test examples, too."""
+    return f.design.scope == "seeds_and_examples" and (
+        c.variance is not None or (c.primary.low is not None and not seeds_only(c.pairs, f.design))
+    )
+
+
+def reach(f: Findings, c: Treatment) -> str:
+    """Return the population that the interval of a treatment speaks of."""
+    return f.design.units.reach(columns_too=columns_too(f, c))
+
+
+def won(f: Findings, c: Treatment) -> str:
+    """Return "12 of 20 seeds", "18 of 24 discordant test examples, 196 ties"."""
+    if c.effect is None:
+        return ""
+    wins, ties, noun = c.effect.wins, c.effect.ties, f.design.units.pair
+    if f.design.units.rows == "none":
+        decided = c.n_pairs - ties
+        ties_too = f", {form.count(ties, 'tie')}" if ties else ""
+        return f"{wins:,} of {decided:,} {noun.many} on which the arms differ{ties_too}"
+    return f"{wins} of {noun.counted(c.n_pairs)}"
+
+
+def analysis_name(a: Analysis, n: int, units: Units) -> tuple[str, str]:
     """Return what an analysis of n pairs is called, and a few words on it."""
+    way = WAYS[a.name]
     if a.name == "sign_flip" and n > EXACT_UP_TO:
         return "Sign-flip test", f"no distribution assumed; {RANDOM_SUBSETS:,} random patterns"
-    return WAYS[a.name].label, WAYS[a.name].note
+    rows, columns = units.pair, units.column
+    names = {
+        "rows": rows.many,
+        "Rows": sentence(rows.many),
+        "row": rows.one,
+        "columns": columns.many,
+    }
+    reached = units.reach(columns_too=False).replace(" on ", ", ", 1)
+    return way.label.format(**names), way.note.format(**names, reach=reached)
 
 
 def flip_name(n: int) -> str:

@@ -5,7 +5,7 @@ import math
 from bench.analysis.data import format as form
 from bench.analysis.inference.variance_sources import ALL
 from bench.analysis.report.sentences import common
-from bench.analysis.report.sentences.verdict import cost_fact, scope
+from bench.analysis.report.sentences.verdict import cost_fact
 from bench.analysis.study.findings import Findings, Treatment, VarianceFinding
 
 COMPONENTS = {  # what a part of the variance comes from, and the question that it answers
@@ -52,8 +52,8 @@ def seeds_lede(f: Findings, c: Treatment) -> str:
     if p.detectable_at_80 is None:
         return f"It cannot be said: {p.reason}."
     text = (
-        f"With {form.count(c.n_pairs, 'pair')} the design has an 80% chance of detecting "
-        f"{form.spread(p.detectable_at_80, f.measure.unit)}, counting {common.REACH[scope(f, c)]}"
+        f"With {_pairs(f, c.n_pairs)} the design has an 80% chance of detecting "
+        f"{form.spread(p.detectable_at_80, f.measure.unit)}, counting {common.reach(f, c)}"
     )
     if f.design.margin is None:
         return f"{text}."
@@ -62,8 +62,19 @@ def seeds_lede(f: Findings, c: Treatment) -> str:
     if settled:
         return f"{text}; on which side of {margin} it lies is settled."
     if p.seeds_for_margin is None:
-        return f"{text}; settling {margin} takes more test images, not more seeds."
-    return f"{text}; settling {margin} would take about {p.seeds_for_margin:,} pairs in all."
+        return f"{text}; settling {margin} {_not_settled(f, c)}."
+    return f"{text}; settling {margin} would take about {_pairs(f, p.seeds_for_margin)} in all."
+
+
+def _pairs(f: Findings, n: int) -> str:
+    seeds = f.design.units.are_seeds
+    return form.count(n, "pair") if seeds else common.counted(f, n)
+
+
+def _not_settled(f: Findings, c: Treatment) -> str:
+    if common.columns_too(f, c):
+        return f"takes more {f.design.units.column.many}, not more {f.design.units.pair.many}"
+    return f"is not a matter of the number of {f.design.units.pair.many} alone"
 
 
 def calibration_lede(f: Findings, c: Treatment) -> str:
@@ -81,7 +92,7 @@ def calibration_lede(f: Findings, c: Treatment) -> str:
 def what_narrows(f: Findings, c: Treatment) -> str:
     """Return what twice the seeds or twice the test images would do to the interval."""
     v = c.variance
-    if v is None or scope(f, c) == "seeds":
+    if v is None or not common.columns_too(f, c):
         return ""
     seeds, examples = v.width_with_twice_seeds, v.width_with_twice_examples
     text = (
@@ -186,7 +197,8 @@ def correlation(f: Findings, c: Treatment) -> str:
             f"Hedges g = {form.number(e.hedges_g, 'score', digits=2)})."
         )
         parts.append(
-            f"It wins on {e.win_rate:.0%} of seeds (95% CI {e.win_low:.0%} to {e.win_high:.0%}"
+            f"It wins on {e.win_rate:.0%} of {f.design.units.pair.many} "
+            f"(95% CI {e.win_low:.0%} to {e.win_high:.0%}"
             f"{', a tie counting half' if e.ties else ''})."
         )
     return " ".join(parts)
@@ -203,7 +215,7 @@ def questions(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
         (
             "Is there a difference at all?",
             f"{'Yes' if outside else 'Not resolved'}, {common.adjusted_p(f, p.p_value)}",
-            f"two-sided, {common.METHOD[p.method]}",
+            f"two-sided, {common.method(f, p)}",
         )
     )
     if design.margin is not None:

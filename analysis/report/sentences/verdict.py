@@ -5,6 +5,7 @@ import re
 from bench.analysis.data import format as form
 from bench.analysis.report.sentences import common
 from bench.analysis.study.findings import Findings, Secondary, Treatment
+from bench.analysis.study.gates import gate
 from bench.analysis.study.verdict import fewest_pairs
 
 UNTESTED = "Other training sets, data sets, architectures and tuning budgets were not tested."
@@ -27,6 +28,7 @@ def overview(f: Findings) -> str:
         "better": "better",
         "worse": "worse",
         "equivalent": "practically equivalent",
+        "not_worse": "not worse",
         "inconclusive": "inconclusive",
         "none": "without a verdict",
     }
@@ -38,7 +40,7 @@ def overview(f: Findings) -> str:
 def _counts(f: Findings) -> dict[str, int]:
     """Return how many treatments got each word, the best words first."""
     words = [c.verdict.word for c in f.comparisons]
-    order = ("better", "worse", "equivalent", "inconclusive", "none")
+    order = ("better", "worse", "equivalent", "not_worse", "inconclusive", "none")
     return {word: words.count(word) for word in order if word in words}
 
 
@@ -55,7 +57,7 @@ def compared(f: Findings) -> str:
     data = (f.provenance.get("data") or {}).get("name")
     pairs = min(c.n_pairs for c in f.comparisons)
     against = f"{f.design.baseline} on {data}" if data else f.design.baseline
-    return f"{common.sentence(arms)} against {against}, {form.count(pairs, 'paired seed')}."
+    return f"{common.sentence(arms)} against {against}, {common.paired(f, pairs)}."
 
 
 def headline_numbers(f: Findings, c: Treatment) -> list[str]:
@@ -63,13 +65,13 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
     p, base, other = c.primary, f.arm(f.design.baseline), f.arm(c.treatment)
     means = f"{form.value(base.mean, f.measure.unit)} → {form.value(other.mean, f.measure.unit)}"
     if c.verdict.word == "none":
-        if not 0 < c.n_pairs < fewest_pairs(p.level):
+        if not 0 < c.n_pairs < fewest_pairs(p.level) or not c.differences:
             return [means]
         each = ", ".join(form.number(d, f.measure.unit) for d in c.differences)
-        found = f"{form.count(c.n_pairs, 'paired seed')}: {each}{common.unit(f)}"
+        found = f"{common.paired(f, c.n_pairs)}: {each}{common.unit(f)}"
         mean = f", mean {common.signed_estimate(f, p)}" if c.n_pairs > 1 else ""
         return [means, f"{found}{mean}"]
-    if c.verdict.word == "equivalent":
+    if c.verdict.word in ("equivalent", "not_worse"):
         parts = [f"{form.level(p.level90)} CI {common.limits(f, p.low90, p.high90)}", means]
         if c.equivalence is not None and c.equivalence.p_value is not None:
             parts.append(f"equivalence {common.adjusted_p(f, c.equivalence.p_value)}")
@@ -84,13 +86,13 @@ def headline_numbers(f: Findings, c: Treatment) -> list[str]:
 def mini(f: Findings) -> str:
     """Return the sticky bar's summary: glyph, estimate, interval; of several their words."""
     if len(f.comparisons) > 1:
-        names = {"none": "no verdict"}
+        names = {"none": "no verdict", "not_worse": "not worse"}
         return ", ".join(f"{n} {names.get(word, word)}" for word, n in _counts(f).items())
     c = f.comparisons[0]
     p = c.primary
     if c.verdict.word == "none":
         return f"{c.verdict.glyph} no verdict"
-    if c.verdict.word == "equivalent":
+    if c.verdict.word in ("equivalent", "not_worse"):
         shown = f"{form.level(p.level90)} {common.limits(f, p.low90, p.high90)}"
     else:
         shown = common.limits(f, p.low, p.high)
@@ -106,9 +108,12 @@ def more_about_verdict(f: Findings, c: Treatment) -> list[str]:
             f"Interim: {form.count(f.design.pending, 'planned run')} still to be trained. Until "
             "then the interval is the one that holds however often one looks."
         )
+    asked = gate(c.pairs, f.design)
     if v.provisional:
-        lines.append(f"Provisional: {n} pairs. The word may change with 10 or more.")
-    if v.word == "none" and n < fewest_pairs(p.level):
+        lines.append(f"Provisional: {asked.what}. The word may change with {asked.full} or more.")
+    if v.word == "none" and not f.design.units.are_seeds and not asked.is_open:
+        lines.append(f"{asked.why} It takes {asked.needed}.")
+    elif v.word == "none" and n < fewest_pairs(p.level):
         floor = f"{2.0 ** (1 - n):.3g}" if n >= 1 else "1"
         lines.append(
             f"With {form.count(n, 'pair')} the exact test can never go below p = {floor}, "
@@ -153,7 +158,7 @@ def stopping(f: Findings) -> str | None:
 
 def _more(f: Findings) -> str:
     if not f.design.benchmark_id:
-        return "Add rows of more seeds; decide before how many."
+        return f"Add rows of more {f.design.units.pair.many}; decide before how many."
     return f"Run {command(f)}; finished seeds are kept, and the interval will allow for this look."
 
 
@@ -170,9 +175,14 @@ def _what_settles(f: Findings, c: Treatment) -> str:
         return "No margin was declared, so whether the arms match closely enough is not tested."
     margin, needed = common.margin(f), c.verdict
     if needed.seeds_needed is None:
-        if scope(f, c) == "seeds":  # only the number of seeds could be too large to name
+        if needed.seeds_needed_reason and not c.pairs.alike:
+            return f"How many would settle {margin} is not known: {needed.seeds_needed_reason}."
+        if not common.columns_too(f, c):  # only the number of seeds could be too large to name
             return f"No number of pairs within reach would settle {margin}."
-        return f"More test images are needed to settle {margin}, not more seeds."
+        units = f.design.units
+        return (
+            f"More {units.column.many} are needed to settle {margin}, not more {units.pair.many}."
+        )
     if needed.seeds_needed <= c.n_pairs:
         return (
             f"About {needed.seeds_needed:,} pairs settle {margin} in four cases of five; this is "
@@ -192,11 +202,11 @@ def claim_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     else:
         head, place = {
             "compatible": ("Compatible", "lies inside the interval"),
-            "larger": ("Larger than supported", "is more than these seeds support"),
-            "smaller": ("Smaller than supported", "is less than these seeds support"),
-            "contradicted": ("Contradicted", "is ruled out by these seeds"),
+            "larger": ("Larger than supported", "is more than these {rows} support"),
+            "smaller": ("Smaller than supported", "is less than these {rows} support"),
+            "contradicted": ("Contradicted", "is ruled out by these {rows}"),
         }[claim.reading]
-        tail = f"{amount} {place}"
+        tail = f"{amount} {place.format(rows=f.design.units.pair.many)}"
         if claim.reading == "compatible" and c.verdict.word == "inconclusive":
             tail += ", and so is no gain at all"
         tail += "."
@@ -213,10 +223,11 @@ def wins_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     e = c.effect
     if e is None:
         return "Not known", "One pair does not tell how often."
-    ties = f", {form.count(e.ties, 'tie')}" if e.ties else ""
-    head = f"{e.wins} of {form.count(c.n_pairs, 'seed')}{ties}"
+    head = common.won(f, c)
+    if e.ties and f.design.units.rows != "none":
+        head += f", {form.count(e.ties, 'tie')}"
     if e.new_pair_low is None or e.new_pair_high is None:
-        return head, "Every pair shows the same difference."
+        return head, "Every pair shows the same difference." if e.reason else ""
     low, high = (form.number(x, f.measure.unit) for x in (e.new_pair_low, e.new_pair_high))
     return head, f"One new pair could show {low} to {high}{common.unit(f)}."
 
@@ -275,49 +286,44 @@ def reach(f: Findings, c: Treatment) -> str:
 def reached(f: Findings, c: Treatment) -> str:
     """Return how far the verdict reaches, and what the other interval says."""
     other = c.analysis("paired_t" if f.design.scope == "seeds_and_examples" else "two_way")
-    base = f"{common.sentence(common.REACH[scope(f, c)])}."
+    base = f"{common.sentence(common.reach(f, c))}."
     if c.verdict.word == "none":
-        base = f"Without a verdict, nowhere yet. The plan asks for {common.REACH[scope(f, c)]}."
+        base = f"Without a verdict, nowhere yet. The plan asks for {common.reach(f, c)}."
     if c.verdict.word == "none" or other is None or other.low is None:
         return base
     shown = common.limits(f, other.low, other.high)
-    if other.name == "paired_t" and scope(f, c) == "seeds_and_examples":
+    if other.name == "paired_t" and common.columns_too(f, c):
         fixed = c.primary.method == "two_way"
         verb = "is" if fixed else "for a fixed number of seeds would be"
-        base += f" For new seeds on this test set alone the interval {verb} {shown}."
+        alone = f.design.units.reach(columns_too=False)
+        base += f" For {alone} alone the interval {verb} {shown}."
     elif other.name == "two_way":
-        base += f" Counting the sampling of test examples too, the interval is {shown}."
+        columns = f.design.units.column.many
+        base += f" Counting the sampling of {columns} too, the interval is {shown}."
     return base
-
-
-def scope(f: Findings, c: Treatment) -> str:
-    """Return the population that the interval of a treatment speaks of, as `REACH` has it."""
-    counted = c.variance is not None and f.design.scope == "seeds_and_examples"
-    return "seeds_and_examples" if counted else "seeds"
 
 
 def primary_name(f: Findings, c: Treatment) -> str:
     """Return the planned analysis in words."""
     margin = f"margin ±{common.margin(f)}" if f.design.margin else "no margin"
+    kind = "difference" if c.pairs.independent else "paired difference"
     return (
-        f"mean paired difference, {common.METHOD[c.primary.method]}, for "
-        f"{common.REACH[scope(f, c)]}, α = {f.design.alpha:g} two-sided, {margin}"
+        f"mean {kind}, {common.method(f, c.primary)}, "
+        f"for {common.reach(f, c)}, α = {f.design.alpha:g} two-sided, {margin}"
     )
 
 
 def strip_caption(f: Findings, c: Treatment) -> str:
     """Return what the lines of the verdict strip are."""
+    alone = f.design.units.reach(columns_too=False).replace("new seeds", "new training seeds")
     if c.verdict.word == "none":
-        text = "Open dots: one per pair." if c.n_pairs else "There is no pair to draw."
+        text = "Open dots: one per pair." if c.differences else "There is no pair to draw."
     elif c.primary.low is None or c.primary.high is None:
         text = "Open dots: one per pair. The interval is still unbounded."
-    elif c.primary.method == "paired_t":
-        text = (
-            f"Bar, which the verdict follows: {form.level(c.primary.level)} CI for new training "
-            "seeds on this test set."
-        )
+    elif c.primary.method not in ("two_way", "anytime", "group"):
+        text = f"Bar, which the verdict follows: {form.level(c.primary.level)} CI for {alone}."
     else:
-        inner = f"{form.level(c.primary.level)} CI for new training seeds on this test set"
+        inner = f"{form.level(c.primary.level)} CI for {alone}"
         outer = {
             "two_way": [],
             "anytime": ["looks at the results"],
@@ -325,8 +331,8 @@ def strip_caption(f: Findings, c: Treatment) -> str:
         }[c.primary.method]
         if c.primary.method != "two_way":
             inner += ", as if their number had been fixed"
-        if scope(f, c) == "seeds_and_examples":
-            outer = [*outer, "a new sample of test images"]
+        if common.columns_too(f, c):
+            outer = [*outer, f"a new sample of {f.design.units.column.many}"]
         text = (
             f"Thick bar: {inner}. Thin whisker, which the verdict follows: also allowing for "
             f"{' and '.join(outer)}."

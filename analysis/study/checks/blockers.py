@@ -139,7 +139,7 @@ def _spread(e: Evidence) -> Answer:
         return not_checked("It takes two pairs to see a spread.")
     return passed_if(
         not flat,
-        "The differences vary over seeds.",
+        f"The differences vary over {e.design.units.pair.many}.",
         f"Every pair differs by the same amount ({', '.join(flat)}).",
         "Without a spread nothing can be tested. Usually the seed, or the setting that differs, "
         "does not reach the training.",

@@ -18,6 +18,7 @@ from bench.analysis.study.checks.registry import (
     passed_if,
 )
 from bench.analysis.study.gates import gate
+from bench.analysis.study.verdict_interval import seeds_only
 
 SKEW_MATTERS = 0.1  # times sqrt(n): below, the false words stay near what is promised
 # Pairs to how often exponential differences are called worse without an effect, and equivalent at
@@ -126,28 +127,39 @@ def _analyses_agree(e: Evidence) -> Answer:
 def _one_seed(e: Evidence) -> Answer:
     if all(c.verdict.word == "none" for c in e.comparisons):
         return not_checked("Without a verdict there is none to change.")
+    one, many = e.design.units.pair.one, e.design.units.pair.many
+    if e.design.units.rows == "none" or any(c.pairs.independent for c in e.comparisons):
+        return not_checked(f"Which {many} decide is not asked: they are drawn one by one.")
     decisive = {t: seeds for t, seeds in e.without_seed.items() if seeds}
     listed = "; ".join(
         f"{f'{name}: ' if len(e.comparisons) > 1 else ''}"
-        f"seed {', '.join(map(str, list(seeds)[:5]))}{' …' if len(seeds) > 5 else ''}"
+        f"{one} {', '.join(e.design.labels.get(s, str(s)) for s in list(seeds)[:5])}"
+        f"{' …' if len(seeds) > 5 else ''}"
         for name, seeds in decisive.items()
     )
     return passed_if(
         not decisive,
-        "No single seed decides: leaving out any one gives the same word.",
-        f"Leaving out one seed changes the word ({listed}).",
-        "The answer hangs on few runs; more seeds would settle it.",
+        f"No single {one} decides: leaving out any one gives the same word.",
+        f"Leaving out one {one} changes the word ({listed}).",
+        f"The answer hangs on few runs; more {many} would settle it.",
     )
 
 
 @check("C11", "caution")
 def _images_too(e: Evidence) -> Answer:
-    if e.design.scope == "seeds_and_examples" and any(c.variance for c in e.comparisons):
-        text = "The verdict interval counts new seeds and new test examples."
-        return passed(text)
+    units = e.design.units
+    columns = units.column.many
+    if units.rows == "none":
+        return passed(f"The verdict interval counts {units.column.new}.")
+    if e.design.scope == "seeds_and_examples" and any(
+        not seeds_only(c.pairs, e.design) and c.primary.standard_error for c in e.comparisons
+    ):
+        return passed(f"The verdict interval counts {units.pair.new} and {units.column.new}.")
     both = [(c, a) for c in e.comparisons if (a := c.analysis("two_way")) is not None]
     if not both:
         text = "Without predictions per example, the sampling of test examples cannot be counted."
+        if not units.are_seeds:
+            text = "Scores of single test examples are not known, so their sampling is not counted."
         return not_checked(text)
     zero = [
         c.treatment
@@ -156,9 +168,9 @@ def _images_too(e: Evidence) -> Answer:
     ]
     return passed_if(
         not zero,
-        "Counting new test examples too, the interval still leaves out zero.",
-        f"Counting new test examples too, the interval contains zero ({', '.join(zero)}).",
-        "The result holds for this test set; another sample of images might not show it.",
+        f"Counting new {columns} too, the interval still leaves out zero.",
+        f"Counting new {columns} too, the interval contains zero ({', '.join(zero)}).",
+        f"The result holds for these {columns}; another sample of them might not show it.",
     )
 
 
@@ -220,7 +232,8 @@ def _skew_cost(e: Evidence, name: str, skewness: float) -> str:
     # A tail of high differences is missed by most samples, so the mean is put too low.
     word = "worse" if (skewness > 0) == e.design.higher_is_better else "better"
     return (
-        f"A few seeds make most of the difference. In simulation with {measured} pairs of "
+        f"A few {e.design.units.pair.many} make most of the difference. In simulation with "
+        f"{measured} pairs of "
         f"exponential differences a true zero was called {word} in {false_word:.1%} of studies "
         f"(2.5% promised)"
         + (f", and equivalent at the margin in {false_match:.1%} (5%)." if e.design.margin else ".")
