@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import bench.analysis.report.figures.style as style  # first: it imports matplotlib
-from bench.analysis.report.figures import effect, planning, reliability, training, verdict
+from bench.analysis.report.figures import effect, planning, ranks, reliability, training, verdict
 from bench.analysis.study.findings import Findings, Treatment
 
 MOST_LINES = 2_000  # of a slope chart: more are one grey patch, and megabytes
@@ -51,6 +51,10 @@ FIGURES = {  # in the page's order
     ),
     "curves": Figure(
         "f6-learning-curves", lambda f: {"": training.learning_curves(f) if f.curves else None}
+    ),
+    "ranks": Figure(
+        "f8-ranks",
+        lambda f: {"": ranks.ranks(f) if f.among is not None and f.among.ranks else None},
     ),
     "gaps": Figure(
         "f7-difference-by-epoch",

@@ -55,12 +55,12 @@ def _whose(f: Findings, c: Treatment) -> str:
 
 
 def every(f: Findings) -> list[Table]:
-    """Return tables 1 to 4 and 8, those of a treatment together, where the findings have them."""
+    """Return tables 1 to 4 and 8 to 10, a treatment's together, where the findings have them."""
     found = [primary_outcome(f)]
     for c in f.comparisons:
         tables = (analyses(f, c), questions(f, c), secondary_outcomes(f, c), components(f, c))
-        found += [t for t in tables if t]
-    return found
+        found += [t for t in (*tables, data_sets(f, c)) if t]
+    return [*found, *(t for t in (among(f),) if t)]
 
 
 def varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
@@ -324,6 +324,72 @@ def components(f: Findings, c: Treatment) -> Table | None:
         "machine learning benchmarks, MLSys.",
         columns=_columns(
             "What is drawn anew", numbers=("Drawn", "SD of one", "95% limits", "Share")
+        ),
+        rows=tuple(rows),
+    )
+
+
+def data_sets(f: Findings, c: Treatment) -> Table | None:
+    """Return table 9: each data set by itself; None where there is but one."""
+    if not c.datasets:
+        return None
+    unit, sign = f.measure.unit, 1 if f.design.higher_is_better else -1
+    won = sum(sign * row.difference > 0 for row in c.datasets)
+    tied = sum(row.difference == 0 for row in c.datasets)
+    rows = []
+    for row in c.datasets:
+        texts = (
+            form.value(row.baseline, unit),
+            form.value(row.treatment, unit),
+            form.number(row.difference, unit),
+            common.limits(f, row.low, row.high) if row.low is not None else form.NONE,
+        )
+        name = Cell(text=row.name, title=row.reason or "")
+        rows.append(replace(_row(name, texts), span=(row.low, row.difference, row.high)))
+    level = form.level(c.primary.level)
+    return Table(
+        number=9,
+        of=_whose(f, c),
+        caption="Each data set by itself",
+        note=f"Better on {won}, equal on {tied}, worse on {len(rows) - won - tied} of "
+        f"{form.count(len(rows), 'data set')}. Each interval is for its data set alone: of many, "
+        "some leave out zero by chance.",
+        columns=_columns(
+            "Data set", numbers=(f.design.baseline, c.treatment, "Difference", f"{level} CI")
+        ),
+        rows=tuple(rows),
+    )
+
+
+def among(f: Findings) -> Table | None:
+    """Return table 10: every two arms, all intervals together; None with fewer than three arms."""
+    found = f.among
+    if found is None or all(c.verdict.word == "none" for c in f.comparisons):
+        return None
+    unit = f.measure.unit
+    rows = [
+        Row(
+            cells=(
+                Cell(text=f"{pair.second} \u2212 {pair.first}", title=pair.reason or ""),
+                Cell(text=form.number(pair.difference, unit)),
+                Cell(text=common.limits(f, pair.low, pair.high)),
+                _p(pair.p_adjusted),
+            ),
+            span=(pair.low, pair.difference, pair.high),
+        )
+        for pair in found.contrasts
+    ]
+    groups = "; ".join(common.listed(group) for group in found.tied)
+    note = f"Cannot be told apart: {groups}." if groups else "Every two arms are told apart."
+    if found.ranks is not None:
+        p = form.p_equation(found.ranks.p_value)
+        note += f" Over data sets, Friedman’s test of equal ranks: {p}."
+    return Table(
+        number=10,
+        caption="All arms among themselves",
+        note=f"{note} Intervals and p-values count all {len(rows)} pairs (Bonferroni).",
+        columns=_columns(
+            "Pair", numbers=("Difference", f"{form.level(found.contrasts[0].level)} CI", "p, adj.")
         ),
         rows=tuple(rows),
     )

@@ -15,6 +15,7 @@ from bench.analysis.data.tables import Design
 from bench.analysis.inference.effect_size import clopper_pearson
 from bench.analysis.inference.variance_sources import source_rows
 from bench.analysis.study import robustness
+from bench.analysis.study.among import among
 from bench.analysis.study.checks.registry import Evidence
 from bench.analysis.study.checks.run import blocking, run_checks
 from bench.analysis.study.claim_protocol import claimed
@@ -82,6 +83,7 @@ def conclude(s: Summary) -> Findings:
         run_calibration=s.calibration,
         run_bins=s.bins,
         sources=source_rows(s.sources, design),
+        among=among(s.treatments, s.between, design),
         classes=class_rows(s.classes, {name: p.n for name, p in pairs.items()}, design),
         provenance=s.provenance,
     )

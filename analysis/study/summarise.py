@@ -3,6 +3,7 @@
 Predictions are read once, a run at a time.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from bench.analysis.study.pairs import DataSet, Paired
 from bench.analysis.study.per_class import class_sums
 from bench.analysis.study.robustness import chance_level
 from bench.analysis.study.secondary import ScoredRun, outcome_sums, run_bins
-from bench.analysis.study.summary import LateModule, Run, Summary, TreatmentSums
+from bench.analysis.study.summary import Between, LateModule, Run, Summary, TreatmentSums
 
 Floats = NDArray[np.float64]
 Key = tuple[str, int]
@@ -83,6 +84,10 @@ def summarise(
         provenance=facts,
         runs=_runs(tables, design),
         treatments=treatments,
+        between=tuple(
+            Between(first=a, second=b, pairs=_paired(tables, replace(design, baseline=a), b))
+            for a, b in itertools.combinations(design.treatments, 2)
+        ),
         classes=class_sums(tables, design, {t.treatment: t.pairs for t in treatments}, facts),
         calibration=tuple(row for run in scored.values() for row in run.calibration),
         bins=run_bins(scored),

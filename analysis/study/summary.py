@@ -128,6 +128,15 @@ class TreatmentSums:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Between:
+    """Two treatments and their pairs."""
+
+    first: str
+    second: str
+    pairs: Paired
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Everything that `conclude` reads."""
 
@@ -136,6 +145,7 @@ class Summary:
     provenance: Mapping[str, Any]
     runs: tuple[Run, ...]  # in the order of their recording
     treatments: tuple[TreatmentSums, ...]
+    between: tuple[Between, ...]
     classes: tuple[ClassSums, ...]
     calibration: tuple[Calibration, ...]
     bins: tuple[RunBins, ...]

@@ -10,7 +10,6 @@ from scipy import stats
 from bench.analysis.errors import Refusal
 from bench.analysis.study.study import study
 from bench.importers.files import BadScores
-from bench.importers.rows import UnknownRows
 from bench.importers.tables import BadColumns, BadPairs, Layout, imported
 
 LONG = Layout(baseline="base", arm="model", pair="seed", metrics=("acc",))
@@ -110,11 +109,10 @@ def test_rows_are_paired_by_their_place_only_if_that_is_asked_for(
     values: pd.DataFrame, tmp_path: Path
 ):
     path = saved(values[["base", "new"]], tmp_path / "r.csv")
-    with pytest.raises(UnknownRows, match="which rows belong together is not known") as refusal:
-        answer(path, Layout(baseline="base", treatments=("new",)))
-    assert list(refusal.value.options) == [("pair", "row")]
-    findings, _ = answer(path, Layout(baseline="base", treatments=("new",), pair="row"))
-    assert findings.comparisons[0].n_pairs == 12
+    for pair, method in ((None, "welch"), ("none", "welch"), ("row", "paired_t")):
+        findings, _ = answer(path, Layout(baseline="base", treatments=("new",), pair=pair))
+        assert findings.comparisons[0].primary.method == method
+        assert findings.comparisons[0].n_pairs == 12
 
 
 def test_a_missing_value_is_refused_and_named(values: pd.DataFrame, tmp_path: Path):

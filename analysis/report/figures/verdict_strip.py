@@ -1,6 +1,6 @@
 """Verdict strip: what is drawn of a verdict, on which axis; page, files and terminal draw this."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.data.format import Unit, scale, suffix
@@ -57,9 +57,10 @@ def _printed(unit: Unit, *values: float | None) -> tuple[float, ...]:
     return known if len(known) == len(values) else ()
 
 
-def forest_axis(f: Findings, c: Treatment) -> Axis:
-    """Return the axis that all rows of the table of analyses share."""
-    return _small(f, (x for a in c.analyses for x in (a.low, a.high, a.difference)), ticks=5)
+def forest_axis(f: Findings, spans: Iterable[Sequence[float | None] | None]) -> Axis | None:
+    """Return the axis that all rows of a table share; None where nothing is drawn."""
+    values = [x for span in spans if span is not None for x in span]
+    return _small(f, values, ticks=5) if any(x is not None for x in values) else None
 
 
 def overview_axis(f: Findings) -> Axis:
