@@ -72,7 +72,7 @@ class Units:
     @property
     def row(self) -> Noun:
         """What the runs of one arm are called."""
-        if self.rows == "none" or not self.paired:
+        if self.rows == "none" or not self.paired or self.target is not None:
             return RUN
         return FOLD if self.rows == "folds" else SEED
 
@@ -88,7 +88,7 @@ class Units:
             return self.column
         if self.nested and self.new_datasets:
             return NOUNS["datasets"]
-        if not self.paired:
+        if not self.paired or self.target is not None:
             return RUN
         return FOLD if self.rows == "folds" else SEED
 

@@ -64,7 +64,7 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
         won = f"won on {common.won(f, c)}" if c.effect else ""
         first = [common.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
         lines += _wrapped("    " + "   ".join(first), 4)
-        lines.append("    " + "   ".join(part for part in (numbers[1], won) if part))
+        lines += _wrapped("    " + "   ".join(part for part in (numbers[1], won) if part), 4)
         lines += ["", *_strip(f, c)]
     for line in verdict.more_about_verdict(f, c):
         lines += ["", *_wrapped(f"    {line}", 4)]

@@ -104,7 +104,8 @@ def _arm(s: Summary, name: str, scale: float) -> Arm:
     chance = robustness.chance_level(s.n_classes, design)
     collapsed = int(_collapsed(values, design, chance, scale).sum())
     collapse_low, collapse_high = clopper_pearson(collapsed, values.size)
-    low, high = mean_interval(values, level=1 - design.alpha)
+    alike = design.units.rows == "seeds" and not design.units.nested  # drawn one by one, from one
+    low, high = mean_interval(values, level=1 - design.alpha) if alike else (None, None)
     return Arm(
         name=name,
         settings=dict(design.arm_settings.get(name, {})),
@@ -114,7 +115,7 @@ def _arm(s: Summary, name: str, scale: float) -> Arm:
         collapse_low=collapse_low,
         collapse_high=collapse_high,
         mean=float(values.mean()),
-        sd=float(values.std(ddof=1)) if values.size > 1 else None,
+        sd=float(values.std(ddof=1)) if values.size > 1 and not design.units.nested else None,
         min=float(values.min()),
         max=float(values.max()),
         low=low,
@@ -128,7 +129,8 @@ def _finished(s: Summary, arm: str) -> NDArray[np.float64]:
 
 def _pooled_mad(s: Summary) -> float:
     """Return the scaled MAD of all finished runs around their arm's median."""
-    by_arm = [_finished(s, arm) for arm in s.design.arms]
+    target = s.design.units.target is not None
+    by_arm = [_finished(s, arm) for arm in s.design.arms if not target or arm != s.design.baseline]
     apart = np.concatenate([values - np.median(values) for values in by_arm if values.size])
     return SCALED * float(np.median(np.abs(apart)))
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.data import format as form
+from bench.analysis.data.units import SEED
 from bench.analysis.inference.power import detectable, power
 from bench.analysis.report.figures import style
 from bench.analysis.study.findings import Findings, Treatment
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 def sensitivity(f: Findings, c: Treatment) -> style.Drawing:
     """Draw the chance of p < alpha against the true difference, for few, some and all seeds."""
     unit, sd, gain = f.measure.unit, c.power.sd, c.power.detectable_at_80
+    noun = f.design.units.pair
     factor = form.scale(unit)
     if not sd or gain is None:
         raise ValueError("without a spread over seeds there is no sensitivity to draw")
@@ -37,7 +39,7 @@ def sensitivity(f: Findings, c: Treatment) -> style.Drawing:
             # The main label stands left of its curve, the others right, on paper that hides lines.
             at = int(np.argmin(np.abs(np.array(ys) - (50 if main else 64 if n == 10 else 36))))
             ax.annotate(
-                form.count(n, "pair"),
+                form.count(n, "pair") if noun is SEED else noun.counted(n),
                 (xs[at] * factor, ys[at]),
                 (-6, 0) if main else (5, 0),
                 textcoords="offset points",
@@ -57,10 +59,10 @@ def sensitivity(f: Findings, c: Treatment) -> style.Drawing:
         return style.finish(
             ax,
             name=f"f3-{f.design.treatments.index(c.treatment)}",
-            title="Sensitivity of this number of seeds",
+            title=f"Sensitivity of this number of {noun.many}",
             description=(
-                f"With {form.count(planned, 'pair')} and an SD of {form.spread(sd, unit)} over "
-                f"seeds the chance is 80% at a true difference of {form.spread(gain, unit)}."
+                f"With {noun.counted(planned)} and an SD of {form.spread(sd, unit)} over "
+                f"them the chance is 80% at a true difference of {form.spread(gain, unit)}."
             ),
             caption=(
                 f"Chance that the verdict’s analysis gives p < {alpha:.3g} if this were the true "

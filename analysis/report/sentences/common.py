@@ -56,10 +56,10 @@ def won(f: Findings, c: Treatment) -> str:
     if c.effect is None:
         return ""
     wins, ties, noun = c.effect.wins, c.effect.ties, f.design.units.pair
-    if f.design.units.rows == "none":
+    if f.design.units.rows == "none" and ties:
         decided = c.n_pairs - ties
-        ties_too = f", {form.count(ties, 'tie')}" if ties else ""
-        return f"{wins:,} of {decided:,} {noun.many} on which the arms differ{ties_too}"
+        differ = f"{noun.many} on which the arms differ"
+        return f"{wins:,} of {decided:,} {differ}, {form.count(ties, 'tie')}"
     return f"{wins} of {noun.counted(c.n_pairs)}"
 
 

@@ -33,10 +33,11 @@ def _full_number(e: Evidence) -> Answer:
     if not asked.is_open:
         return not_checked("Too few pairs for any verdict (B1).")
     one = e.design.units.pair.one
+    many = "pairs" if e.design.units.are_seeds else e.design.units.pair.many
     return passed_if(
         not asked.provisional,
         f"{asked.what[:1].upper()}{asked.what[1:]}: the word is not provisional.",
-        f"Few: {asked.what}, so the word is provisional.",
+        f"Few {many}: {asked.what}, so the word is provisional.",
         f"With so few one unusual {one} moves the interval a lot; {asked.full} or more are better.",
     )
 
@@ -63,6 +64,9 @@ def _frozen(e: Evidence) -> Answer:
 
 @check("C3", "caution")
 def _seeds_added(e: Evidence) -> Answer:
+    if not e.design.benchmark_id:
+        many = e.design.units.pair.many
+        return not_checked(f"When the number of {many} was decided is not recorded.")
     looks = ", ".join(str(n) for n in e.design.looks if n > 0)
     return passed_if(
         not e.design.seeds_added_after_look,
