@@ -14,6 +14,10 @@ from bench.commands.parser import Argument
 from bench.terminal import show
 
 UNITS = ("auto", "fraction", "percent", "plain")
+SOURCE = (
+    "CSV, JSON, Parquet, Excel; a folder or glob, 'runs/*/r.csv'; mlflow:EXPERIMENT, "
+    "wandb:FILE or wandb:ENTITY/PROJECT, tensorboard:DIR, lm-eval:DIR, inspect:DIR, benchopt:FILE."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,12 @@ class Columns:
     arm: str | None = panels.columns(None, "COL", "Long form: names the arm.")
     metric: list[str] | None = panels.columns(
         None, "COL", "Long form: values; repeatable, the first decides."
+    )
+    at: str | None = panels.columns(
+        None, "STEP", "Of a run's steps: last, or max:COL or min:COL, where COL is highest."
+    )
+    name: str | None = panels.columns(
+        None, "PATTERN", "Columns from a path or a run's name: {arm}-s{seed}/results.csv."
     )
 
 
@@ -62,7 +72,7 @@ def compare(
     *,
     file: Annotated[
         str,
-        Argument(metavar="FILE", help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT."),
+        Argument(metavar="FILE", help=SOURCE),
     ],
     columns: Columns,
     judged: Judged,
@@ -78,6 +88,10 @@ def compare(
       bench compare r.csv --arm model --metric acc --pair seed --baseline base
       bench compare mlflow:my-exp --arm params.model --metric metrics.acc
                     --pair params.seed --baseline base
+      bench compare 'runs/*/log.csv' --name '{arm}-s{seed}/log.csv' --at last
+                    --arm arm --metric acc --seed seed --baseline base
+      bench compare tensorboard:runs --name '{arm}-s{seed}' --at max:val/acc
+                    --arm arm --metric test/acc --seed seed --baseline base
     """
     from bench.design.option_values import require_margin
     from bench.importers.tables import Layout
@@ -101,7 +115,8 @@ def compare(
         metrics=tuple(columns.metric or ()),
     )
     how = {**asdict(judged), "where": judged.where or ()}
-    findings = compared(file, layout, store=store, command=sys.argv[1:], say=output.say, **how)
+    asked = {"store": store, "at": columns.at, "name": columns.name}
+    findings = compared(file, layout, command=sys.argv[1:], say=output.say, **asked, **how)
     if out is not None:
         write_files(out, contents(findings, REPORT))
     if output.as_json:

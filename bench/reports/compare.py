@@ -1,14 +1,18 @@
-"""Builds findings from other people's scores: files, or another project's MLflow runs."""
+"""Builds findings from other people's scores: files, logs, or runs of other trackers."""
 
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.study import study
+from bench.importers import run_files, sources
+from bench.importers.asked import Asked, at_of
 from bench.importers.tables import BadColumns, Layout, imported
 from bench.store.address import redacted
 from bench.store.names import file_name
@@ -20,6 +24,8 @@ def compared(
     *,
     store: str | None,
     command: Sequence[str],
+    at: str | None = None,
+    name: str | None = None,
     say: Callable[[str], object],
     **judged: Any,
 ) -> Findings:
@@ -27,16 +33,18 @@ def compared(
 
     Parameters
     ----------
-    source : a file, or mlflow:EXPERIMENT
+    source : a file, a folder or glob of files, or one of `bench.importers.sources.READERS`
     layout : which columns hold what
-    store : of that experiment
+    store : of an MLflow experiment
     command : as typed, for the record
+    at : which step of a run counts: last, max:COLUMN or min:COLUMN
+    name : pattern of paths or names of runs that gives columns, as {arm}-s{seed}
     say : is told how the values are read
     judged : how, as `imported` takes it: unit, margin, claim, …
 
     Raises
     ------
-    BadScores, BadColumns, BadPairs : what cannot be compared
+    BadScores, BadColumns, BadPairs, BadRequest : what cannot be compared
     """
     if not layout.baseline:
         what = "the arm's name" if layout.is_long else "its column"
@@ -45,30 +53,52 @@ def compared(
             facts=[f"--baseline names {what}."],
             options=[("baseline", "NAME")],
         )
+    notes = list[str]()
+    asked = _asked(layout, at=at, name=name, store=store, where=judged.get("where", ()))
+    frame = sources.read(source, replace(asked, say=notes.append))
+    prefix, rest = sources.parted(source)
+    called = rest if prefix == "mlflow" else Path(rest).stem
+    whole = prefix is None and not run_files.are_several(source)
+    as_it_is = whole and not notes and at is None and name is None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(source).expanduser()
-        if source.startswith("mlflow:"):
-            path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
+        path = Path(rest).expanduser() if as_it_is else _saved(frame, called, Path(folder))
         found = imported(path, layout, **judged)
-    say(found.said)
+    notes = [*dict.fromkeys(notes), found.said]
+    for note in notes:
+        say(note)
     facts = {
         "command": shlex.join(["bench", *map(redacted, command)]),
-        "data": {"name": source if source.startswith("mlflow:") else path.name},
+        "data": {"name": f"{prefix}:{rest}" if prefix == "mlflow" else Path(rest).name},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
-        "notes": [found.said],
+        "notes": notes,
         "against_name": found.against_name,
     }
-    name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
-    design = replace(found.design, experiment=name)
+    design = replace(found.design, experiment=called)
     return study(found.tables, design, provenance=facts)
 
 
-def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
-    """Write another project's finished runs as a table: params.*, tags.* and metrics.*."""
-    from bench.store.mlflow_store import Store
+def _asked(layout: Layout, **options: Any) -> Asked:
+    """Return what is asked of the source: of the layout, which columns are keys and which scores.
 
-    frame = Store(store).foreign_runs(experiment)
-    path = folder / f"{file_name(experiment)}.parquet"
-    frame.to_parquet(path, index=False, write_page_checksum=True)
+    In long form every column that was typed is a key, but those of values.
+    """
+    typed = asdict(layout)
+    scores = [typed.pop("baseline"), *typed.pop("treatments")]
+    values = tuple(typed.pop("metrics"))
+    keys = [v for each in typed.values() for v in (each if isinstance(each, tuple) else (each,))]
+    return Asked(
+        keys=tuple(key for key in keys if isinstance(key, str)),
+        seed=layout.seed or layout.pair,
+        values=values if layout.is_long else tuple(scores),
+        **{**options, "at": at_of(options["at"]), "where": tuple(options["where"])},
+    )
+
+
+def _saved(frame: pd.DataFrame, name: str, folder: Path) -> Path:
+    """Write a table as a file that `imported` reads; cells of several kinds become texts."""
+    mixed = [c for c in frame.columns if frame[c].dtype == object]
+    texts = {c: frame[c].map(lambda v: None if pd.isna(v) else str(v)) for c in mixed}
+    path = folder / f"{file_name(name)}.parquet"
+    frame.assign(**texts).to_parquet(path, index=False, write_page_checksum=True)
     return path
