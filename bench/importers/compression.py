@@ -4,7 +4,10 @@
 """
 
 import gzip
+import io
 import lzma
+import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -58,8 +61,32 @@ def _xz(path: Path, most: int) -> bytes:
     return data
 
 
-def _zstd(path: Path, most: int) -> bytes:
+def _zstd(source: Path | io.BytesIO, most: int) -> bytes:
     import pyarrow as pa
 
-    with pa.input_stream(str(path), compression="zstd") as stream:
+    given = str(source) if isinstance(source, Path) else source
+    with pa.input_stream(given, compression="zstd") as stream:
         return bytes(stream.read(most))
+
+
+def zip_member(packed: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file of a zip, also one packed with zstd (method 93 of APPNOTE.TXT).
+
+    It never has more bytes than the zip says, which the caller has to look at before.
+
+    Raises
+    ------
+    KeyError, BadZipFile, EOFError, OSError, zlib.error : no such file, or a damaged one
+    """
+    entry = packed.getinfo(name)
+    if entry.compress_type != 93:
+        return packed.read(name)
+    file = packed.fp
+    assert file is not None
+    file.seek(entry.header_offset)
+    header = file.read(30)
+    file.seek(sum(struct.unpack_from("<HH", header, 26)), io.SEEK_CUR)
+    data = _zstd(io.BytesIO(file.read(entry.compress_size)), entry.file_size + 1)
+    if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
+        raise zipfile.BadZipFile(f"{name} is not what was packed")
+    return data

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.importers.files import MOST_BYTES, MOST_DECODED, BadScores
 
 
-def found(typed: str, *patterns: str) -> list[Path]:
+def found(typed: str, *patterns: str, fix: str | None = None) -> list[Path]:
     """Return the files below a folder that fit a pattern; or the file itself that was named.
 
     Raises
@@ -21,7 +21,7 @@ def found(typed: str, *patterns: str) -> list[Path]:
     files = [path] if path.is_file() else [p for each in patterns for p in path.rglob(each)]
     files = sorted({p for p in files if p.is_file()})
     if not files:
-        raise BadScores(f"there is no {' or '.join(patterns)} in {typed}.")
+        raise BadScores(f"there is no {' or '.join(patterns)} in {typed}.", fix=fix)
     size = sum(p.stat().st_size for p in files)
     if size > 4 * MOST_BYTES:
         raise BadScores(f"the logs in {typed} have {size / 1024**3:.1f} GiB together.")

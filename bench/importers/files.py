@@ -151,8 +151,10 @@ def _read_rows(path: Path, text: str) -> pd.DataFrame:
     columns: set[str] = set()
     rows = io.StringIO(text)  # which ends them at line feeds alone, not at a U+2028 in a text
     for number, line in enumerate(rows, 1):
-        row = _parsed(line, f"line {number}") if line.strip() else None
-        columns.update(row if isinstance(row, dict) else ())
+        row = _parsed(line, f"line {number}") if line.strip() else {}
+        if not isinstance(row, dict):
+            raise _not_a_table(path, f"line {number} is no object with a row", "JSON lines")
+        columns.update(row)
         if len(columns) * number > MOST_DECODED // 8:
             raise _too_large(path, f"has {len(columns):,} columns in {number:,} rows")
     return pd.read_json(io.StringIO(text), lines=True)
@@ -182,6 +184,8 @@ def _read_objects(path: Path, text: str, found: dict[str, dict[str, Any]]) -> pd
     they are merely counted from 0.
     """
     keys = list(dict.fromkeys(key for inner in found.values() for key in inner))
+    if not keys:
+        raise _not_a_table(path, "its objects are empty", "JSON")
     if len(keys) * len(found) > MOST_DECODED // 8:
         raise _too_large(path, f"has {len(found):,} objects with {len(keys):,} keys")
     columns = bool(keys) and all(key.isdecimal() for key in keys)

@@ -7,7 +7,9 @@ answer), a number, or an object of them; the letters count as inspect_ai.scorer.
 does: 1, 0, 0.5, 0.
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ import pandas as pd
 
 from bench.importers import eval_logs
 from bench.importers.asked import Asked
+from bench.importers.compression import zip_member
 from bench.importers.files import MOST_BYTES, MOST_DECODED, BadScores
 
 LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
-ENDED = "success"
 
 
 def read(typed: str, asked: Asked) -> pd.DataFrame:
@@ -86,14 +88,15 @@ def _of_zip(path: Path) -> tuple[dict[str, Any], list[Any]]:
         if sum(sizes.get(name, 0) for name in wanted) > MOST_DECODED:
             raise BadScores(f"{path.name} has more than {MOST_DECODED // 1024**2} MiB unpacked.")
         try:
-            first, *rest = (
-                eval_logs.parsed(packed.read(name), f"{path.name}: {name}") for name in wanted
-            )
-        except (KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            texts = [zip_member(packed, name) for name in wanted]
+        except (KeyError, struct.error, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
             raise BadScores(
                 f"{path.name} cannot be read: {str(error)[:100]}.",
                 fix="inspect log convert --to json --output-dir FOLDER, and name that folder",
             ) from error
+    first, *rest = (
+        eval_logs.parsed(t, f"{path.name}: {n}") for t, n in zip(texts, wanted, strict=True)
+    )
     log = dict(eval_logs.mapping(first))
     every = rest[0] if wanted[1:] == ["summaries.json"] else rest
     return log, every if isinstance(every, list) else []

@@ -29,14 +29,8 @@ def read(typed: str, asked: Asked) -> pd.DataFrame:
     ------
     BadScores : no samples there, or a file of another kind
     """
-    try:
-        files = eval_logs.found(typed, "samples_*.jsonl")
-    except BadScores as error:
-        raise BadScores(
-            error.what,
-            facts=["Without samples the items cannot be compared one by one."],
-            fix="run lm_eval with --log_samples --output_path FOLDER",
-        ) from None
+    fix = "run lm_eval with --log_samples --output_path FOLDER"
+    files = eval_logs.found(typed, "samples_*.jsonl", fix=fix)
     rows = [row for path in files for row in _rows(path)]
     return eval_logs.table(rows, typed)
 

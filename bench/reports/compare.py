@@ -56,6 +56,9 @@ def compared(
     notes = list[str]()
     asked = _asked(layout, at=at, name=name, store=store, where=judged.get("where", ()))
     frame = sources.read(source, replace(asked, say=notes.append))
+    notes = list(dict.fromkeys(notes))
+    for note in notes:
+        say(note)
     prefix, rest = sources.parted(source)
     called = rest if prefix == "mlflow" else Path(rest).stem
     whole = prefix is None and not run_files.are_several(source)
@@ -63,15 +66,13 @@ def compared(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(rest).expanduser() if as_it_is else _saved(frame, called, Path(folder))
         found = imported(path, layout, **judged)
-    notes = [*dict.fromkeys(notes), found.said]
-    for note in notes:
-        say(note)
+    say(found.said)
     facts = {
         "command": shlex.join(["bench", *map(redacted, command)]),
         "data": {"name": f"{prefix}:{rest}" if prefix == "mlflow" else Path(rest).name},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
-        "notes": notes,
+        "notes": [*notes, found.said],
         "against_name": found.against_name,
     }
     design = replace(found.design, experiment=called)
