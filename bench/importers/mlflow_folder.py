@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-import pandas as pd
-
 from bench.importers.files import MOST_BYTES, BadScores
 from bench.store.records import no_experiment
-from bench.store.runs import Run
+from bench.store.runs import History, Logged, Run
 
 META = "meta.yaml"
 STATES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -51,14 +49,9 @@ def runs(folder: Path, experiment: str) -> list[Run]:
     return [run for run in found if not run.deleted]
 
 
-def history(folder: Path, run: Run) -> pd.DataFrame:
-    """Return every step of a run: run_id, step, metrics.*."""
-    columns = {}
-    for name, lines in _metrics(folder / run.experiment_id / run.run_id):
-        last = {step: value for step, _, value in sorted(lines)}
-        columns[f"metrics.{name}"] = pd.Series(last, dtype="float64")
-    frame = pd.DataFrame(columns).rename_axis("step").reset_index()
-    return frame.assign(run_id=run.run_id)
+def history(folder: Path, run: Run) -> History:
+    """Return every value of every metric of a run, as (step, timestamp, value)."""
+    return dict(_metrics(folder / run.experiment_id / run.run_id))
 
 
 def _experiments(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -86,7 +79,7 @@ def _run(place: Path) -> Run:
     )
 
 
-def _metrics(place: Path) -> Iterator[tuple[str, list[tuple[int, int, float]]]]:
+def _metrics(place: Path) -> Iterator[tuple[str, list[Logged]]]:
     """Yield the metrics of a run, each with all values as (step, timestamp, value)."""
     for path in sorted((place / "metrics").rglob("*")):
         if path.is_file():
@@ -97,7 +90,7 @@ def _metrics(place: Path) -> Iterator[tuple[str, list[tuple[int, int, float]]]]:
             yield path.relative_to(place / "metrics").as_posix(), values
 
 
-def _value(line: str, path: Path) -> tuple[int, int, float]:
+def _value(line: str, path: Path) -> Logged:
     parts = line.split()
     try:
         return int(parts[2]) if len(parts) > 2 else 0, int(parts[0]), float(parts[1])

@@ -1,17 +1,18 @@
 """Reads another project's MLflow runs: of a database, a server, or a folder of files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from bench.importers import mlflow_folder
-from bench.importers.asked import Asked, At, BadRequest
+from bench.importers.asked import Asked, At
 from bench.importers.files import BadScores
 from bench.importers.steps import at_step, counted
 from bench.store.address import may_hold_runs
-from bench.store.runs import Run
+from bench.store.runs import History, Run
 
 PARENT = "mlflow.parentRunId"
 
@@ -27,12 +28,17 @@ def read(experiment: str, asked: Asked) -> pd.DataFrame:
     BadScores : no run in it
     """
     folder = _folder(asked.store)
+    history: Callable[[Run], History]
     if folder is not None:
-        runs = mlflow_folder.runs(folder, experiment)
+        runs, history = (
+            mlflow_folder.runs(folder, experiment),
+            partial(mlflow_folder.history, folder),
+        )
     else:
         from bench.store.mlflow_store import Store
 
-        runs = Store(asked.store).foreign_runs(experiment)
+        store = Store(asked.store)
+        runs, history = store.foreign_runs(experiment), store.history
     parents = {run.tags.get(PARENT) for run in runs}
     runs = [run for run in runs if run.metrics or run.run_id not in parents]
     if not runs:
@@ -41,17 +47,21 @@ def read(experiment: str, asked: Asked) -> pd.DataFrame:
     if asked.at in (None, At()):
         return frame
     assert asked.at is not None
-    if folder is None:
-        raise BadRequest(
-            "--at chooses among steps, and of a database or server the last of each is read.",
-            facts=["A folder of MLflow's files is read with all steps."],
-            without=["at"],
-        )
-    history = pd.concat([mlflow_folder.history(folder, run) for run in runs], ignore_index=True)
-    chosen = at_step(history, asked.at, ["run_id"], step="step", where=experiment)
+    every = pd.concat([_steps(run, history(run)) for run in runs], ignore_index=True)
+    chosen = at_step(every, asked.at, ["run_id"], step="step", where=experiment)
     asked.say(counted(chosen, asked.at, "step", asked.values))
     others = [c for c in frame.columns if not c.startswith("metrics.")]
     return frame[others].merge(chosen, on="run_id", how="left")
+
+
+def _steps(run: Run, history: History) -> pd.DataFrame:
+    """Return one row a step; of several values at one step the last counts."""
+    columns = {
+        f"metrics.{name}": pd.Series({step: value for step, _, value in sorted(logged)})
+        for name, logged in history.items()
+    }
+    frame = pd.DataFrame(columns).rename_axis("step").reset_index()
+    return frame.assign(run_id=run.run_id)
 
 
 def _folder(typed: str | None) -> Path | None:

@@ -60,7 +60,8 @@ def compared(
     for note in notes:
         say(note)
     prefix, rest = sources.parted(source)
-    called = rest if prefix == "mlflow" else Path(rest).stem
+    place = Path(rest).expanduser().resolve()  # nobody's folders stand in a report
+    called, shown = (rest, rest) if prefix == "mlflow" else (place.stem, place.name)
     whole = prefix is None and not run_files.are_several(source)
     as_it_is = whole and not notes and at is None and name is None
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +70,7 @@ def compared(
     say(found.said)
     facts = {
         "command": shlex.join(["bench", *map(redacted, command)]),
-        "data": {"name": f"{prefix}:{rest}" if prefix == "mlflow" else Path(rest).name},
+        "data": {"name": f"{prefix}:{shown}" if prefix else shown},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
         "notes": [*notes, found.said],

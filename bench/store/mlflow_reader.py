@@ -53,7 +53,7 @@ from bench.store.records import (
     text_of,
     unreadable,
 )
-from bench.store.runs import Benchmark, Run, Unreadable
+from bench.store.runs import Benchmark, History, Run, Unreadable
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -323,6 +323,11 @@ class Reader(Store):
         if found is None:
             raise no_experiment(experiment, [e.name for e in self._experiments()])
         return self._search([found.experiment_id], "")
+
+    def history(self, run: Run) -> History:
+        """Return every value of every metric of a run."""
+        logged = {name: self.client.get_metric_history(run.run_id, name) for name in run.metrics}
+        return {k: [(m.step, m.timestamp, m.value) for m in each] for k, each in logged.items()}
 
     @contextmanager
     def _files(self) -> Iterator[Locate]:
