@@ -1,6 +1,6 @@
 """What a user asks of a source of scores, beside its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +49,12 @@ class Asked:
     values: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     say: Callable[[str], object] = lambda _: None
+
+
+def about(conditions: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return the conditions COL=VALUE or COL!=VALUE that are about one of some columns."""
+    starts = tuple(f"{column}{sign}" for column in columns for sign in ("=", "!="))
+    return [condition for condition in conditions if condition.startswith(starts)]
 
 
 def at_of(typed: str | None) -> At | None:

@@ -1,7 +1,6 @@
 """Columns from names: `{arm}-s{seed}/results.csv` reads arm and seed from a path."""
 
 import re
-from collections.abc import Sequence
 from functools import cached_property
 
 import pandas as pd
@@ -48,8 +47,12 @@ class NamePattern:
                 seen.add(piece)
         return re.compile(text)
 
-    def fields(self, name: str) -> dict[str, str]:
+    def fields(self, name: str, column: str = "name") -> dict[str, str]:
         """Return what the fields of one name are.
+
+        Parameters
+        ----------
+        column : where the name stands, for the remedy
 
         Raises
         ------
@@ -57,31 +60,27 @@ class NamePattern:
         """
         end = "/".join(name.replace("\\", "/").split("/")[-len(self.parts) :])
         short, long = (way.fullmatch(end) for way in self._ways)
-        if short is None or long is None:
-            raise self._misfit(name, "does not fit")
-        if short.groupdict() != long.groupdict():
-            two = " or ".join(
-                ", ".join(f"{k} {v!r}" for k, v in way.groupdict().items()) for way in (short, long)
-            )
-            raise self._misfit(name, "fits in two ways", f"{two}?")
-        return short.groupdict()
-
-    def _misfit(self, name: str, how: str, *facts: str) -> BadRequest:
-        return BadRequest(
-            f'the pattern "{self.typed}" {how}: {name}.',
-            facts=[*facts, "A field holds any text without a slash."],
-            fix="change --name, or name fewer runs",
+        if short is not None and long is not None and short.groupdict() == long.groupdict():
+            return short.groupdict()
+        both = [way.groupdict() for way in (short, long) if way is not None]
+        two = " or ".join(", ".join(f"{k} {v!r}" for k, v in one.items()) for one in both)
+        raise BadRequest(
+            f'the pattern "{self.typed}" {"fits in two ways" if both else "does not fit"}: {name}.',
+            facts=[*([f"{two}?"] if both else []), "A field holds any text without a slash."],
+            fix="change --name, or leave it out:",
+            options=[("where", f"{column}!={name}")],
         )
 
 
-def with_fields(frame: pd.DataFrame, names: Sequence[str], pattern: NamePattern) -> pd.DataFrame:
+def with_fields(frame: pd.DataFrame, column: str, pattern: NamePattern) -> pd.DataFrame:
     """Return a table with a column for each field of its rows' names.
 
     Raises
     ------
     BadRequest : a column of that name is there, and says something else
     """
-    known = {name: pattern.fields(name) for name in dict.fromkeys(names)}
+    names = list(frame[column].map(str))
+    known = {name: pattern.fields(name, column) for name in dict.fromkeys(names)}
     for field in dict.fromkeys(FIELD.findall(pattern.typed)):
         values = [known[name][field] for name in names]
         if field in frame.columns and list(frame[field].map(_shown)) != values:

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.importers import compression, files
-from bench.importers.asked import Asked, BadRequest
+from bench.importers.asked import Asked, BadRequest, about
 from bench.importers.files import BadScores
-from bench.importers.name_pattern import NamePattern, with_fields
 from bench.importers.rows import chosen, kind_of
 from bench.importers.steps import at_step, counted, runs_by, step_column
 
@@ -23,19 +22,18 @@ def are_several(typed: str) -> bool:
 
 
 def read(typed: str, asked: Asked) -> pd.DataFrame:
-    """Return the rows of all files, one row a run where a step of each is asked for.
+    """Return the rows of all files, one row a run where a step of each is asked for, and `file`.
 
     Raises
     ------
     BadScores : no file there, too many of them, or one that cannot be read
-    BadRequest : files of steps without --at; a pattern that does not fit
+    BadRequest : files of steps without --at
     """
-    pattern = NamePattern(asked.name) if asked.name else None
     tables, step = [], ""
     for path in _paths(typed):
         frame = files.read(path)
         if asked.at is not None:
-            frame = chosen(frame, [w for w in asked.where if _about(w, frame)], path)
+            frame = chosen(frame, about(asked.where, list(frame.columns)), path)
             keys = runs_by(frame, asked)
             step = step_column(frame, keys, str(path))
             frame = at_step(frame, asked.at, keys, step=step, where=str(path))
@@ -45,18 +43,11 @@ def read(typed: str, asked: Asked) -> pd.DataFrame:
                 facts=["Steps of one run follow from each other: one of them is its result."],
                 options=[("at", "last")],
             )
-        if pattern is not None:
-            frame = with_fields(frame, [path.as_posix()] * len(frame), pattern)
         tables.append(frame.assign(**{FILE: path.as_posix()}))
     every = pd.concat(tables, ignore_index=True)
     if asked.at is not None:
         asked.say(counted(every, asked.at, step, asked.values))
     return every
-
-
-def _about(condition: str, frame: pd.DataFrame) -> bool:
-    """Tell whether a condition is about a column of the file, and not about one of its name."""
-    return any(condition.startswith((f"{c}=", f"{c}!=")) for c in frame.columns)
 
 
 def _paths(typed: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ from bench.importers import (
     tensorboard,
     wandb_runs,
 )
-from bench.importers.asked import Asked, BadRequest
+from bench.importers.asked import Asked, BadRequest, about
 from bench.importers.files import BadScores
 from bench.importers.name_pattern import NamePattern, with_fields
 from bench.importers.rows import chosen
@@ -35,7 +35,7 @@ READERS: dict[str, Reader] = {
     "inspect": inspect_logs.read,
     "benchopt": benchopt.read,
 }
-RUN_NAMES = ("run_name", "Name", run_files.FILE)  # columns that --name may read
+RUN_NAMES = (run_files.FILE, "run_name", "Name")  # columns that --name may read
 
 
 def parted(typed: str) -> tuple[str | None, str]:
@@ -58,8 +58,8 @@ def read(typed: str, asked: Asked) -> pd.DataFrame:
         frame = run_files.read(typed, asked)
     else:
         frame = _one_file(typed, asked)
-    if asked.name and (prefix is not None or not run_files.are_several(typed)):
-        frame = _named(frame, asked.name, typed)
+    if asked.name:
+        frame = _named(frame, asked.name, asked.where, typed)
     return without_unfinished(frame, runs_by(frame, asked), asked)
 
 
@@ -97,8 +97,8 @@ def _one_file(typed: str, asked: Asked) -> pd.DataFrame:
     return frame
 
 
-def _named(frame: pd.DataFrame, pattern: str, typed: str) -> pd.DataFrame:
-    """Take columns from the names of runs."""
+def _named(frame: pd.DataFrame, pattern: str, where: Sequence[str], typed: str) -> pd.DataFrame:
+    """Take columns from the names of runs; rows that were left out need not fit."""
     column = next((c for c in RUN_NAMES if c in frame.columns), None)
     if column is None:
         raise BadRequest(
@@ -106,4 +106,5 @@ def _named(frame: pd.DataFrame, pattern: str, typed: str) -> pd.DataFrame:
             facts=[f"Columns: {', '.join(frame.columns[:30])}."],
             without=["name"],
         )
-    return with_fields(frame, list(frame[column].map(str)), NamePattern(pattern))
+    frame = chosen(frame, about(where, list(frame.columns)), Path(typed))
+    return with_fields(frame, column, NamePattern(pattern))

@@ -9,6 +9,8 @@ from bench.importers.event_file import scalars
 from bench.importers.files import MOST_BYTES, BadScores
 from bench.importers.steps import at_step, counted
 
+OWN = ("step", "run_name")  # columns of ours: a tag of that name would take their place
+
 
 def read(typed: str, asked: Asked) -> pd.DataFrame:
     """Return each run's scalars at its last step, or at the one that a tag chooses.
@@ -57,5 +59,7 @@ def _steps(files: list[Path], asked: Asked, name: str) -> pd.DataFrame:
             asked.say(f"{path.name} ends within a record; what came before it counts.")
     if again:
         asked.say(f"Event files of {name} share steps: the later file counts.")
-    columns = {tag: pd.Series(steps, dtype="float64") for tag, steps in values.items()}
+    columns = {
+        tag: pd.Series(steps, dtype="float64") for tag, steps in values.items() if tag not in OWN
+    }
     return pd.DataFrame(columns).rename_axis("step").reset_index()

@@ -23,6 +23,7 @@ from bench.importers.steps import at_step, counted
 
 TWIN = re.compile(r"__(MIN|MAX)$")
 MOST_RUNS = 10_000
+OWN = ("run_name", "state", "run_id", "step")  # columns of ours: no metric takes their place
 
 
 def read(typed: str, asked: Asked) -> pd.DataFrame:
@@ -73,7 +74,7 @@ def _from_chart(frame: pd.DataFrame, where: str, asked: Asked) -> pd.DataFrame:
         by_run.setdefault(run, {})[metric] = frame[column]
     tables = []
     for run, metrics in by_run.items():
-        one = pd.DataFrame({"run_name": run, "step": frame.iloc[:, 0], **metrics})
+        one = pd.DataFrame({**metrics, "run_name": run, "step": frame.iloc[:, 0]})
         tables.append(one.dropna(subset=[c for c in metrics if c != "_step"], how="all"))
     every = pd.concat(tables, ignore_index=True)
     at = asked.at or At()
@@ -109,10 +110,10 @@ def _from_project(project: str, asked: Asked) -> pd.DataFrame:
 def _scores(runs: Sequence[Any], project: str, asked: Asked) -> pd.DataFrame:
     """Return the runs' summaries, or of each the step that a metric chooses."""
     if asked.at in (None, At()):
-        return pd.DataFrame([{"run_id": run.id, **_plain(run.summary)} for run in runs])
+        return pd.DataFrame([{**_plain(run.summary), "run_id": run.id} for run in runs])
     assert asked.at is not None
     rows = [
-        {"run_id": run.id, "step": row["_step"], **_plain(row)}
+        {**_plain(row), "run_id": run.id, "step": row["_step"]}
         for run in runs
         for row in run.scan_history()
     ]
@@ -127,4 +128,6 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(name: str, value: object) -> bool:
-    return not name.startswith("_") and isinstance(value, (bool, int, float, str))
+    return (
+        not name.startswith("_") and name not in OWN and isinstance(value, (bool, int, float, str))
+    )

@@ -1,5 +1,6 @@
 """One file a run: columns from paths, files of steps, and patterns that fit in two ways."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_a_pattern_that_is_none_or_does_not_fit_once_is_refused(pattern, name, s
         NamePattern(pattern).fields(name)
     if "two ways" in said:
         assert "arm 'calm', seed 'lake-4' or arm 'calm-lake', seed '4'?" in refusal.value.facts
+
+
+def test_a_run_that_does_not_fit_can_be_left_out_as_the_fix_says(runs: Path):
+    odd = runs / "notes" / "results.csv"
+    odd.parent.mkdir()
+    odd.write_text("step,acc\n0,0.5\n")
+    asked = Asked(at=At(), name="{arm}-s{seed}/results.csv")
+    with pytest.raises(BadRequest, match="does not fit: .*notes/results.csv") as refusal:
+        sources.read(str(runs), asked)
+    ((option, condition),) = refusal.value.options
+    assert option == "where"
+    assert len(sources.read(str(runs), replace(asked, where=(condition,)))) == 14
 
 
 def test_a_name_that_contradicts_the_file_is_refused(tmp_path: Path):

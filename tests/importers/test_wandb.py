@@ -86,7 +86,7 @@ def test_without_wandb_a_project_names_what_to_install(monkeypatch: pytest.Monke
 
 class FakeRun(SimpleNamespace):
     def scan_history(self) -> list[dict[str, Any]]:
-        return [{"_step": i, "acc": a, "loss": 1.0 - a} for i, a in enumerate(self.history)]
+        return [{"_step": i, "step": 77, "acc": a} for i, a in enumerate(self.history)]
 
 
 def project(*runs: FakeRun, trouble: Exception | None = None) -> SimpleNamespace:
