@@ -94,7 +94,7 @@ class Units:
 
     @property
     def are_seeds(self) -> bool:
-        """Whether a pair is two trainings that share a seed, as `bench run` makes them."""
+        """Whether a pair is two trainings that share a seed."""
         return self.pair is SEED
 
     def reach(self, *, columns_too: bool) -> str:

@@ -17,6 +17,10 @@ from bench.terminal import show
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
 
+SOURCE = (
+    "CSV, JSON, Parquet, Excel; a folder or glob, 'runs/*/r.csv'; mlflow:EXPERIMENT, "
+    "wandb:FILE or wandb:ENTITY/PROJECT, tensorboard:DIR, lm-eval:DIR, inspect:DIR, benchopt:FILE."
+)
 WORDS = {
     "unit": ("auto", "fraction", "percent", "plain"),
     "scope": ("these", "new-datasets"),
@@ -44,6 +48,12 @@ class Columns:
     by: str | None = panels.columns(None, "COL", "Compare within each of its values.")
     pair: str | None = panels.columns(
         None, "COL", "Any of these, told by its name. row: by place; none: unpaired."
+    )
+    at: str | None = panels.columns(
+        None, "STEP", "Of a run's steps: last, or max:COL or min:COL, where COL is highest."
+    )
+    name: str | None = panels.columns(
+        None, "PATTERN", "Columns from a path or a run's name: {arm}-s{seed}/results.csv."
     )
     arm: str | None = panels.columns(None, "COL", "Long form: names the arm.")
     metric: list[str] | None = panels.columns(
@@ -90,7 +100,7 @@ def compare(
     *,
     file: Annotated[
         str,
-        Argument(metavar="FILE", help="CSV, Parquet or JSON lines, or mlflow:EXPERIMENT."),
+        Argument(metavar="FILE", help=SOURCE),
     ],
     columns: Columns,
     judged: Judged,
@@ -106,6 +116,10 @@ def compare(
       bench compare r.csv --arm model --metric acc --pair seed --baseline base
       bench compare mlflow:my-exp --arm params.model --metric metrics.acc
                     --pair params.seed --baseline base
+      bench compare 'runs/*/log.csv' --name '{arm}-s{seed}/log.csv' --at last
+                    --arm arm --metric acc --seed seed --baseline base
+      bench compare tensorboard:runs --name '{arm}-s{seed}' --at max:val/acc
+                    --arm arm --metric test/acc --seed seed --baseline base
     """
     from bench.design.option_values import require_margin
     from bench.importers.layout import Layout
@@ -123,7 +137,8 @@ def compare(
     if out is not None:
         require_writable(out)
     own = asdict(columns)
-    by, treatments, metrics = own.pop("by"), own.pop("treatment"), own.pop("metric")
+    asked = {option: own.pop(option) for option in ("by", "at", "name")}
+    treatments, metrics = own.pop("treatment"), own.pop("metric")
     layout = Layout(
         **{**own, "baseline": columns.baseline or ""},
         treatments=tuple(treatments or ()),
@@ -135,7 +150,8 @@ def compare(
         "new_datasets": how.pop("scope") == "new-datasets",
         "goal": judged.goal.replace("-", "_"),
     }
-    found = compared(file, layout, store=store, command=sys.argv[1:], say=output.say, by=by, **how)
+    asked |= {"store": store, "command": sys.argv[1:], "say": output.say}
+    found = compared(file, layout, **asked, **how)
     pages = {f.design.experiment: _folder(out, f, len(found)) for f in found}
     for findings in found:
         if folder := pages[findings.design.experiment]:
@@ -144,7 +160,7 @@ def compare(
         from bench.analysis.report.document import document
 
         documents = [document(f, version=__version__) for f in found]
-        print(json.dumps(documents if by else documents[0], allow_nan=False, indent=1))
+        print(json.dumps(documents if columns.by else documents[0], allow_nan=False, indent=1))
     else:
         from bench.analysis.report.terminal import summary
 

@@ -1,16 +1,15 @@
-"""Reads a file of scores: CSV, JSON, JSON lines, Parquet, each also compressed with gzip."""
+"""Reads a file of scores: CSV, JSON, JSON lines, Parquet, Excel; texts also compressed."""
 
-import gzip
 import io
 import json
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis.errors import Refusal
+from bench.importers import compression, spreadsheet
 
 MOST_BYTES = 512 * 1024**2  # of a file
 MOST_DECODED = 256 * 1024**2  # bytes of values in memory
@@ -23,6 +22,7 @@ KINDS = {
     ".jsonl": "JSON lines",
     ".ndjson": "JSON lines",
     ".json": "JSON",
+    ".xlsx": "Excel",
 }
 BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # with which a text in UTF-16 begins
 SEPARATORS = ",;\t"
@@ -49,11 +49,14 @@ def read(path: Path) -> pd.DataFrame:
         raise BadScores(f"{path.name} is empty.", fix="write one row a run, with a header")
     if path.stat().st_size > MOST_BYTES:
         raise _too_large(path, f"has {path.stat().st_size / 1024**3:.1f} GiB")
-    kind = KINDS.get(Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower())
+    packed = path.suffix.lower() in compression.SUFFIXES
+    kind = KINDS.get(Path(path.stem if packed else path).suffix.lower())
     try:
         frame = _frame(path, kind)
     except BadScores:
         raise
+    except compression.TooMuch as most:
+        raise _too_large(path, f"has more than {most.bytes // 1024**2} MiB unpacked") from None
     except _Twice as key:
         raise BadScores(
             f"{path.name}: {key.where} has {key.key!r} twice.",
@@ -73,10 +76,12 @@ def read(path: Path) -> pd.DataFrame:
 
 def _frame(path: Path, kind: str | None) -> pd.DataFrame:
     with path.open("rb") as handle:
-        head = handle.read(4)
-    if kind == "Parquet" or (kind is None and head == b"PAR1"):
+        head = handle.read(8)
+    if kind == "Parquet" or (kind is None and head.startswith(b"PAR1")):
         return _read_parquet(path)
-    data = _unpacked(path) if head.startswith(b"\x1f\x8b") else path.read_bytes()
+    if kind == "Excel":
+        return spreadsheet.only_sheet(path, MOST_DECODED)
+    data = compression.unpacked(path, head, MOST_DECODED)
     if b"\0" in data[:4096] and not data.startswith(BYTE_ORDERS):
         raise _not_a_table(path, "it holds binary data", kind)
     text = _decoded(data)
@@ -100,18 +105,6 @@ def _too_large(path: Path, how: str) -> BadScores:
         f"{path.name} {how}; a table of scores is far smaller.",
         fix="keep one row a run: its arm, its pair and its scores",
     )
-
-
-def _unpacked(path: Path) -> bytes:
-    """Return what a gzip file holds: 1 MB of it can be 1 GB."""
-    try:
-        with gzip.open(path) as file:
-            data = file.read(MOST_DECODED + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _not_a_table(path, f"its gzip data are damaged ({error})", None) from error
-    if len(data) > MOST_DECODED:
-        raise _too_large(path, f"has more than {MOST_DECODED // 1024**2} MiB unpacked")
-    return data
 
 
 def _decoded(data: bytes) -> str:
@@ -158,26 +151,50 @@ def _read_rows(path: Path, text: str) -> pd.DataFrame:
     columns: set[str] = set()
     rows = io.StringIO(text)  # which ends them at line feeds alone, not at a U+2028 in a text
     for number, line in enumerate(rows, 1):
-        row = _parsed(line, f"line {number}") if line.strip() else None
-        columns.update(row if isinstance(row, dict) else ())
+        row = _parsed(line, f"line {number}") if line.strip() else {}
+        if not isinstance(row, dict):
+            raise _not_a_table(path, f"line {number} is no object with a row", "JSON lines")
+        columns.update(row)
         if len(columns) * number > MOST_DECODED // 8:
             raise _too_large(path, f"has {len(columns):,} columns in {number:,} rows")
     return pd.read_json(io.StringIO(text), lines=True)
 
 
 def _read_json(path: Path, text: str) -> pd.DataFrame:
-    """Read a JSON array of rows, or an object with one list a column."""
+    """Read a JSON array of rows, an object with one list a column, or an object of objects."""
     found = _parsed(text, "a row")
     if isinstance(found, dict) and found and all(isinstance(v, list) for v in found.values()):
         if len({len(v) for v in found.values()}) > 1:
             raise _not_a_table(path, "its columns differ in length", "JSON")
         return pd.read_json(io.StringIO(text))
+    if isinstance(found, dict) and found and all(isinstance(v, dict) for v in found.values()):
+        return _read_objects(path, text, found)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise _not_a_table(path, "it is neither a list of rows nor an object of columns", "JSON")
     columns = len({key for row in found for key in row})
     if columns * len(found) > MOST_DECODED // 8:
         raise _too_large(path, f"has {columns:,} columns in {len(found):,} rows")
     return pd.read_json(io.StringIO(text), orient="records")
+
+
+def _read_objects(path: Path, text: str, found: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Read an object of objects: one a row, or one a column where their keys are numbers.
+
+    The latter is what pandas writes. What the rows are called becomes the column `key`, unless
+    they are merely counted from 0.
+    """
+    keys = list(dict.fromkeys(key for inner in found.values() for key in inner))
+    if not keys:
+        raise _not_a_table(path, "its objects are empty", "JSON")
+    if len(keys) * len(found) > MOST_DECODED // 8:
+        raise _too_large(path, f"has {len(found):,} objects with {len(keys):,} keys")
+    columns = bool(keys) and all(key.isdecimal() for key in keys)
+    frame = pd.read_json(
+        io.StringIO(text), orient="columns" if columns else "index", convert_axes=False
+    )
+    if not (columns and keys == list(map(str, range(len(keys))))):
+        frame.insert(0, "key", frame.index)
+    return frame.reset_index(drop=True)
 
 
 def _read_csv(text: str) -> pd.DataFrame:
@@ -206,6 +223,6 @@ def _read_csv(text: str) -> pd.DataFrame:
 def _not_a_table(path: Path, why: str, kind: str | None) -> BadScores:
     return BadScores(
         f"{path.name} cannot be read as {kind or 'CSV'}: {why}.",
-        facts=[f"Known: {', '.join(KINDS)}, each also with .gz."],
+        facts=[f"Known: {', '.join(KINDS)}; texts also with {', '.join(compression.SUFFIXES)}."],
         fix="save it as one of these",
     )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.analysis.errors import Refusal
 from bench.importers.files import BadScores
-from bench.importers.rows import BY_PLACE, UNPAIRED, Keys, remedy, resolved, told_apart_by
+from bench.importers.rows import BY_PLACE, UNPAIRED, Keys, remedy, resolved, shown, told_apart_by
 
 WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
 UNIT_COLUMNS = ("seed", "fold", "example", "cluster", "dataset", "repeat")
@@ -207,7 +207,8 @@ def _names(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:
             facts=["Which rows belong together would not be known."],
             fix="fill the cell, or leave the row out",
         )
-    return frame[column].astype(str)
+    own = frame[column]
+    return own.map(shown) if own.dtype == np.float64 else own.astype(str)
 
 
 def treatments_of(long: pd.DataFrame, layout: Layout) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def imported(
         unit="score" if shown == "plain" else "fraction",
     )
     digest = hashlib.sha256(
-        path.read_bytes() if frame is None else frame.to_csv(index=False).encode()
+        path.read_bytes() if path.is_file() else raw.to_csv(index=False).encode()
     ).hexdigest()
     against_name = lower_is_better and bool(numbers.words(metrics[0]) & numbers.NOT_LOWER)
     said = _said(design, shown, layout, by_name=by_name)

@@ -1,20 +1,21 @@
-"""Builds findings from other people's scores: files, or another project's MLflow runs."""
+"""Builds findings from other people's scores: files, logs, or runs of other trackers."""
 
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.study import study
-from bench.importers.files import read
+from bench.importers import run_files, sources
+from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
 from bench.importers.rows import chosen, shown
 from bench.importers.tables import Imported, imported
 from bench.store.address import redacted
-from bench.store.names import file_name
 
 
 def compared(
@@ -23,25 +24,33 @@ def compared(
     *,
     store: str | None,
     command: Sequence[str],
-    say: Callable[[str], object],
+    at: str | None = None,
+    name: str | None = None,
     by: str | None = None,
+    say: Callable[[str], object],
     **judged: Any,
 ) -> list[Findings]:
     """Analyse scores from elsewhere; neither torch nor, for files, MLflow is imported.
 
     Parameters
     ----------
-    source : a file, or mlflow:EXPERIMENT
+    source : a file, a folder or glob of files, or one of `bench.importers.sources.READERS`
     layout : which columns hold what
-    store : of that experiment
+    store : of an MLflow experiment
     command : as typed, for the record
-    say : is told how the values are read
+    at : which step of a run counts: last, max:COLUMN or min:COLUMN
+    name : pattern of paths or names of runs that gives columns, as {arm}-s{seed}
     by : the column whose values are conditions, each compared by itself
+    say : is told how the values are read
     judged : how, as `imported` takes it: unit, margin, claim, …
+
+    Returns
+    -------
+    one for each condition
 
     Raises
     ------
-    BadScores, BadColumns, BadPairs : what cannot be compared
+    BadScores, BadColumns, BadPairs, BadRequest : what cannot be compared
     """
     if not layout.baseline and judged.get("against") is None:
         what = "the arm's name" if layout.is_long else "its column"
@@ -50,23 +59,39 @@ def compared(
             facts=[f"--baseline names {what}."],
             options=[("baseline", "NAME")],
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(source).expanduser()
-        if source.startswith("mlflow:"):
-            path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
-        if by is None:
-            found = [("", imported(path, layout, **judged))]
-        else:
-            found = list(_by_condition(path, layout, by, **judged))
-    name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
-    return [_study(each, condition, name, source, path, command, say) for condition, each in found]
+    notes = list[str]()
+    asked = _asked(layout, at=at, name=name, store=store, where=judged.get("where", ()))
+    frame = sources.read(source, replace(asked, say=notes.append))
+    notes = list(dict.fromkeys(notes))
+    for note in notes:
+        say(note)
+    prefix, rest = sources.parted(source)
+    place = Path(rest).expanduser().resolve()  # nobody's folders stand in a report
+    called, label = (rest, rest) if prefix == "mlflow" else (place.stem, place.name)
+    one_file = prefix is None and not run_files.are_several(source)
+    path = Path(rest).expanduser() if one_file else Path(label)
+    facts = {
+        "command": shlex.join(["bench", *map(redacted, command)]),
+        "data": {"name": f"{prefix}:{label}" if prefix else label},
+    }
+    found = []
+    for condition, each in _conditions(frame, path, layout, by, **judged):
+        said = f"{condition}: {each.said}" if condition else each.said
+        say(said)
+        design = replace(each.design, experiment=", ".join(x for x in (called, condition) if x))
+        provenance = {**facts, **_provenance(each), "notes": [*notes, each.said]}
+        found.append(study(each.tables, design, provenance=provenance))
+    return found
 
 
-def _by_condition(
-    path: Path, layout: Layout, by: str, **judged: Any
+def _conditions(
+    frame: pd.DataFrame, path: Path, layout: Layout, by: str | None, **judged: Any
 ) -> Iterator[tuple[str, Imported]]:
-    """Read each condition's rows; together they share the error rate."""
-    frame = chosen(read(path), judged.pop("where", ()), path)
+    """Lay out each condition's rows; together they share the error rate."""
+    if by is None:
+        yield "", imported(path, layout, frame=frame, **judged)
+        return
+    frame = chosen(frame, judged.pop("where", ()), path)
     if by not in frame.columns:
         raise BadColumns(
             f'{path.name} has no column "{by}".',
@@ -79,36 +104,26 @@ def _by_condition(
         yield f"{by}={name}", imported(path, layout, frame=own, conditions=len(names), **judged)
 
 
-def _study(
-    found: Imported,
-    condition: str,
-    name: str,
-    source: str,
-    path: Path,
-    command: Sequence[str],
-    say: Callable[[str], object],
-) -> Findings:
-    where = f"{condition}: " if condition else ""
-    say(f"{where}{found.said}")
-    facts = {
-        "command": shlex.join(["bench", *map(redacted, command)]),
-        "data": {"name": source if source.startswith("mlflow:") else path.name},
+def _provenance(found: Imported) -> dict[str, Any]:
+    return {
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
-        "notes": [found.said],
         "filled_cells": found.filled,
         "against_name": found.against_name,
     }
-    name = f"{name}, {condition}" if condition else name
-    design = replace(found.design, experiment=name)
-    return study(found.tables, design, provenance=facts)
 
 
-def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
-    """Write another project's finished runs as a table: params.*, tags.* and metrics.*."""
-    from bench.store.mlflow_store import Store
+def _asked(layout: Layout, **options: Any) -> Asked:
+    """Return what is asked of the source: of the layout, which columns are keys and which scores.
 
-    frame = Store(store).foreign_runs(experiment)
-    path = folder / f"{file_name(experiment)}.parquet"
-    frame.to_parquet(path, index=False, write_page_checksum=True)
-    return path
+    In long form every column that was typed is a key, but those of values.
+    """
+    typed = asdict(layout)
+    scores = [typed.pop("baseline"), *typed.pop("treatments")]
+    values = tuple(typed.pop("metrics"))
+    return Asked(
+        keys=tuple(key for key in typed.values() if isinstance(key, str)),
+        seed=layout.seed or layout.pair,
+        values=values if layout.is_long else tuple(scores),
+        **{**options, "at": at_of(options["at"]), "where": tuple(options["where"])},
+    )

@@ -19,14 +19,12 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdou
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we try again ourselves
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 
 from bench.analysis.data.tables import Tables
 from bench.analysis.errors import DiskFull, Refusal, is_disk_full
-from bench.design.loading import known_names, nearest
 from bench.store import sqlite
 from bench.store.address import (
     StoreAway,
@@ -43,11 +41,11 @@ from bench.store.base import Store
 from bench.store.locks import Locks
 from bench.store.records import (
     Locate,
-    NothingRecorded,
     benchmark_of,
     digest_tag,
     facts_of,
     late_modules_of,
+    no_experiment,
     order,
     sequence_of,
     started_ms,
@@ -55,7 +53,7 @@ from bench.store.records import (
     text_of,
     unreadable,
 )
-from bench.store.runs import Benchmark, Run, Unreadable
+from bench.store.runs import Benchmark, History, Run, Unreadable
 
 for _name in ("mlflow", "alembic"):  # what goes wrong in them is raised, and told once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -314,33 +312,22 @@ class Reader(Store):
                 fix="restore its provenance/*.json and tags",
             ) from error
 
-    def foreign_runs(self, experiment: str) -> pd.DataFrame:
-        """Return another project's finished runs: params.*, tags.* and metrics.*, a row each.
+    def foreign_runs(self, experiment: str) -> list[Run]:
+        """Return another project's runs, finished or not, each with the last of its metrics.
 
         Raises
         ------
-        NothingRecorded : no such experiment, or no finished run in it
+        NothingRecorded : no such experiment
         """
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
-            names = [e.name for e in self._experiments()]
-            raise NothingRecorded(
-                f'no experiment called "{experiment}".',
-                facts=[known_names(experiment, names)],
-                replace=[(f"mlflow:{experiment}", f"mlflow:{nearest(experiment, names)}")],
-            )
-        rows = [
-            {
-                "run_id": run.run_id,
-                **{f"params.{k}": v for k, v in run.params.items()},
-                **{f"tags.{k}": v for k, v in run.tags.items() if not k.startswith("mlflow.")},
-                **{f"metrics.{k}": v for k, v in run.metrics.items()},
-            }
-            for run in self._search([found.experiment_id], "attributes.status = 'FINISHED'")
-        ]
-        if not rows:
-            raise NothingRecorded(f'experiment "{experiment}" has no finished run.')
-        return pd.DataFrame(rows)
+            raise no_experiment(experiment, [e.name for e in self._experiments()])
+        return self._search([found.experiment_id], "")
+
+    def history(self, run: Run) -> History:
+        """Return every value of every metric of a run."""
+        logged = {name: self.client.get_metric_history(run.run_id, name) for name in run.metrics}
+        return {k: [(m.step, m.timestamp, m.value) for m in each] for k, each in logged.items()}
 
     @contextmanager
     def _files(self) -> Iterator[Locate]:

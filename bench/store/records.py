@@ -15,6 +15,7 @@ import pandas as pd
 from bench.analysis.data.metrics import Predictions
 from bench.analysis.data.tables import TRIAL_COLUMNS, Split, Tables
 from bench.analysis.errors import Refusal
+from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey, varied_settings
 from bench.store import artifacts, spool
 from bench.store.address import first_line
@@ -136,6 +137,15 @@ class NothingRecorded(Refusal):
 
     code = "experiment"
     exit_status = 2
+
+
+def no_experiment(name: str, known: Sequence[str]) -> NothingRecorded:
+    """Return the refusal of another project's experiment that the store does not have."""
+    return NothingRecorded(
+        f'no experiment called "{name}".',
+        facts=[known_names(name, known)],
+        replace=[(f"mlflow:{name}", f"mlflow:{nearest(name, known)}")],
+    )
 
 
 def order(found: Benchmark | Unreadable) -> tuple[int, float]:

@@ -1,6 +1,6 @@
 """Benchmarks and their runs, as every store lists them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,9 @@ from bench.store.artifacts import Damaged
 SUPERSEDED = "bench.superseded"  # the id of the run that replaced one; "true" in old stores
 REPLACES = "bench.replaces"  # of the run that replaced one: its id
 Measured = tuple[str, float, int, int]  # name, value, milliseconds since 1970, epoch
+
+Logged = tuple[int, int, float]  # step, milliseconds since 1970, value: in the order they count
+History = Mapping[str, Sequence[Logged]]  # of a run, by metric
 
 
 @dataclass(frozen=True, eq=False)

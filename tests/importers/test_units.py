@@ -147,8 +147,8 @@ def test_questions_of_a_passage_count_as_their_passage(tmp_path: Path):
 def test_repeats_inside_a_unit_are_averaged_and_never_rows(tmp_path: Path):
     rng = np.random.default_rng(2)
     rows = [
-        {"model": a, "doc_id": i, "sample": k, "acc": float(rng.random() < 0.5 + 0.1 * (a == "new"))}
-        for a in ("base", "new") for i in range(40) for k in range(5)
+        {"model": a, "doc_id": i, "sample": k, "acc": float(rng.random() < p)}
+        for a, p in (("base", 0.5), ("new", 0.6)) for i in range(40) for k in range(5)
     ]  # fmt: skip
     path = saved(rows, tmp_path / "r.csv")
     with pytest.raises(Refusal, match="occurs twice") as refusal:

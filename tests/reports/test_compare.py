@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.importers import mlflow_runs
+from bench.importers.asked import Asked, At
 from bench.store.mlflow_store import Store
 
 BENCH = Path(sys.executable).with_name("bench")
@@ -120,5 +122,13 @@ def test_reads_another_projects_mlflow_runs(
     expected = stats.ttest_rel(values["b"], values["a"])
     assert found["n_pairs"] == 8
     assert found["primary"]["p_value"] == pytest.approx(expected.pvalue, rel=1e-9)
+    for step, acc in ((1, 0.9), (2, 0.1)):
+        last = run.info.run_id
+        store.client.log_metric(last, "val_acc", acc, step=step)
+        store.client.log_metric(last, "epochs", step, step=step)
+    asked = Asked(store=store.uri, at=At("max", "metrics.val_acc"))
+    chosen = mlflow_runs.read("theirs", asked).set_index("run_id")
+    assert (len(chosen), chosen["status"].value_counts()["FINISHED"]) == (17, 16)
+    assert chosen.loc[last, ["metrics.val_acc", "metrics.epochs"]].tolist() == [0.9, 1]
     said = bench("compare", "mlflow:thiers", "--store", store.uri, "--baseline", "a")
     assert (said.status, "Closest: theirs" in said.err) == (2, True)
