@@ -119,11 +119,13 @@ class Columns:
     weights : shape (N,), positive; None: all count alike
     strata : shape (N,), the data set of each column; None: one
     filled : cells that no run scored, and that the additive fit filled
+    names : what the columns are called; none: by their place
     """
 
     weights: NDArray[np.float64] | None = None
     strata: NDArray[np.intp] | None = None
     filled: int = 0
+    names: tuple[str, ...] = ()
 
     @property
     def alike(self) -> bool:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache, partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         ece=partial(_ece, f),
         kind=lambda c: VERDICT_COLOUR[c.verdict.word],
         varied=partial(tables.varied, f),
+        table_number=partial(tables.number, f),
         notes=[str(note) for note in f.provenance.get("notes") or ()],
         severity=_severity,
         tables=tables,
@@ -64,6 +66,7 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         scale=form.scale(unit),
         thinned=_thinned,
         provenance=audit_trail(f),
+        printed_line=provenance_line(f),
         run_note=_run_note,
         number=lambda x: form.number(x, unit),
         estimate=partial(common.estimate, f),
@@ -100,6 +103,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["glossed"] = glossed
     return environment.get_template("page.html.j2")
 
 
@@ -108,6 +112,35 @@ def embedded(f: Findings, *, version: str) -> str:
     data = packed(document(f, version=version))
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+GLOSSES = {
+    "d_z": "the mean difference over the standard deviation of the differences",
+    "Hedges g": "d_z, corrected for few pairs",
+    "likelihood ratio": "how much better one of two values explains what was seen",
+    "outer hull": "from the lowest to the highest limit of all these intervals",
+    "debiased": "less the error that a perfectly calibrated model would show by chance",
+}
+_TERM = re.compile("|".join(rf"\b{re.escape(term)}" for term in GLOSSES))
+
+
+def glossed(text: str) -> str:
+    """Return a text as HTML, escaped, in which terms of the trade explain themselves."""
+    return _TERM.sub(
+        lambda found: f'<dfn title="{GLOSSES[found[0]]}">{found[0]}</dfn>', escape(text)
+    )
+
+
+def provenance_line(f: Findings) -> str:
+    """Return what a printed first page says of where its numbers are from."""
+    p, d = f.provenance, f.design
+    parts = [
+        f"plan {d.hash[:7]}" if d.hash else "",
+        _commit(p) or "",
+        f"bench {p['bench']}" if p.get("bench") else "",
+        str(p.get("recorded") or ""),
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _ece(f: Findings, arm: str) -> str:

@@ -1,6 +1,6 @@
 """Tables: which rows the report's tables have; page, Markdown and LaTeX print these alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.data import format as form
@@ -46,6 +46,29 @@ class Table:
     note: str = ""
 
 
+# The tables in the page's order, and whether these findings have them.
+ORDER: dict[str, Callable[[Findings], bool]] = {
+    "primary": lambda f: True,
+    "among": lambda f: among(f) is not None,
+    "analyses": lambda f: any(c.verdict.word != "none" for c in f.comparisons),
+    "questions": lambda f: any(sections.questions(f, c) for c in f.comparisons),
+    "sources": lambda f: bool(f.sources),
+    "components": lambda f: any(c.variance for c in f.comparisons),
+    "secondary": lambda f: any(c.secondary for c in f.comparisons),
+    "changed": lambda f: any(c.changed for c in f.comparisons),
+    "cost": lambda f: any(c.cost for c in f.comparisons),
+    "classes": lambda f: bool(f.classes),
+    "datasets": lambda f: any(c.datasets for c in f.comparisons),
+    "runs": lambda f: True,
+}
+
+
+def number(f: Findings, name: str) -> int:
+    """Return a table's number: its place among those that these findings have."""
+    names = list(ORDER)
+    return 1 + sum(ORDER[before](f) for before in names[: names.index(name)])
+
+
 def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[tuple[str, bool], ...]:
     return (*((name, False) for name in texts), *((name, True) for name in numbers))
 
@@ -55,12 +78,11 @@ def _whose(f: Findings, c: Treatment) -> str:
 
 
 def every(f: Findings) -> list[Table]:
-    """Return tables 1 to 4 and 8 to 10, a treatment's together, where the findings have them."""
-    found = [primary_outcome(f)]
-    for c in f.comparisons:
-        tables = (analyses(f, c), questions(f, c), secondary_outcomes(f, c), components(f, c))
-        found += [t for t in (*tables, data_sets(f, c)) if t]
-    return [*found, *(t for t in (among(f),) if t)]
+    """Return all tables but those of classes and runs, in the page's order."""
+    by_arm = (analyses, questions, components, secondary_outcomes, changed, cost, data_sets)
+    found = [primary_outcome(f), among(f), spread_by_source(f)]
+    found += [of(f, c) for of in by_arm for c in f.comparisons]
+    return sorted((t for t in found if t), key=lambda t: t.number)
 
 
 def varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
@@ -76,9 +98,9 @@ def varied(f: Findings, c: Treatment) -> list[tuple[str, str, str]]:
 
 
 def primary_outcome(f: Findings) -> Table:
-    """Return table 1: each arm over its seeds, and the paired differences."""
+    """Return the table of each arm over its seeds, and the paired differences."""
     return Table(
-        number=1,
+        number=number(f, "primary"),
         caption="Primary outcome",
         columns=_columns(
             common.sentence(f.metric_label),
@@ -136,7 +158,7 @@ def _row(name: Cell, texts: Sequence[str]) -> Row:
 
 
 def analyses(f: Findings, c: Treatment) -> Table | None:
-    """Return table 2: the planned analysis first and marked; None where there is no verdict."""
+    """Return the planned analysis, first and marked, and others; None where there is no verdict."""
     if c.verdict.word == "none":
         return None
     unit = common.unit(f)
@@ -146,7 +168,7 @@ def analyses(f: Findings, c: Treatment) -> Table | None:
             f" Intervals count all {len(f.comparisons)} treatments, these p-values only their own."
         )
     return Table(
-        number=2,
+        number=number(f, "analyses"),
         of=_whose(f, c),
         caption=f"{len(c.analyses)} ways to analyse the same {form.count(c.n_pairs, 'pair')}",
         note=note,
@@ -186,12 +208,12 @@ def _p(p: float | None) -> Cell:
 
 
 def questions(f: Findings, c: Treatment) -> Table | None:
-    """Return table 3: what a p-value does not answer; None where nothing can be answered."""
+    """Return the table of what a p-value does not answer; None where nothing can be answered."""
     rows = sections.questions(f, c)
     if not rows:
         return None
     return Table(
-        number=3,
+        number=number(f, "questions"),
         of=_whose(f, c),
         caption="Questions a single p-value does not answer",
         columns=_columns("Question", "Answer", "Basis"),
@@ -203,13 +225,13 @@ def questions(f: Findings, c: Treatment) -> Table | None:
 
 
 def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
-    """Return table 4: interval and p adjusted by the same method; None where there are none."""
+    """Return outcomes whose interval and p are adjusted alike; None where there are none."""
     if not c.secondary:
         return None
     n, level = len(c.secondary), form.level(c.secondary[0].level)
     numbers = (f.design.baseline, c.treatment, "Difference", f"{level} CI, adj.", "p, adj.")
     return Table(
-        number=4,
+        number=number(f, "secondary"),
         of=_whose(f, c),
         caption="Secondary outcomes",
         note=(
@@ -252,7 +274,7 @@ def _direction(s: Secondary) -> str:
 
 
 def classes(f: Findings, c: Treatment) -> Table | None:
-    """Return table 5: accuracy within each class of the test set."""
+    """Return the table of accuracy within each class of the test set."""
     found = [row for row in f.classes if row.treatment == c.treatment]
     if not found:
         return None
@@ -264,7 +286,7 @@ def classes(f: Findings, c: Treatment) -> Table | None:
         rows.append(replace(row, cells=(*row.cells, _p(k.p_adjusted))))
     numbers = ("Test examples", f.design.baseline, c.treatment, "Difference", "p, adj.")
     return Table(
-        number=5,
+        number=number(f, "classes"),
         of=_whose(f, c),
         caption="Accuracy within each class",
         note=sections.classes_note(f, c),
@@ -274,7 +296,7 @@ def classes(f: Findings, c: Treatment) -> Table | None:
 
 
 def spread_by_source(f: Findings) -> Table | None:
-    """Return table 7: what each source of randomness brings; None where none varied alone."""
+    """Return the table of what each source of randomness brings; None where none varied alone."""
     if not f.sources:
         return None
     unit = f.measure.unit
@@ -289,7 +311,7 @@ def spread_by_source(f: Findings) -> Table | None:
         row = _row(name, (of, str(r.n), form.spread(r.sd, unit), limits))
         rows.append(replace(row, main=r.source == variance_sources.ALL))
     return Table(
-        number=7,
+        number=number(f, "sources"),
         caption="Spread by source of randomness",
         note="SD over seeds with 95% limits (chi-square, for normal values). One source varies, "
         "the others are pinned to one seed; the last rows vary all.",
@@ -299,7 +321,7 @@ def spread_by_source(f: Findings) -> Table | None:
 
 
 def components(f: Findings, c: Treatment) -> Table | None:
-    """Return table 8: what makes the spread of the difference; None without a crossed analysis."""
+    """Return what makes the spread of the difference; None without a crossed analysis."""
     if c.variance is None:
         return None
     unit = f.measure.unit
@@ -314,7 +336,7 @@ def components(f: Findings, c: Treatment) -> Table | None:
         )
         rows.append(_row(Cell(text=common.sentence(text), note=note), cells))
     return Table(
-        number=8,
+        number=number(f, "components"),
         of=_whose(f, c),
         caption="What makes the spread of the paired difference",
         note="Crossed analysis of variance: SD of one seed, of one test example and of one seed on "
@@ -330,7 +352,7 @@ def components(f: Findings, c: Treatment) -> Table | None:
 
 
 def data_sets(f: Findings, c: Treatment) -> Table | None:
-    """Return table 9: each data set by itself; None where there is but one."""
+    """Return the table of each data set by itself; None where there is but one."""
     if not c.datasets:
         return None
     unit, sign = f.measure.unit, 1 if f.design.higher_is_better else -1
@@ -348,7 +370,7 @@ def data_sets(f: Findings, c: Treatment) -> Table | None:
         rows.append(replace(_row(name, texts), span=(row.low, row.difference, row.high)))
     level = form.level(c.primary.level)
     return Table(
-        number=9,
+        number=number(f, "datasets"),
         of=_whose(f, c),
         caption="Each data set by itself",
         note=f"Better on {won}, equal on {tied}, worse on {len(rows) - won - tied} of "
@@ -361,8 +383,66 @@ def data_sets(f: Findings, c: Treatment) -> Table | None:
     )
 
 
+def changed(f: Findings, c: Treatment) -> Table | None:
+    """Return the examples on which the arms differ most; None where they are not known."""
+    if c.changed is None:
+        return None
+    unit, of, noun = f.measure.unit, c.changed, f.design.units.column
+    rows = [
+        _row(
+            Cell(text=example.name),
+            (
+                form.value(example.baseline, unit),
+                form.value(example.treatment, unit),
+                form.number(example.treatment - example.baseline, unit),
+            ),
+        )
+        for example in of.examples
+    ]
+    return Table(
+        number=number(f, "changed"),
+        of=_whose(f, c),
+        caption=f"Which {noun.many} changed most",
+        note=f"Of {noun.counted(of.better + of.worse + of.same)}, {of.better:,} are better with "
+        f"{c.treatment}, {of.worse:,} worse and {of.same:,} the same, on average over the runs. "
+        "Those that changed most, chosen for that: on new runs they would change less.",
+        columns=_columns(
+            common.sentence(noun.one), numbers=(f.design.baseline, c.treatment, "Difference")
+        ),
+        rows=tuple(rows),
+    )
+
+
+def cost(f: Findings, c: Treatment) -> Table | None:
+    """Return what the treatment costs in training time; None where it was not recorded."""
+    if c.cost is None:
+        return None
+    of = c.cost
+    limits = form.NONE
+    if of.low is not None and of.high is not None:
+        limits = form.interval(of.low, of.high, "score", digits=1)
+    texts = (
+        f"{of.baseline:.1f}",
+        f"{of.treatment:.1f}",
+        form.number(of.difference, "score", digits=1),
+        limits,
+    )
+    return Table(
+        number=number(f, "cost"),
+        of=_whose(f, c),
+        caption="What it costs",
+        note=f"Seconds of training a run, paired by {f.design.units.pair.one}, as they were "
+        "measured beside whatever else ran; descriptive.",
+        columns=_columns(
+            "Cost",
+            numbers=(f.design.baseline, c.treatment, "Difference", f"{form.level(of.level)} CI"),
+        ),
+        rows=(_row(Cell(text="Training time"), texts),),
+    )
+
+
 def among(f: Findings) -> Table | None:
-    """Return table 10: every two arms, all intervals together; None with fewer than three arms."""
+    """Return every two arms, all intervals together; None with fewer than three arms."""
     found = f.among
     if found is None or all(c.verdict.word == "none" for c in f.comparisons):
         return None
@@ -385,7 +465,7 @@ def among(f: Findings) -> Table | None:
         p = form.p_equation(found.ranks.p_value)
         note += f" Over data sets, Friedman’s test of equal ranks: {p}."
     return Table(
-        number=10,
+        number=number(f, "among"),
         caption="All arms among themselves",
         note=f"{note} Intervals and p-values count all {len(rows)} pairs (Bonferroni).",
         columns=_columns(

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.data.tables import Design
+from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference import paired_t
 from bench.analysis.inference.effect_size import clopper_pearson
 from bench.analysis.inference.variance_sources import source_rows
 from bench.analysis.study import robustness
@@ -21,7 +23,7 @@ from bench.analysis.study.checks.run import blocking, run_checks
 from bench.analysis.study.claim_protocol import claimed
 from bench.analysis.study.compare_arm import blocked, compare, metric_label
 from bench.analysis.study.curves import best_epochs, curves, epochs_of, gaps
-from bench.analysis.study.findings import Arm, Findings, RunRow
+from bench.analysis.study.findings import Arm, Cost, Findings, RunRow, Treatment
 from bench.analysis.study.per_class import class_rows
 from bench.analysis.study.secondary import calibration_rows, reliability_diagrams, secondary
 from bench.analysis.study.summary import Summary
@@ -71,7 +73,14 @@ def conclude(s: Summary) -> Findings:
         design=design,
         metric_label=metric_label(design),
         arms=arms,
-        comparisons=tuple(blocked(c, blocking(evidence, checks, c), design) for c in seen),
+        comparisons=tuple(
+            replace(
+                blocked(c, blocking(evidence, checks, c), design),
+                changed=of.changed,
+                cost=_cost(s, c),
+            )
+            for c, of in zip(seen, s.treatments, strict=True)
+        ),
         calibration=calibration_rows(s.calibration, design),
         reliability=reliability_diagrams(s.bins, design),
         curves=curves(epochs, design),
@@ -87,6 +96,27 @@ def conclude(s: Summary) -> Findings:
         classes=class_rows(s.classes, {name: p.n for name, p in pairs.items()}, design),
         provenance=s.provenance,
     )
+
+
+def _cost(s: Summary, c: Treatment) -> Cost | None:
+    """Compare the training times of a pair's runs; None where they were not recorded."""
+    times = {(run.arm, run.seed): run.duration_s for run in s.runs if run.duration_s is not None}
+    keys = [[(arm, seed) for seed in c.pairs.seeds] for arm in (s.design.baseline, c.treatment)]
+    if not c.pairs.seeds or c.pairs.independent or not all(k in times for own in keys for k in own):
+        return None
+    base, other = ([times[key] for key in own] for own in keys)
+    level = 1 - s.design.alpha
+    cost = Cost(
+        baseline=float(np.mean(base)),
+        treatment=float(np.mean(other)),
+        difference=float(np.mean(other) - np.mean(base)),
+        level=level,
+    )
+    try:
+        found = paired_t(base, other, level=level)
+    except UnusableRuns:
+        return cost
+    return replace(cost, low=found.low, high=found.high)
 
 
 def _pending(s: Summary) -> int:

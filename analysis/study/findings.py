@@ -12,7 +12,7 @@ from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.variance_components import Component
 from bench.analysis.inference.variance_sources import SourceRow
 from bench.analysis.study.pairs import Paired
-from bench.analysis.study.summary import RunBins, Summary
+from bench.analysis.study.summary import Changed, RunBins, Summary
 
 SCHEMA = "bench.report/2"
 
@@ -222,6 +222,18 @@ class DataSetRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Training time a run, in seconds; the interval is a paired t's."""
+
+    baseline: float
+    treatment: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contrast:
     """Two arms against each other; together with all other pairs of arms the intervals hold."""
 
@@ -279,6 +291,8 @@ class Treatment:
     secondary: tuple[Secondary, ...]
     anytime: AnytimeFinding
     datasets: tuple[DataSetRow, ...] = ()
+    changed: Changed | None = None
+    cost: Cost | None = None
     pairs: Paired = unstored()
 
     def analysis(self, name: str) -> Analysis | None:

@@ -28,11 +28,20 @@ from bench.analysis.study.pairs import DataSet, Paired
 from bench.analysis.study.per_class import class_sums
 from bench.analysis.study.robustness import chance_level
 from bench.analysis.study.secondary import ScoredRun, outcome_sums, run_bins
-from bench.analysis.study.summary import Between, LateModule, Run, Summary, TreatmentSums
+from bench.analysis.study.summary import (
+    Between,
+    Changed,
+    ChangedExample,
+    LateModule,
+    Run,
+    Summary,
+    TreatmentSums,
+)
 
 Floats = NDArray[np.float64]
 Key = tuple[str, int]
 
+MOST_CHANGED = 12  # examples that are named
 _BOTH: tuple[Split, Split] = ("validation", "test")
 
 
@@ -155,6 +164,7 @@ def _treatment(
         worst=_with_failed(tables, design, name, pairs),
         outcomes=outcome_sums(tables, design, name, seeds, scored, rng=grouping),
         optimism=_optimism(tables, design, name, seeds),
+        changed=_changed(tables, design, name, seeds),
         streams=_streams(tables, design, name, seeds),
     )
 
@@ -278,6 +288,36 @@ def _with_failed(tables: Tables, design: Design, treatment: str, pairs: Paired) 
         pairs.treatment
     )
     return None if same else filled  # the other run of each failed one's pair is still missing
+
+
+def _changed(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> Changed | None:
+    """Return on which examples the arms differ most, on average over their runs."""
+    arms = (design.baseline, treatment)
+    own = [seeds if design.units.paired else tables.finished(arm) for arm in arms]
+    known = zip(arms, own, strict=True)
+    if not all(tables.has_columns(design.measure, arm, runs) for arm, runs in known):
+        return None
+    base, other = (
+        tables.per_example(design.measure, arm, runs).mean(axis=0)
+        for arm, runs in zip(arms, own, strict=True)
+    )
+    difference = (other - base) * (1 if design.higher_is_better else -1)
+    most = np.argsort(-np.abs(difference), kind="stable")[:MOST_CHANGED]
+    names = tables.columns.names
+    return Changed(
+        better=int((difference > 0).sum()),
+        worse=int((difference < 0).sum()),
+        same=int((difference == 0).sum()),
+        examples=tuple(
+            ChangedExample(
+                name=names[i] if names else str(i),
+                baseline=float(base[i]),
+                treatment=float(other[i]),
+            )
+            for i in most
+            if difference[i] != 0
+        ),
+    )
 
 
 def _worst_value(tables: Tables, pairs: Paired, design: Design) -> float:

@@ -116,6 +116,25 @@ class LateModule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangedExample:
+    """One example's mean over the runs of each arm."""
+
+    name: str
+    baseline: float
+    treatment: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """On which examples the arms differ: how many, and those that do most."""
+
+    better: int
+    worse: int
+    same: int
+    examples: tuple[ChangedExample, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TreatmentSums:
     """What is known of one treatment's pairs."""
 
@@ -124,6 +143,7 @@ class TreatmentSums:
     worst: Paired | None  # with failed runs at their worst value; None: no run failed
     outcomes: tuple[OutcomeSums, ...]
     optimism: tuple[float, float | None, float | None] | None  # of the best epoch, with limits
+    changed: Changed | None  # None: single examples are not known
     streams: Mapping[str, int]  # random stream to the comparable pairs whose arms drew differently
 
 

@@ -307,14 +307,15 @@ def _tables(long: pd.DataFrame, cells: Cells, design: Design, units: Units) -> T
 
 
 def _columns(cells: Cells, units: Units) -> Columns:
+    names = tuple(", ".join(name) for name in cells.columns)
     if units.columns not in ("clusters", "examples"):
-        return Columns()
+        return Columns(names=names if units.columns == "datasets" else ())
     weights = cells.sizes.astype(np.float64) if units.columns == "clusters" else None
     if weights is not None and np.ptp(weights) == 0:
         weights = None
     sets = {name: i for i, name in enumerate(units.datasets)}
     strata = np.array([sets[name[0]] for name in cells.columns], dtype=np.intp) if sets else None
-    return Columns(weights=weights, strata=strata, filled=cells.filled)
+    return Columns(weights=weights, strata=strata, filled=cells.filled, names=names)
 
 
 def _seed_numbers(cells: Cells) -> Sequence[int]:

@@ -211,9 +211,9 @@ def claim_fact(f: Findings, c: Treatment) -> tuple[str, str]:
             tail += ", and so is no gain at all"
         tail += "."
     if claim.chance_without_effect is not None:
-        tail += (
-            f" One pair of runs would show at least {amount} in "
-            f"{form.share(claim.chance_without_effect)} of cases if there were no effect at all."
+        tail = (
+            f"{tail.rstrip('.')}; one pair of runs alone shows at least {amount} in "
+            f"{form.share(claim.chance_without_effect)} of cases if there is no effect at all."
         )
     return head, tail
 
