@@ -32,6 +32,11 @@ def fitted(text: str, stream: TextIO) -> str:
     return wrapped(text, columns(stream)) if stream.isatty() else text
 
 
+def unicode_out() -> bool:
+    """Say whether stdout shows more than ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
+
+
 def columns(stream: TextIO) -> int:
     """Return the width of a terminal."""
     try:

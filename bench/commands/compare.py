@@ -1,6 +1,7 @@
 """`bench compare`: the same analysis for scores from elsewhere."""
 
 import json
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Annotated
 
 from bench import __version__
 from bench.commands import options as panels
-from bench.commands.common import Usage, fail_if, fail_words, shown, unicode_out
+from bench.commands.common import Usage, fail_if, fail_words, shown
 from bench.commands.options import FailOn, Output, StoreUri, expanded
 from bench.commands.parser import Argument
-from bench.terminal import show
+from bench.redaction import redacted
+from bench.terminal import show, unicode_out
 
 UNITS = ("auto", "fraction", "percent", "plain")
 
@@ -101,7 +103,8 @@ def compare(
         metrics=tuple(columns.metric or ()),
     )
     how = {**asdict(judged), "where": judged.where or ()}
-    findings = compared(file, layout, store=store, command=sys.argv[1:], say=output.say, **how)
+    command = shlex.join(["bench", *map(redacted, sys.argv[1:])])
+    findings = compared(file, layout, store=store, command=command, say=output.say, **how)
     if out is not None:
         write_files(out, contents(findings, REPORT))
     if output.as_json:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from bench.analysis.data.tables import TRIAL_COLUMNS, Design, Tables
 from bench.analysis.errors import Refusal
+from bench.design.option_values import MetricUnits, Points
 from bench.importers import rows
-from bench.importers.files import BadScores, read
+from bench.importers.files import BadScores, in_memory, read
 
 GivenUnit = Literal["auto", "fraction", "percent", "plain"]
 
@@ -28,6 +29,8 @@ LOWER_IS_BETTER = frozenset(
     "loss error err rmse mse mae nll ppl perplexity wer cer eer ece brier fid latency".split()
 )
 NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
+KINDS = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
+LARGE_MARGIN = 0.1  # of fractions: so large a bare one is a slip for percentage points
 NO_FRACTION = frozenset("squared square absolute rmse mse mae".split())
 
 
@@ -82,6 +85,7 @@ def imported(
     path: Path,
     layout: Layout,
     *,
+    frame: pd.DataFrame | None = None,
     margin: float | None = None,
     claim: float | None = None,
     lower_is_better: bool = False,
@@ -95,7 +99,9 @@ def imported(
     ----------
     path : CSV, Parquet or JSON lines
     layout : which columns hold what
-    margin, claim : as typed: percentage points for fractions and percentages, else metric units
+    frame : the table itself, in place of the file; `path` is then what messages call it
+    margin, claim : as typed: percentage points for fractions and percentages, else metric units;
+        or `Points`, or `MetricUnits`
     lower_is_better : direction of the metric that decides; a name such as rmse says it too
     unit : "fraction" (0.947), "percent" (94.7), "plain", or "auto": by the values of a metric
         that is called an accuracy or another known fraction, else plain
@@ -106,7 +112,13 @@ def imported(
     ------
     BadScores, BadColumns, BadPairs : what cannot be compared, with the place in the file
     """
-    frame = rows.upright(rows.chosen(read(path), where, path), layout.baseline)
+    given = read(path) if frame is None else in_memory(frame, path)
+    data = (
+        path.read_bytes()
+        if frame is None
+        else given.to_csv(index=False).encode("utf-8", "backslashreplace")
+    )
+    frame = rows.upright(rows.chosen(given, where, path), layout.baseline)
     layout = _checked(frame, layout, path)
     rows.require_no_summaries(frame, layout.pair, path)
     long = _as_long(frame, layout, path)
@@ -122,9 +134,9 @@ def imported(
     shown: Any = _unit_of(long, metrics[0], unit)
     by_name = bool(_words(metrics[0]) & LOWER_IS_BETTER) and not lower_is_better
     _require_margin_within(long, metrics[0], shown, margin, path)
+    _require_points(long, metrics[0], shown, margin=margin, claim=claim)
     if shown == "percent":
         long[_column(metrics[0])] /= 100
-    factor = 1.0 if shown == "plain" else 0.01
     seeds = {name: i for i, name in enumerate(dict.fromkeys(long["pair"]))}
     long["seed"] = long["pair"].map(seeds)
     design = Design(
@@ -135,8 +147,8 @@ def imported(
         metric=metrics[0],
         higher_is_better=not (lower_is_better or by_name),
         seeds=tuple(seeds.values()),
-        margin=None if margin is None else margin * factor,
-        claim=None if claim is None else claim * factor,
+        margin=_in_design_units(margin, shown),
+        claim=_in_design_units(claim, shown),
         scope="seeds",
         unit="score" if shown == "plain" else "fraction",
     )
@@ -164,7 +176,7 @@ def imported(
         scores=scores,
         predictions={},
     )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(data).hexdigest()
     against = lower_is_better and bool(_words(metrics[0]) & NOT_LOWER)
     said = _said(metrics[0], shown, design, by_name=by_name)
     return Imported(tables, design, dropped, digest, said, against)
@@ -172,10 +184,9 @@ def imported(
 
 def _said(metric: str, shown: str, design: Design, *, by_name: bool) -> str:
     """Return how the values are read: what a user has to know to trust the word."""
-    kinds = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
     side = "higher is better" if design.higher_is_better else "lower is better"
     unit = "" if shown == "plain" else ", margin and claim in percentage points"
-    return f"{metric} is read as {kinds[shown]}{unit}; {side}{', by its name' if by_name else ''}."
+    return f"{metric} is read as {KINDS[shown]}{unit}; {side}{', by its name' if by_name else ''}."
 
 
 def _words(metric: str) -> frozenset[str]:
@@ -199,17 +210,45 @@ def _require_margin_within(
     long: pd.DataFrame, metric: str, shown: str, margin: float | None, path: Path
 ) -> None:
     """Refuse a margin that no two values differ by: it was typed in another unit."""
-    values = long[_column(metric)].to_numpy(dtype=np.float64)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if shown != "plain" or margin is None or margin <= high - low or high == low:
+    low, high = _range(long, metric)
+    bare = isinstance(margin, MetricUnits)
+    if margin is None or margin <= high - low or high == low or isinstance(margin, Points):
+        return
+    if shown != "plain" and not (bare and shown == "fraction" and margin >= LARGE_MARGIN):
         return
     unit, fix = _shares(low, high), "if the margin is in percentage points:"
+    points = [("margin", f"{margin:g}pp")] if bare and unit != "plain" else []
     raise BadScores(
         f"the margin, {margin:g}, is larger than the range of all values ({low:g} to {high:g}).",
-        facts=[f"{metric} is read as plain numbers, so the margin is too."],
-        fix="type a smaller --margin" if unit == "plain" else fix,
-        options=[] if unit == "plain" else [("unit", unit)],
+        facts=[f"{metric} is read as {KINDS[shown]}, so the margin is too."],
+        fix="give a smaller margin" if unit == "plain" else fix,
+        options=[*points, *([] if unit == "plain" or shown != "plain" else [("unit", unit)])],
     )
+
+
+def _require_points(long: pd.DataFrame, metric: str, shown: str, **amounts: float | None) -> None:
+    """Refuse percentage points of values that are no shares of a whole."""
+    for option, amount in amounts.items():
+        if shown == "plain" and isinstance(amount, Points):
+            unit = _shares(*_range(long, metric))
+            raise BadScores(
+                f"{option}: {metric} is read as plain numbers, which have no percentage points.",
+                fix=f"give the {option} in the metric's own unit" if unit == "plain" else None,
+                options=[] if unit == "plain" else [("unit", unit)],
+            )
+
+
+def _range(long: pd.DataFrame, metric: str) -> tuple[float, float]:
+    values = long[_column(metric)].to_numpy(dtype=np.float64)
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def _in_design_units(amount: float | None, shown: str) -> float | None:
+    """Return a margin or a claim as the study counts it: percentages as fractions."""
+    if amount is None:
+        return None
+    whole = shown == "plain" or (isinstance(amount, MetricUnits) and shown == "fraction")
+    return float(amount) * (1.0 if whole else 0.01)
 
 
 def _column(metric: str) -> str:

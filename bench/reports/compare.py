@@ -1,25 +1,27 @@
 """Builds findings from other people's scores: files, or another project's MLflow runs."""
 
-import shlex
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.study import study
 from bench.importers.tables import BadColumns, Layout, imported
-from bench.store.address import redacted
 from bench.store.names import file_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MLFLOW = "mlflow:"
 
 
 def compared(
-    source: str,
+    source: "str | pd.DataFrame",
     layout: Layout,
     *,
     store: str | None,
-    command: Sequence[str],
+    command: str,
     say: Callable[[str], object],
     **judged: Any,
 ) -> Findings:
@@ -27,10 +29,10 @@ def compared(
 
     Parameters
     ----------
-    source : a file, or mlflow:EXPERIMENT
+    source : a file, mlflow:EXPERIMENT, or a table in memory
     layout : which columns hold what
     store : of that experiment
-    command : as typed, for the record
+    command : as typed, for the record, without passwords
     say : is told how the values are read
     judged : how, as `imported` takes it: unit, margin, claim, …
 
@@ -42,33 +44,38 @@ def compared(
         what = "the arm's name" if layout.is_long else "its column"
         raise BadColumns(
             "which values are the baseline's is not said.",
-            facts=[f"--baseline names {what}."],
+            facts=[f"The baseline is {what}."],
             options=[("baseline", "NAME")],
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(source).expanduser()
-        if source.startswith("mlflow:"):
-            path = _from_mlflow(source.removeprefix("mlflow:"), store, Path(folder))
-        found = imported(path, layout, **judged)
+    path, frame, experiment = _table(source, store)
+    found = imported(path, layout, frame=frame, **judged)
     say(found.said)
+    name = source if frame is not None and isinstance(source, str) else path.name
     facts = {
-        "command": shlex.join(["bench", *map(redacted, command)]),
-        "data": {"name": source if source.startswith("mlflow:") else path.name},
+        "command": command,
+        "data": {"name": name},
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
         "notes": [found.said],
         "against_name": found.against_name,
     }
-    name = source.removeprefix("mlflow:") if source.startswith("mlflow:") else path.stem
-    design = replace(found.design, experiment=name)
+    design = replace(found.design, experiment=experiment)
     return study(found.tables, design, provenance=facts)
 
 
-def _from_mlflow(experiment: str, store: str | None, folder: Path) -> Path:
-    """Write another project's finished runs as a table: params.*, tags.* and metrics.*."""
+def _table(
+    source: "str | pd.DataFrame", store: str | None
+) -> "tuple[Path, pd.DataFrame | None, str]":
+    """Return what messages call a table, the table where it is no file, and the experiment's name.
+
+    Of another project the finished runs: params.*, tags.* and metrics.*, a row each.
+    """
+    if not isinstance(source, str):
+        return Path("DataFrame"), source, "DataFrame"
+    if not source.startswith(MLFLOW):
+        path = Path(source).expanduser()
+        return path, None, path.stem
     from bench.store.mlflow_store import Store
 
-    frame = Store(store).foreign_runs(experiment)
-    path = folder / f"{file_name(experiment)}.parquet"
-    frame.to_parquet(path, index=False, write_page_checksum=True)
-    return path
+    experiment = source.removeprefix(MLFLOW)
+    return Path(file_name(experiment)), Store(store).foreign_runs(experiment), experiment
