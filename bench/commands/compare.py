@@ -9,13 +9,11 @@ from typing import Annotated
 
 from bench import __version__
 from bench.commands import options as panels
-from bench.commands.common import Usage, fail_if, fail_words, shown
+from bench.commands.common import fail_if, fail_words, shown
 from bench.commands.options import FailOn, Output, StoreUri, expanded
 from bench.commands.parser import Argument
 from bench.redaction import redacted
 from bench.terminal import show, unicode_out
-
-UNITS = ("auto", "fraction", "percent", "plain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +79,11 @@ def compare(
       bench compare mlflow:my-exp --arm params.model --metric metrics.acc
                     --pair params.seed --baseline base
     """
-    from bench.design.option_values import require_margin
     from bench.importers.tables import Layout
     from bench.reports.compare import compared
     from bench.reports.formats import REPORT, contents, require_writable, write_files
 
     words = fail_words(fail_on)
-    if judged.unit not in UNITS:
-        what = f'--unit "{judged.unit}" is not {", ".join(UNITS)}.'
-        raise Usage(what, options=[("unit", "auto")])
-    require_margin(judged.margin, judged.claim)
     out = written.out
     if out is not None:
         require_writable(out)

@@ -261,16 +261,19 @@ def require_margin(margin: float | None, claim: float | None) -> None:
     ------
     BadSetting : a margin of 0 or less, or a number that is none, or whose square is none
     """
-    if margin is not None and not 0 < margin < float("inf"):
-        raise BadSetting(f"margin {margin:g} is not a number above 0.", options=[("margin", 0.3)])
-    if claim is not None and not abs(claim) < float("inf"):
-        raise BadSetting(f"claim {claim:g} is not a number.", options=[("claim", 0.3)])
     for option, value in (("margin", margin), ("claim", claim)):
+        if value is None:
+            continue
+        good = [(option, 0.003 if isinstance(value, MetricUnits) else 0.3)]
+        if option == "margin" and not 0 < value < float("inf"):
+            raise BadSetting(f"margin {value:g} is not a number above 0.", options=good)
+        if not abs(value) < float("inf"):
+            raise BadSetting(f"claim {value:g} is not a number.", options=good)
         if value and not 1 / LARGEST < abs(value) < LARGEST:
             raise BadSetting(
                 f"{option} {value:g} is beyond every metric.",
                 facts=[f"It lies between {1 / LARGEST:g} and {LARGEST:g}, in size."],
-                options=[(option, 0.3)],
+                options=good,
             )
 
 
@@ -291,3 +294,9 @@ def in_metric_units(value: float | None, metric: str) -> float | None:
             fix="give the number in the metric's own unit",
         )
     return value / 100 if is_fraction else value
+
+
+def as_typed(value: float, metric: str) -> str:
+    """Return the number to type for a margin or a claim, which `in_metric_units` reads again."""
+    points = isinstance(value, MetricUnits) and in_metric_units(1.0, metric) != 1
+    return f"{100 * value if points else float(value):.12g}"

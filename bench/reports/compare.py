@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.study import study
-from bench.importers.tables import BadColumns, Layout, imported
+from bench.design.option_values import require_margin
+from bench.importers.tables import BadColumns, GivenUnit, Layout, imported
 from bench.store.names import file_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MLFLOW = "mlflow:"
+UNITS = get_args(GivenUnit)
 
 
 def compared(
@@ -39,7 +41,12 @@ def compared(
     Raises
     ------
     BadScores, BadColumns, BadPairs : what cannot be compared
+    BadSetting : a margin or a claim that is none
     """
+    require_margin(judged.get("margin"), judged.get("claim"))
+    if (unit := judged.get("unit", "auto")) not in UNITS:
+        what = f'unit "{unit}" is none of {", ".join(UNITS)}.'
+        raise BadColumns(what, options=[("unit", "auto")])
     if not layout.baseline:
         what = "the arm's name" if layout.is_long else "its column"
         raise BadColumns(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from bench.analysis.errors import Refusal
+from bench.analysis.errors import Refusal, literal
 from bench.analysis.study.findings import Analysis, Findings, Treatment
 from bench.reports.formats import ALONE, BadFormat, replace_bytes, single
 from bench.terminal import printable, unicode_out
@@ -56,20 +56,22 @@ class Result(Findings):
         return cls(**{f.name: getattr(found, f.name) for f in fields(Findings)})
 
     def __getitem__(self, arm: str) -> Answer:
-        return next(answer for answer in self if answer.arm == self._named(arm).treatment)
+        return self._answer(self._named(arm))
 
     def __iter__(self) -> Iterator[Answer]:
-        for c in self.comparisons:
-            yield Answer(
-                arm=c.treatment,
-                verdict=c.verdict.word,
-                n=c.n_pairs,
-                difference=c.primary.difference,
-                interval=(c.primary.low, c.primary.high),
-                level=c.primary.level,
-                p_value=self._adjusted(c.primary.p_value),
-                details=c,
-            )
+        return map(self._answer, self.comparisons)
+
+    def _answer(self, c: Treatment) -> Answer:
+        return Answer(
+            arm=c.treatment,
+            verdict=c.verdict.word,
+            n=c.n_pairs,
+            difference=c.primary.difference,
+            interval=(c.primary.low, c.primary.high),
+            level=c.primary.level,
+            p_value=self._adjusted(c.primary.p_value),
+            details=c,
+        )
 
     def _adjusted(self, p: float | None) -> float | None:
         return None if p is None else min(1.0, len(self.design.treatments) * p)
@@ -79,17 +81,17 @@ class Result(Findings):
         names = [c.treatment for c in self.comparisons]
         if arm is not None and not found:
             raise UnknownArm(
-                f"no treatment is called {arm!r}.", fix=f"one of: {', '.join(names)}"
+                f"no treatment is called {literal(arm)}.", fix=f"one of: {', '.join(names)}"
             ).in_full()
         if len(found) > 1:
             raise SeveralArms(
                 f"{len(names)} treatments are compared, so which one is meant is not known.",
-                fix=f"one of: {', '.join(f'f[{name!r}]' for name in names)}",
+                fix=f"one of: {', '.join(f'f[{literal(name)}]' for name in names)}",
             ).in_full()
         return found[0]
 
     def _only(self) -> Answer:
-        return self[self._named(None).treatment]
+        return self._answer(self._named(None))
 
     @property
     def verdict(self) -> str:
