@@ -51,6 +51,7 @@ def _in_python(call: Callable[P, T]) -> Callable[P, T]:
             return call(*args, **given)
         except Refusal as refusal:
             told = refusal
+        vars(told).pop("__notes__", None)  # tracebacks of other processes, for -v
         for pair in told.replace:
             name = next((n for n, value in given.items() if value == pair[0]), None)
             if name is not None:

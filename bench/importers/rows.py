@@ -109,7 +109,7 @@ def pair_column(columns: Sequence[str], typed: str | None, seed: str | None) -> 
     what, why, fix = WHY[kind]
     raise UnknownRows(
         f"by the name of column {typed!r}, {what}.",
-        facts=[why, f"If each row is a training of its own, --seed {typed} says so."],
+        facts=[why, f"If each row is a training of its own, name {typed} as the seed."],
         fix=fix,
     )
 

@@ -178,14 +178,15 @@ def imported(
     )
     digest = hashlib.sha256(data).hexdigest()
     against = lower_is_better and bool(_words(metrics[0]) & NOT_LOWER)
-    said = _said(metrics[0], shown, design, by_name=by_name)
+    points = any(x is not None and not isinstance(x, MetricUnits) for x in (margin, claim))
+    said = _said(metrics[0], shown, design, by_name=by_name, points=points)
     return Imported(tables, design, dropped, digest, said, against)
 
 
-def _said(metric: str, shown: str, design: Design, *, by_name: bool) -> str:
+def _said(metric: str, shown: str, design: Design, *, by_name: bool, points: bool) -> str:
     """Return how the values are read: what a user has to know to trust the word."""
     side = "higher is better" if design.higher_is_better else "lower is better"
-    unit = "" if shown == "plain" else ", margin and claim in percentage points"
+    unit = ", margin and claim in percentage points" if points and shown != "plain" else ""
     return f"{metric} is read as {KINDS[shown]}{unit}; {side}{', by its name' if by_name else ''}."
 
 
@@ -273,7 +274,7 @@ def _checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
             raise _unknown_column(column, columns, path)
     if layout.is_long and not layout.metrics:
         raise BadColumns(
-            "with --arm the column of values is needed too.",
+            "beside the column of arms that of the values is needed.",
             facts=[f"Columns: {', '.join(columns)}."],
             options=[("metric", "COLUMN")],
         )
