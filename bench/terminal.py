@@ -34,7 +34,8 @@ def fitted(text: str, stream: TextIO) -> str:
 
 def unicode_out() -> bool:
     """Say whether stdout shows more than ASCII."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # without one it takes any text
+    return encoding.lower().replace("-", "") in ("utf8", "utf8sig")
 
 
 def columns(stream: TextIO) -> int:

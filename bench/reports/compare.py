@@ -78,7 +78,7 @@ def _table(
     Of another project the finished runs: params.*, tags.* and metrics.*, a row each.
     """
     if not isinstance(source, str):
-        return Path("DataFrame"), source, "DataFrame"
+        return Path("DataFrame"), source, "table"
     if not source.startswith(MLFLOW):
         path = Path(source).expanduser()
         return path, None, path.stem
