@@ -15,7 +15,9 @@ if TYPE_CHECKING:
         Predictions as Predictions,
         Trial as Trial,
     )
-    from bench.python_api import compare as compare, load as load, run as run
+    from bench.python_api.compare import compare as compare
+    from bench.python_api.load import load as load
+    from bench.python_api.run import run as run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,10 +30,8 @@ __all__ = [
     "load",
     "run",
 ]
-_HOMES = {
-    **dict.fromkeys(("compare", "load", "run"), "bench.python_api"),
-    "Refusal": "bench.analysis.errors",
-}
+_HOMES = {name: f"bench.python_api.{name}" for name in ("compare", "load", "run")}
+_HOMES["Refusal"] = "bench.analysis.errors"
 
 if (Path(__file__).parent / "analysis").is_file():  # a link that came as a text file
     __path__.append(str(Path(__file__).parents[1]))

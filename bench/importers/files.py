@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.errors import Refusal
@@ -83,13 +84,15 @@ def in_memory(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     shown = frame.reset_index() if index and not {*index} & {*frame.columns} else frame.copy()
     shown = _named(shown, path)
     for column in shown.columns[[dtype.kind not in "fiub" for dtype in shown.dtypes]]:
-        cells = shown[column].astype(object)
-        shown[column] = cells.where(cells.notna(), None).map(_cell).astype(object)
+        shown[column] = pd.Series(list(map(_cell, shown[column])), shown.index, dtype=object)
     return shown.reset_index(drop=True)
 
 
 def _cell(value: object) -> object:
-    return value if value is None or isinstance(value, str | float | int) else str(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    return value if isinstance(value, str | float | int) else str(value)
 
 
 def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
