@@ -127,8 +127,7 @@ def executed(code: str, names: dict[str, Any]) -> str:
         value = None
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
-    quiet = value is None or code.rstrip().endswith(";")
-    return out.getvalue() + ("" if quiet else repr(value))
+    return out.getvalue() + ("" if value is None else repr(value))
 
 
 def test_importing_bench_costs_nothing_and_every_name_is_there():
