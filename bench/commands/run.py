@@ -85,7 +85,7 @@ def run(
         recording=recording,
         store=store,
         output=output,
-        words=sys.argv[1:] if sys.argv[1:2] == ["run"] else (),
+        words=sys.argv[1:] if sys.argv[1:2] == ["run"] else ["run", *filter(None, [name])],
     )
     if findings is not None:
         fail_if(findings, words)
@@ -167,7 +167,8 @@ def execute(
         trained = sum(ran.trained for ran in rans)
         print(json.dumps({**facts, "run_id": main.benchmark.run_id, "trained": trained}))
     all_begun = len(rans) == 1 + len(families)
-    end(rans, command=resume_command(session.words, main, options.redo), all_begun=all_begun)
+    command = resume_command(words, main, options.redo) if words else ()
+    end(rans, command=command, all_begun=all_begun)
     return findings
 
 

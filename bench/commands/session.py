@@ -230,7 +230,12 @@ def incomplete(ran: Ran) -> bool:
 
 
 def end(rans: Sequence[Ran], *, command: Sequence[str], all_begun: bool) -> None:
-    """Refuse to call a run complete in which something is missing: it says what, and goes on."""
+    """Refuse to call a run complete in which something is missing.
+
+    Parameters
+    ----------
+    command : what goes on; empty where Python asked, which calls the same again
+    """
     failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
     repeated = next((ran.repeated for ran in rans if ran.repeated), None)
     lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
@@ -239,8 +244,10 @@ def end(rans: Sequence[Ran], *, command: Sequence[str], all_begun: bool) -> None
     left = f"{least}{unstarted} {'run is' if unstarted == 1 else 'runs are'} left"
     anew: dict[str, Any] = {
         "fix": "change the experiment in both arms, then",
-        "command": [*command, "--fresh"],
+        **({"command": [*command, "--fresh"]} if command else {"options": [("fresh", True)]}),
     }
+    again: dict[str, Any] = {"command": command} if command else {"fix": "the same call"}
+    mended = "then" if command else "then the same call"
     if failures:
         failure, where = failures[0]
         more = len(failures) - 1
@@ -261,7 +268,9 @@ def end(rans: Sequence[Ran], *, command: Sequence[str], all_begun: bool) -> None
             failure.code,
             f"{failure.key.title}: {failure.what}",
             facts=facts,
-            **(anew if failure.code == "nan" else {"fix": f"{first}, then", "command": command}),
+            **(
+                anew if failure.code == "nan" else {"fix": f"{first}, {mended}", "command": command}
+            ),
         )
         refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
         raise refusal
@@ -280,14 +289,14 @@ def end(rans: Sequence[Ran], *, command: Sequence[str], all_begun: bool) -> None
         raise Incomplete(
             refused[0],
             facts=[*facts, "The runs are kept as failed, and the same command trains them again."],
-            fix="mend the cause, then",
+            fix=f"mend the cause, {mended}",
             command=command,
         )
     if unstarted:
         raise Incomplete(
             f"the time of --max-hours is up; {left}.",
             facts=["Everything that had finished is recorded; nothing was cut short."],
-            command=command,
+            **again,
         )
 
 

@@ -63,6 +63,22 @@ def test_load_finds_the_same_and_so_does_the_command(
     assert "load" not in refused(lambda: door.load("digist", store=store))
 
 
+def test_a_training_that_fails_is_an_error_and_the_same_call_goes_on(
+    alone: Path,
+    tiny_text: Callable[..., str],
+    copy_store: Callable[[Path], str],
+    refused: Refused,
+):
+    path = alone / "tiny_fails.py"
+    path.write_text(tiny_text("if trial.seed == 1: raise ValueError('odd')", name="odd"))
+    store = copy_store(alone / "mlruns")
+    said = refused(lambda: door.run(path, seeds=[0, 1], store=store, workers=2, retries=0))
+    assert "ValueError: odd" in said and "In tiny_fails.py, line" in said
+    assert said.endswith("\n  fix: mend the cause, then the same call")
+    f = door.load("odd", store=store)
+    assert (f.verdict, f.n) == ("none", 1) and f.arm("weak").n_failed == 1
+
+
 def test_the_notebook_runs_and_shows_what_stands_in_it(
     trained: Any, monkeypatch: pytest.MonkeyPatch
 ):
