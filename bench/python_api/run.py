@@ -1,6 +1,7 @@
 """`bench.run`: train the arms on the same seeds, and return whether they differ."""
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.analysis.data.json_values import plain
-from bench.analysis.errors import literal
 from bench.commands.common import Usage, data_folder
 from bench.commands.options import Arms, Design, Output, Recording, Training
 from bench.commands.run import Asked, execute
@@ -81,8 +81,8 @@ def run(
     changed: dict[str, Any] = {
         **options,
         "seeds": _seeds(seeds),
-        "settings": [f"{k}={literal(plain(v))}" for k, v in (settings or {}).items()] or None,
-        "arms": [f"{n}:{_pairs(s)}" for n, s in (arms or {}).items()] or None,
+        "settings": [_pair(key, value) for key, value in (settings or {}).items()] or None,
+        "arms": [_arm(name, own) for name, own in (arms or {}).items()] or None,
         "margin": amount("margin", margin),
         "claim": amount("claim", claim),
     }
@@ -120,8 +120,13 @@ def _seeds(given: int | str | Sequence[int]) -> str:
     return seeds_text([int(seed) for seed in given])
 
 
-def _pairs(settings: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={literal(plain(value))}" for key, value in settings.items())
+def _pair(key: str, value: Any) -> str:
+    """Return a setting as it is typed."""
+    return f"{key}={json.dumps(plain(value))}"
+
+
+def _arm(name: str, settings: Mapping[str, Any]) -> str:
+    return f"{name}:{','.join(_pair(key, value) for key, value in settings.items())}"
 
 
 def _group(kind: type[T], options: Mapping[str, Any]) -> T:

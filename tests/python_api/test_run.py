@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import bench as door
+from bench.design.loading import discover
+from bench.design.option_values import arms_with
+from bench.python_api.run import _arm, _pair
 
 if TYPE_CHECKING:
     pass
@@ -94,6 +98,14 @@ def test_nothing_recorded_is_said_and_no_store_made(refused: Refused, alone: Pat
     said = refused(lambda: door.load("digits"))
     assert "nothing is recorded in sqlite:///" in said and 'fix: bench.run("digits")' in said
     assert list(alone.iterdir()) == []
+
+
+def test_settings_and_arms_are_read_as_they_were_given(tmp_path: Path, write_tiny: Any):
+    changed = {"strength": 0.7, "nap": 1e-9}
+    found = discover(str(write_tiny(tmp_path)))
+    arms = arms_with(found, [_pair("epochs", np.int64(2))], [_arm("a b", changed)])
+    assert arms["a b"] == {"epochs": 2, **changed} and arms["weak"]["epochs"] == 2
+    assert _pair("k", "3") == 'k="3"' and _pair("k", {"a": True}) == 'k={"a": true}'
 
 
 def test_options_that_no_run_has_are_refused(alone: Path, refused: Refused):
