@@ -4,9 +4,10 @@ Everything may import this file; it imports nothing of the house.
 """
 
 import errno
+import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class Refusal(Exception):
@@ -64,9 +65,12 @@ class Refusal(Exception):
 
     def remedy(self) -> str | None:
         """Return what to do, as a caller in Python reads it."""
-        changes = [f"{name}={value!r}" for name, value in self.options]
-        changes += [f"settings={self.settings!r}"] if self.settings else []
-        changes += [f"{new!r} in place of {old!r}" for old, new in self.replace]
+        given: dict[str, list[object]] = {}
+        for name, value in self.options:
+            given.setdefault(name, []).append(value)
+        changes = [f"{n}={literal(v[0] if len(v) == 1 else v)}" for n, v in given.items()]
+        changes += [f"settings={literal(self.settings)}"] if self.settings else []
+        changes += [f"{literal(new)} in place of {literal(old)}" for old, new in self.replace]
         names = (each if isinstance(each, str) else "=".join(each) for each in self.without)
         changes += [f"without {name}" for name in names]
         parts = (self.fix, ", ".join(changes), shlex.join(self.command))
@@ -74,9 +78,16 @@ class Refusal(Exception):
 
     def render(self, remedy: str | None = None) -> str:
         """Return the message: what, the facts, and the remedy, worded as given or for Python."""
-        remedy = remedy or self.remedy()
-        lines = [f"error[{self.code}]: {self.what}", *(f"  {fact}" for fact in self.facts)]
+        return f"error[{self.code}]: {self._text(remedy or self.remedy())}"
+
+    def _text(self, remedy: str | None) -> str:
+        lines = [self.what, *(f"  {fact}" for fact in self.facts)]
         return "\n".join([*lines, *([f"  fix: {remedy}"] if remedy else [])])
+
+    def in_full(self) -> Self:
+        """Return the same error, whose text is now all of it: what a traceback should show."""
+        self.args = (self._text(self.remedy()),)
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Return the message as JSON values."""
@@ -107,6 +118,17 @@ class DiskFull(Refusal):
 
     code = "disk"
     exit_status = 4
+
+
+def literal(value: object) -> str:
+    """Return how a value is written in Python, texts in double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{literal(k)}: {literal(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
+    return repr(value)
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -32,6 +32,12 @@ def fitted(text: str, stream: TextIO) -> str:
     return wrapped(text, columns(stream)) if stream.isatty() else text
 
 
+def unicode_out() -> bool:
+    """Say whether stdout shows more than ASCII."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # without one it takes any text
+    return encoding.lower().replace("-", "") in ("utf8", "utf8sig")
+
+
 def columns(stream: TextIO) -> int:
     """Return the width of a terminal."""
     try:

@@ -208,12 +208,17 @@ def test_a_metric_of_the_users_own_may_go_either_way():
 # -- the package -----------------------------------------------------------------------------
 
 
-def test_bench_gives_exactly_the_contract():
+def test_bench_gives_exactly_the_contract_and_what_python_asks():
     import bench
     from bench import experiment as contract
+    from bench.analysis.errors import Refusal
+    from bench.python_api.compare import compare
+    from bench.python_api.load import load
+    from bench.python_api.run import run
 
     assert {name: getattr(bench, name) for name in bench.__all__} == {
-        name: getattr(contract, name) for name in ("Experiment", "Outcome", "Predictions", "Trial")
+        **{n: getattr(contract, n) for n in ("Experiment", "Outcome", "Predictions", "Trial")},
+        **{"Refusal": Refusal, "compare": compare, "load": load, "run": run},
     }
     with pytest.raises(AttributeError, match="module 'bench' has no attribute 'Trail'"):
         _ = bench.Trail

@@ -15,6 +15,14 @@ class LeaveOneOut(Comparison):
     """The hull of the n intervals that each leave one seed out.
 
     `p_value` is the largest of the n, so that it is small only where no seed is needed for it.
+
+    Examples
+    --------
+    >>> from bench.analysis.inference import paired_t
+    >>> base, new = np.zeros(4), np.array([1.0, 2.0, 3.0, 4.0])
+    >>> found = leave_one_out(lambda keep: paired_t(base[keep], new[keep]), 4)
+    >>> len(found.without), found.without[0].difference  # of 2, 3 and 4
+    (4, 3.0)
     """
 
     without: tuple[Comparison | None, ...]  # without[s] leaves out seed s; None: no answer
@@ -34,6 +42,21 @@ def leave_one_out(analyse: Callable[[NDArray[np.intp]], Comparison], n: int) -> 
     ------
     UnusableRuns : what `analyse` refuses with all seeds. What it refuses with one left out (two
         pairs; all the others equal) leaves the hull open, with the reason
+
+    References
+    ----------
+    Quenouille (1956), Biometrika 43(3/4), for leaving out one at a time.
+
+    Examples
+    --------
+    Student's sleep data; the largest p-value of scipy's ttest_rel without one pair is 0.0078259.
+
+    >>> from bench.analysis.inference import paired_t
+    >>> first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
+    >>> second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
+    >>> found = leave_one_out(lambda keep: paired_t(first[keep], second[keep]), 10)
+    >>> round(found.p_value, 7)
+    0.0078259
     """
     everything = np.arange(n)
     full = analyse(everything)

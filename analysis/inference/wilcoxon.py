@@ -37,6 +37,16 @@ def wilcoxon(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) 
     ----------
     Wilcoxon (1945), Biometrics Bulletin 1(6); Hodges & Lehmann (1963), Annals of Mathematical
     Statistics 34(2); Demsar (2006), JMLR 7, for the use on classifiers.
+
+    Examples
+    --------
+    Depression scores of Hollander & Wolfe (1973); R's wilcox.test(x, y, paired = TRUE) prints
+    p-value = 0.03906.
+
+    >>> y = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
+    >>> x = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
+    >>> round(wilcoxon(y, x).p_value, 5)
+    0.03906
     """
     require_level(level)
     both = paired_values(baseline, treatment)

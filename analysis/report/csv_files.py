@@ -50,6 +50,11 @@ def sheets(f: Findings, tables: Tables, hide: Show = str) -> dict[str, bytes]:
     }
 
 
+def pairs(f: Findings) -> bytes:
+    """Return pairs.csv alone: every pair that the analysis rests on."""
+    return _csv(_pairs(f, apart((*f.design.arms, f.design.metric), _inert)))
+
+
 def _inert(text: str) -> str:
     """Return a text that a spreadsheet takes for text."""
     plain = printable(text).strip()

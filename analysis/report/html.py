@@ -16,12 +16,14 @@ from bench.analysis.report import latex, markdown, tables
 from bench.analysis.report.document import document, packed, written_by
 from bench.analysis.report.figures import verdict_strip
 from bench.analysis.report.figures.style import VERDICT_COLOUR
+from bench.analysis.report.figures.verdict import strip
 from bench.analysis.report.names import fitted, shortened
-from bench.analysis.report.pictures import draw
+from bench.analysis.report.pictures import Drawn, draw
 from bench.analysis.report.sentences import cite, common, sections, verdict
 from bench.analysis.study.findings import Check, Findings, RunRow
 
 HERE = Path(__file__).parent
+STYLE = HERE / "style.css"
 MOST_ROWS = 24  # of the running estimate
 MOST_TEXT = 4000  # characters of one line of the audit trail
 NO_DIGEST = "0" * 64  # in its place while the page's own digest is taken
@@ -38,43 +40,71 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
     data : what to embed, by default what `embedded` returns
     """
     data, f = data or embedded(f, version=version), fitted(f)
-    unit = f.measure.unit
-    text = _template().render(
-        f=f,
+    unit, drawings = f.measure.unit, draw(f)
+    text = _template("page.html.j2").render(
+        **_screen(f, drawings["strips"]),
+        checks="#checks",
         cite=cite,
-        common=common,
         sections=sections,
-        verdict=verdict,
-        count=form.count,
         writer=written_by(version),
-        css=(HERE / "style.css").read_text("utf-8"),
+        css=STYLE.read_text("utf-8"),
         data=data,
         digest=NO_DIGEST,
-        level=form.level,
-        drawings=draw(f),
+        drawings=drawings,
         ece=partial(_ece, f),
-        kind=lambda c: VERDICT_COLOUR[c.verdict.word],
-        varied=partial(tables.varied, f),
         table_number=partial(tables.number, f),
-        notes=[str(note) for note in f.provenance.get("notes") or ()],
         severity=_severity,
         tables=tables,
         latex=latex.tables(f),
         markdown=markdown.tables(f),
         forest_axis=lambda t: verdict_strip.forest_axis(f, (row.span for row in t.rows)),
-        overview_axis=partial(verdict_strip.overview_axis, f),
-        scale=form.scale(unit),
         thinned=_thinned,
         provenance=audit_trail(f),
         printed_line=provenance_line(f),
         run_note=_run_note,
         number=lambda x: form.number(x, unit),
-        estimate=partial(common.estimate, f),
         value=lambda x, u=unit: form.value(x, u),
         diff=lambda x, u=unit: form.difference(x, u),
         duration=lambda s: "" if s is None else form.duration(s),
     )
     return text.replace(_marked(NO_DIGEST), _marked(digest(text)), 1)
+
+
+def first_screen(f: Findings) -> str:
+    """Return the first screen of the report for a notebook, whose own style it leaves alone."""
+    f = fitted(f)
+    seen = repr((f.design, [c.primary for c in f.comparisons]))
+    ids = f"bench-{hashlib.sha256(seen.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}-"
+    strips = {c.treatment: strip(f, c, ids=ids) for c in f.comparisons}
+    return _template("notebook.html.j2").render(
+        **_screen(f, strips, ids=ids), checks=None, css=_nested(STYLE.read_text("utf-8"))
+    )
+
+
+def _nested(css: str) -> str:
+    """Return the page's style for what stands inside one element: rules of the page become its."""
+    return re.sub(r"(?<![\w-])(:root|body)(?=[{:,])", "&", css)
+
+
+def _screen(f: Findings, strips: Drawn, ids: str = "") -> dict[str, Any]:
+    """Return what the first screen of fitted findings needs, here and in a notebook."""
+    return {
+        "f": f,
+        "first": f.comparisons[0],
+        "several": len(f.comparisons) > 1,
+        "strips": strips,
+        "ids": ids,
+        "common": common,
+        "verdict": verdict,
+        "count": form.count,
+        "level": form.level,
+        "kind": lambda c: VERDICT_COLOUR[c.verdict.word],
+        "varied": partial(tables.varied, f),
+        "notes": [str(note) for note in f.provenance.get("notes") or ()],
+        "overview_axis": partial(verdict_strip.overview_axis, f),
+        "scale": form.scale(f.measure.unit),
+        "estimate": partial(common.estimate, f),
+    }
 
 
 def digest(text: str) -> str:
@@ -95,7 +125,7 @@ def _marked(digest: str) -> str:
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,  # everything a user typed is text
@@ -104,7 +134,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["glossed"] = glossed
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def embedded(f: Findings, *, version: str) -> str:

@@ -34,6 +34,32 @@ def summary(
     unicode : False where the terminal cannot show it
     """
     f = fitted(f)
+    lines = [*_head(f), ""]
+    for c in f.comparisons:
+        lines += [*_answer(f, c), ""]
+    lines += _facts(f, report, browse)
+    return _shown(lines, unicode=unicode)
+
+
+def brief(f: Findings, *, unicode: bool = True) -> str:
+    """Return the words and their intervals alone: what Python shows of findings."""
+    f = fitted(f)
+    lines = _head(f)
+    for c in f.comparisons:
+        numbers = [part for part in verdict.headline_numbers(f, c) if part]
+        decided = [] if c.verdict.word == "none" else [common.signed_estimate(f, c.primary)]
+        lines += [*_word(c), *_wrapped(f"    {'   '.join([*decided, *numbers])}", 4)]
+    return _shown(lines, unicode=unicode)
+
+
+def _shown(lines: list[str], *, unicode: bool) -> str:
+    text = "\n".join(lines)
+    if unicode:
+        return text
+    return text.translate(str.maketrans(ASCII)).encode("ascii", "replace").decode()
+
+
+def _head(f: Findings) -> list[str]:
     planned = len(f.design.seeds)
     pairs = min(c.n_pairs for c in f.comparisons)
     data = (f.provenance.get("data") or {}).get("name")
@@ -42,21 +68,16 @@ def summary(
     size = f"{pairs} of {most}{form.count(planned, 'pair')}"
     if not f.design.units.are_seeds:
         size = common.counted(f, pairs)
-    lines = _wrapped(f"{'   '.join(head)}   {size}", 4)
-    lines.append("")
-    for c in f.comparisons:
-        lines += [*_answer(f, c), ""]
-    lines += _facts(f, report, browse)
-    text = "\n".join(lines)
-    if not unicode:
-        text = text.translate(str.maketrans(ASCII)).encode("ascii", "replace").decode()
-    return text
+    return _wrapped(f"{'   '.join(head)}   {size}", 4)
+
+
+def _word(c: Treatment) -> list[str]:
+    provisional = ", provisional" if c.verdict.provisional else ""
+    return _wrapped(f"  {c.verdict.glyph} {c.verdict.label}{provisional}  {c.verdict.headline}", 4)
 
 
 def _answer(f: Findings, c: Treatment) -> list[str]:
-    provisional = ", provisional" if c.verdict.provisional else ""
-    lines = _wrapped(f"  {c.verdict.glyph} {c.verdict.label}{provisional}  {c.verdict.headline}", 4)
-    lines.append("")
+    lines = [*_word(c), ""]
     numbers = [part for part in verdict.headline_numbers(f, c) if part]
     if c.verdict.word == "none":
         lines += [f"    {part}" for part in numbers]

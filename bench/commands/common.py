@@ -3,7 +3,6 @@
 import difflib
 import json
 import shlex
-import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import __version__
 from bench.analysis.errors import Refusal
 from bench.commands.parser import Exit
-from bench.terminal import show, tell
+from bench.terminal import show, tell, unicode_out
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
@@ -146,11 +145,6 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def unicode_out() -> bool:
-    """Say whether stdout shows more than ASCII."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
 
 
 def _open(path: Path) -> None:

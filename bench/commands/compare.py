@@ -1,6 +1,7 @@
 """`bench compare`: the same analysis for scores from elsewhere."""
 
 import json
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from bench import __version__
 from bench.commands import options as panels
-from bench.commands.common import Usage, fail_if, fail_words, shown, unicode_out
+from bench.commands.common import fail_if, fail_words, shown
 from bench.commands.options import FailOn, Output, StoreUri, expanded
 from bench.commands.parser import Argument
+from bench.redaction import redacted
 from bench.store.names import file_name
-from bench.terminal import show
+from bench.terminal import show, unicode_out
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
@@ -21,12 +23,6 @@ SOURCE = (
     "CSV, JSON, Parquet, Excel; a folder or glob, 'runs/*/r.csv'; mlflow:EXPERIMENT, "
     "wandb:FILE or wandb:ENTITY/PROJECT, tensorboard:DIR, lm-eval:DIR, inspect:DIR, benchopt:FILE."
 )
-WORDS = {
-    "unit": ("auto", "fraction", "percent", "plain"),
-    "scope": ("these", "new-datasets"),
-    "trained": ("once", "per-dataset"),
-    "goal": ("better", "equivalent", "not-worse"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,18 +117,11 @@ def compare(
       bench compare tensorboard:runs --name '{arm}-s{seed}' --at max:val/acc
                     --arm arm --metric test/acc --seed seed --baseline base
     """
-    from bench.design.option_values import require_margin
     from bench.importers.layout import Layout
     from bench.reports.compare import compared
     from bench.reports.formats import REPORT, contents, require_writable, write_files
 
     words = fail_words(fail_on)
-    for option, known in WORDS.items():
-        typed = getattr(judged, option)
-        if typed is not None and typed not in known:
-            what = f'--{option} "{typed}" is not {", ".join(known)}.'
-            raise Usage(what, options=[(option, known[0])])
-    require_margin(judged.margin, judged.claim)
     out = written.out
     if out is not None:
         require_writable(out)
@@ -145,12 +134,9 @@ def compare(
         metrics=tuple(metrics or ()),
     )
     how = asdict(judged)
-    how |= {
-        "where": judged.where or (),
-        "new_datasets": how.pop("scope") == "new-datasets",
-        "goal": judged.goal.replace("-", "_"),
-    }
-    asked |= {"store": store, "command": sys.argv[1:], "say": output.say}
+    how["where"] = judged.where or ()
+    command = shlex.join(["bench", *map(redacted, sys.argv[1:])])
+    asked |= {"store": store, "command": command, "say": output.say}
     found = compared(file, layout, **asked, **how)
     pages = {f.design.experiment: _folder(out, f, len(found)) for f in found}
     for findings in found:

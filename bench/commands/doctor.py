@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from bench.commands.common import data_folder, unicode_out
+from bench.commands.common import data_folder
 from bench.commands.options import (
     Arms,
     DataFolder,
@@ -15,7 +15,7 @@ from bench.commands.options import (
     StoreUri,
     expanded,
 )
-from bench.terminal import show
+from bench.terminal import show, unicode_out
 
 
 @expanded

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 from bench.commands.parser import Argument, Option
 from bench.terminal import tell
@@ -147,6 +147,8 @@ class Recording:
 class Output:
     """What every command says, and how. The last two are read by `bench.cli`."""
 
+    silent: ClassVar[bool] = False  # nothing is printed: the findings are returned to Python
+
     as_json: bool = output(False, "", "Print one JSON object on stdout.", "--json")
     quiet: bool = output(False, "", "No progress, errors only.", "--quiet", "-q")
     verbose: bool = output(False, "", "Show tracebacks.", "--verbose", "-v")
@@ -168,6 +170,21 @@ def given(*groups: Any) -> list[str]:
     """Return the options of some groups that differ from their defaults, as they are typed."""
     each = ((group, option) for group in groups for option in fields(group))
     return [_names(f)[0] for group, f in each if getattr(group, f.name) != f.default]
+
+
+def typed(*groups: Any, metric: str) -> list[str]:
+    """Return the options of some groups as words of a command, numbers as typed for a metric."""
+    from bench.design.option_values import as_typed
+
+    words: list[str] = []
+    for group in groups:
+        for option in fields(group):
+            value = getattr(group, option.name)
+            given = [] if value == option.default else value
+            for each in given if isinstance(given, list) else [given]:
+                text = as_typed(each, metric) if option.name in ("margin", "claim") else str(each)
+                words += [_names(option)[0], *([] if each is True else [text])]
+    return words
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

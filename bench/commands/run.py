@@ -4,12 +4,15 @@ import json
 import os
 import re
 import shlex
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.commands import options as panels
-from bench.commands.common import Usage, data_folder, fail_words
+from bench.commands.common import Usage, data_folder, fail_if, fail_words
 from bench.commands.options import (
     Arms,
     DataFolder,
@@ -22,7 +25,11 @@ from bench.commands.options import (
     StoreUri,
     Training,
     expanded,
+    typed,
 )
+
+if TYPE_CHECKING:
+    from bench.analysis.study.findings import Findings
 
 VARY_HELP = "Also vary one source alone, e.g. subset,init,order: where the spread is from."
 
@@ -66,13 +73,51 @@ def run(
 
     The same command again goes on where it stopped, and trains nothing twice.
     """
+    words = fail_words(fail_on)
+    findings = execute(
+        name,
+        design=design,
+        arms=arms,
+        devices=devices,
+        training=training,
+        data=data,
+        asked=asked,
+        recording=recording,
+        store=store,
+        output=output,
+        words=sys.argv[1:] if sys.argv[1:2] == ["run"] else ["run", *filter(None, [name])],
+    )
+    if findings is not None:
+        fail_if(findings, words)
+
+
+def execute(
+    name: str | None,
+    *,
+    design: Design,
+    arms: Arms,
+    devices: str,
+    training: Training,
+    data: Path | None,
+    asked: Asked,
+    recording: Recording,
+    store: str | None,
+    output: Output,
+    words: Sequence[str] = (),
+) -> "Findings | None":
+    """Train what is missing and report; a call from Python types no words.
+
+    Raises
+    ------
+    Incomplete : a training failed, or the time was up
+    """
     from bench.commands.drafting import draft, seeds_of, varied
     from bench.commands.session import Session, end, first_line, incomplete, keys_of, resume_command
     from bench.execution.base import Options
 
     if recording.offline:
         os.environ["BENCH_OFFLINE"] = "1"
-    words, seeds = fail_words(fail_on), seeds_of(design)
+    seeds = seeds_of(design)
     _require_able(training, dry_run=asked.dry_run)
     options = Options(
         timeout_s=None if training.timeout is None else 60 * training.timeout,
@@ -91,11 +136,14 @@ def run(
         mine = places if training.address is None else ()
         found, plan = draft(session.server, options.data_dir, design, arms, seeds, mine)
         plan = session.packed(plan)
+        groups = (design, arms, training, recording)
+        session.words = words or ["run", chosen, *typed(*groups, metric=plan.metric)]
         families = varied(plan, asked.vary) if asked.vary is not None else []
         options = replace(options, redo=keys_of(recording.redo or (), plan))
         output.say(first_line(plan, note, len(there)))
         if asked.dry_run:
-            return session.rehearse([plan, *families], places, options)
+            session.rehearse([plan, *families], places, options)
+            return None
         # The plan itself first: its runs tell which streams there are to vary.
         notes, streams = [note] if note else [], [family.vary for family in families]
         first = replace(options, streams=streams)
@@ -119,13 +167,9 @@ def run(
         trained = sum(ran.trained for ran in rans)
         print(json.dumps({**facts, "run_id": main.benchmark.run_id, "trained": trained}))
     all_begun = len(rans) == 1 + len(families)
-    end(
-        rans,
-        findings,
-        words,
-        command=resume_command(chosen, main, options.redo),
-        all_begun=all_begun,
-    )
+    command = resume_command(words, main, options.redo) if words else ()
+    end(rans, command=command, all_begun=all_begun)
+    return findings
 
 
 def _require_able(training: Training, *, dry_run: bool) -> None:

@@ -6,7 +6,6 @@ It is imported when a training is asked for: no other command needs what it take
 import contextlib
 import json
 import re
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from bench.analysis.errors import Refusal
 from bench.analysis.inference.power import seeds_for
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.verdict import FEWEST_PAIRS
-from bench.commands.common import Usage, fail_if, opened, publish
+from bench.commands.common import Usage, opened, publish
 from bench.commands.options import Output, Recording, Training
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
@@ -48,6 +47,7 @@ class Session:
 
     server: Server
     store: Store  # that was trained into
+    words: Sequence[str]  # of the command that trains the same
 
     def __init__(
         self, uri: str | None, training: Training, recording: Recording, output: Output
@@ -102,7 +102,7 @@ class Session:
             notes = [*notes, news]
         options = replace(options, fresh=options.fresh or bool(changed))
         mine = places if self.training.address is None else ()
-        facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), mine)
+        facts = provenance.collect(["bench", *self.words], Path(found.file), mine)
         executor: Executor
         if self.training.address is not None:
             # a second plan reaches the cluster anew: whoever trains closes what it trained with
@@ -170,7 +170,8 @@ class Session:
     def report(self, benchmark: Benchmark, *, failures: bool) -> Findings | None:
         """Write the report and print it; None where failures left nothing to compare."""
         try:
-            silent = self.output.as_json and failures  # stdout is one object: the error
+            # stdout is one object: the error
+            silent = self.output.silent or (self.output.as_json and failures)
             return publish(self.store, benchmark, as_json=self.output.as_json, silent=silent)
         except BadTables:
             if failures:  # nothing to compare yet; the failures themselves are shown instead
@@ -214,9 +215,9 @@ def keys_of(texts: Sequence[str], plan: Plan) -> frozenset[TrialKey]:
     return frozenset(keys)
 
 
-def resume_command(name: str, ran: Ran, redo: Collection[TrialKey]) -> list[str]:
+def resume_command(typed: Sequence[str], ran: Ran, redo: Collection[TrialKey]) -> list[str]:
     """Return the command that goes on: what was typed, with the repeats that are still to come."""
-    words = going_on(sys.argv[1:]) if sys.argv[1:2] == ["run"] else ["run", name]
+    words = going_on(typed)
     to_come = set(redo) & {*ran.unstarted, *(failure.key for failure in ran.failures)}
     for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
         words += ["--redo", f"{key.seed}:{key.arm}"]
@@ -228,15 +229,13 @@ def incomplete(ran: Ran) -> bool:
     return bool(ran.failures or ran.lost or ran.refused or ran.unstarted)
 
 
-def end(
-    rans: Sequence[Ran],
-    findings: Findings | None,
-    words: frozenset[str],
-    *,
-    command: Sequence[str],
-    all_begun: bool,
-) -> None:
-    """Choose the exit status and say what is missing."""
+def end(rans: Sequence[Ran], *, command: Sequence[str], all_begun: bool) -> None:
+    """Refuse to call a run complete in which something is missing.
+
+    Parameters
+    ----------
+    command : what goes on; empty where Python asked, which calls the same again
+    """
     failures = [(failure, _where(ran)) for ran in rans for failure in _failures(ran)]
     repeated = next((ran.repeated for ran in rans if ran.repeated), None)
     lost = [(key, _where(ran)) for ran in rans for key in ran.lost]
@@ -245,8 +244,10 @@ def end(
     left = f"{least}{unstarted} {'run is' if unstarted == 1 else 'runs are'} left"
     anew: dict[str, Any] = {
         "fix": "change the experiment in both arms, then",
-        "command": [*command, "--fresh"],
+        **({"command": [*command, "--fresh"]} if command else {"options": [("fresh", True)]}),
     }
+    again: dict[str, Any] = {"command": command} if command else {"fix": "the same call"}
+    mended = "then" if command else "then the same call"
     if failures:
         failure, where = failures[0]
         more = len(failures) - 1
@@ -267,7 +268,9 @@ def end(
             failure.code,
             f"{failure.key.title}: {failure.what}",
             facts=facts,
-            **(anew if failure.code == "nan" else {"fix": f"{first}, then", "command": command}),
+            **(
+                anew if failure.code == "nan" else {"fix": f"{first}, {mended}", "command": command}
+            ),
         )
         refusal.add_note(f"\nIn the training:\n{failure.traceback}")  # which -v shows
         raise refusal
@@ -286,17 +289,15 @@ def end(
         raise Incomplete(
             refused[0],
             facts=[*facts, "The runs are kept as failed, and the same command trains them again."],
-            fix="mend the cause, then",
+            fix=f"mend the cause, {mended}",
             command=command,
         )
     if unstarted:
         raise Incomplete(
             f"the time of --max-hours is up; {left}.",
             facts=["Everything that had finished is recorded; nothing was cut short."],
-            command=command,
+            **again,
         )
-    if findings is not None:
-        fail_if(findings, words)
 
 
 def _failures(ran: Ran) -> list[Failure]:

@@ -2,9 +2,9 @@
 
 import json
 
-from bench.commands.common import experiment_name, unicode_out
+from bench.commands.common import experiment_name
 from bench.commands.options import Name, Output, StoreUri, expanded
-from bench.terminal import show
+from bench.terminal import show, unicode_out
 
 
 @expanded

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from bench import experiments
+import bench.experiments as experiments
 from bench.analysis.errors import text_of
 from bench.design import source_digest
 from bench.experiment import BadExperiment, Experiment, Settings
@@ -25,6 +25,7 @@ from bench.experiment import BadExperiment, Experiment, Settings
 BUILT_IN = experiments.__name__
 _before: dict[str, set[str]] = {}  # modules that were loaded before an experiment
 _loaded: dict[str, set[str]] = {}  # and by it
+_importing: list[str] = []  # experiments that are being imported just now
 
 
 class UnknownExperiment(BadExperiment):
@@ -214,7 +215,11 @@ def _is_module(name: str) -> bool:
 def load(reference: str) -> Experiment:
     """Import an experiment by its reference; once a process."""
     before = set(sys.modules)
-    module = _import(reference)
+    _importing.append(reference)
+    try:
+        module = _import(reference)
+    finally:
+        _importing.pop()
     _before[reference], _loaded[reference] = before, set(sys.modules) - before
     if reference.startswith(f"{BUILT_IN}."):  # which another experiment may have imported
         _loaded[reference] |= {name for name in sys.modules if name.startswith(f"{BUILT_IN}.")}
@@ -228,6 +233,21 @@ def load(reference: str) -> Experiment:
             fix='EXPERIMENT = Experiment(name="…", question="…", arms={…}, train=train)',
         )
     return found
+
+
+def require_not_importing(what: str) -> None:
+    """Refuse to train from a file that is imported for its own trainings: they would never end.
+
+    Raises
+    ------
+    BadExperiment : this process imports an experiment just now
+    """
+    if _importing:
+        raise BadExperiment(
+            f"{_short(_importing[-1])} calls {what} while it is imported.",
+            facts=["Each training is a process that imports this file, and would train anew."],
+            fix='put the call below: if __name__ == "__main__":',
+        )
 
 
 def _import(reference: str) -> ModuleType:

@@ -223,6 +223,37 @@ def parse_seeds(text: str, option: str = "seeds") -> tuple[int, ...]:
     return tuple(found)
 
 
+class Points(float):
+    """A margin or a claim of so many percentage points, whatever the metric's unit."""
+
+
+class MetricUnits(float):
+    """A margin or a claim in the metric's own unit, as a number in Python is."""
+
+
+def amount(option: str, value: float | str | None) -> float | None:
+    """Read a margin or a claim given in Python: a number in metric units, or "0.5pp".
+
+    Raises
+    ------
+    BadSetting : neither of them
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return MetricUnits(value)
+    number = re.fullmatch(
+        r"\s*([+-]?[\d.]+(?:e[+-]?\d+)?)\s*pp\s*", value, re.ASCII | re.IGNORECASE
+    )
+    try:
+        return Points(number[1] if number else "")
+    except ValueError:
+        raise BadSetting(
+            f"{option}={value[:40]!r} is neither a number nor percentage points.",
+            options=[(option, "0.5pp")],
+        ) from None
+
+
 def require_margin(margin: float | None, claim: float | None) -> None:
     """Refuse a typed margin or claim that is not one.
 
@@ -230,21 +261,42 @@ def require_margin(margin: float | None, claim: float | None) -> None:
     ------
     BadSetting : a margin of 0 or less, or a number that is none, or whose square is none
     """
-    if margin is not None and not 0 < margin < float("inf"):
-        raise BadSetting(f"--margin {margin:g} is not a number above 0.", options=[("margin", 0.3)])
-    if claim is not None and not abs(claim) < float("inf"):
-        raise BadSetting(f"--claim {claim} is not a number.", options=[("claim", 0.3)])
-    for option, value in (("--margin", margin), ("--claim", claim)):
+    for option, value in (("margin", margin), ("claim", claim)):
+        if value is None:
+            continue
+        good = [(option, 0.003 if isinstance(value, MetricUnits) else 0.3)]
+        if option == "margin" and not 0 < value < float("inf"):
+            raise BadSetting(f"margin {value:g} is not a number above 0.", options=good)
+        if not abs(value) < float("inf"):
+            raise BadSetting(f"claim {value:g} is not a number.", options=good)
         if value and not 1 / LARGEST < abs(value) < LARGEST:
             raise BadSetting(
                 f"{option} {value:g} is beyond every metric.",
                 facts=[f"It lies between {1 / LARGEST:g} and {LARGEST:g}, in size."],
-                options=[(option[2:], 0.3)],
+                options=good,
             )
 
 
 def in_metric_units(value: float | None, metric: str) -> float | None:
-    """Turn what a user typed (pp for fractions) into metric units."""
+    """Turn what a user typed (pp for fractions) into metric units.
+
+    Raises
+    ------
+    BadSetting : percentage points of a metric that is no fraction
+    """
+    if value is None or isinstance(value, MetricUnits):
+        return value
     known = METRICS.get(metric)
     is_fraction = known is not None and known.unit == "fraction"
-    return None if value is None else value / 100 if is_fraction else value
+    if isinstance(value, Points) and not is_fraction:
+        raise BadSetting(
+            f"{value:g} percentage points: {metric} is not known to be a fraction.",
+            fix="give the number in the metric's own unit",
+        )
+    return value / 100 if is_fraction else value
+
+
+def as_typed(value: float, metric: str) -> str:
+    """Return the number to type for a margin or a claim, which `in_metric_units` reads again."""
+    points = isinstance(value, MetricUnits) and in_metric_units(1.0, metric) != 1
+    return f"{100 * value if points else float(value):.12g}"

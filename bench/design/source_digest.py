@@ -14,7 +14,8 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import bench
-from bench import analysis, experiments
+import bench.analysis as analysis
+import bench.experiments as experiments
 from bench.experiment import BadExperiment
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bench
-from bench import experiments
+import bench.experiments as experiments
 from bench.analysis.errors import Refusal, text_of
 from bench.experiment import Diverged
 

@@ -32,5 +32,8 @@ def answered(message: dict[str, Any]) -> Any:
     kind = UnknownExperiment if told["unknown"] else Refusal
     refusal = kind(told["what"], **told["remedy"])
     refusal.code, refusal.exit_status = told["code"], told["exit_status"]
-    refusal.add_note(f"\nWhere the experiment was imported:\n{told['traceback']}")  # -v shows it
+    if not told["unknown"]:
+        refusal.add_note(
+            f"\nWhere the experiment was imported:\n{told['traceback']}"
+        )  # -v shows it
     raise refusal

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.errors import Refusal
@@ -65,6 +66,40 @@ def read(path: Path) -> pd.DataFrame:
         ) from None
     except Exception as error:  # every parser has its own; all mean the same to the user
         raise _not_a_table(path, str(error).splitlines()[0][:200], kind) from error
+    return _named(frame, path)
+
+
+def in_memory(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a user's table as `read` returns that of a file; a named index becomes a column.
+
+    What is neither a number nor a text becomes a text, so that it is refused as one.
+
+    Raises
+    ------
+    BadScores : no rows, columns of several levels, or two of one name
+    """
+    if frame.columns.nlevels > 1:
+        raise BadScores(
+            f"{path.name} has columns of {frame.columns.nlevels} levels.",
+            fix="give each column one name",
+        )
+    index = [name for name in frame.index.names if name is not None]
+    shown = frame.reset_index() if index and not {*index} & {*frame.columns} else frame.copy()
+    shown = _named(shown, path)
+    for column in shown.columns[[dtype.kind not in "fiub" for dtype in shown.dtypes]]:
+        shown[column] = pd.Series(list(map(_cell, shown[column])), shown.index, dtype=object)
+    return shown.reset_index(drop=True)
+
+
+def _cell(value: object) -> object:
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    return value if isinstance(value, str | float | int) else str(value)
+
+
+def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table whose columns have each a name of its own."""
     if frame.empty or not len(frame.columns):
         raise BadScores(f"{path.name} has no rows.", fix="write one row a run, with a header")
     frame.columns = [str(column).strip() for column in frame.columns]

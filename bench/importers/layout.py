@@ -240,7 +240,7 @@ def require_once(frame: pd.DataFrame, long: pd.DataFrame, layout: Layout, path: 
         seen = ", ".join(dict.fromkeys(map(str, frame[column][:1000])))
         facts.append(
             f"The rows differ in {column} ({seen[:80]}): if these are {remedy(column)[1]}, "
-            f"--{remedy(column)[0]} {'last' if remedy(column)[0] == 'at' else column} says so."
+            f"say so by {remedy(column)[0]} ({'last' if remedy(column)[0] == 'at' else column})."
         )
     which = ", ".join(str(row[key]) for key in keys[1:])
     raise BadPairs(

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bench.design.option_values import MetricUnits, Points
 from bench.importers.files import BadScores
 from bench.importers.layout import column_of
 
@@ -22,6 +23,8 @@ LOWER_IS_BETTER = frozenset(
     "loss error err rmse mse mae nll ppl perplexity wer cer eer ece brier fid latency time".split()
 )
 NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
+KINDS = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
+LARGE_MARGIN = 0.1  # of fractions: so large a bare one is a slip for percentage points
 NO_FRACTION = frozenset("squared square absolute rmse mse mae".split())
 
 
@@ -115,17 +118,46 @@ def require_margin_within(
     long: pd.DataFrame, metric: str, unit: Shown, margin: float | None, path: Path
 ) -> None:
     """Refuse a margin that no two values differ by: it was typed in another unit."""
-    values = long[column_of(metric)].to_numpy(dtype=np.float64)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if unit != "plain" or margin is None or margin <= high - low or high == low:
+    low, high = _range(long, metric)
+    bare = isinstance(margin, MetricUnits)
+    if margin is None or margin <= high - low or high == low or isinstance(margin, Points):
+        return
+    if unit != "plain" and not (bare and unit == "fraction" and margin >= LARGE_MARGIN):
         return
     shares, fix = _shares(low, high), "if the margin is in percentage points:"
+    points = [("margin", f"{margin:g}pp")] if bare and shares != "plain" else []
+    other = [] if shares == "plain" or unit != "plain" else [("unit", shares)]
     raise BadScores(
         f"the margin, {margin:g}, is larger than the range of all values ({low:g} to {high:g}).",
-        facts=[f"{metric} is read as plain numbers, so the margin is too."],
-        fix="type a smaller --margin" if shares == "plain" else fix,
-        options=[] if shares == "plain" else [("unit", shares)],
+        facts=[f"{metric} is read as {KINDS[unit]}, so the margin is too."],
+        fix="give a smaller margin" if shares == "plain" else fix,
+        options=[*points, *other],
     )
+
+
+def require_points(long: pd.DataFrame, metric: str, unit: Shown, **amounts: float | None) -> None:
+    """Refuse percentage points of values that are no shares of a whole."""
+    for option, amount in amounts.items():
+        if unit == "plain" and isinstance(amount, Points):
+            shares = _shares(*_range(long, metric))
+            raise BadScores(
+                f"{option}: {metric} is read as plain numbers, which have no percentage points.",
+                fix=f"give the {option} in the metric's own unit" if shares == "plain" else None,
+                options=[] if shares == "plain" else [("unit", shares)],
+            )
+
+
+def in_design_units(amount: float | None, unit: Shown) -> float | None:
+    """Return a margin or a claim as the study counts it: percentages as fractions."""
+    if amount is None:
+        return None
+    whole = unit == "plain" or (isinstance(amount, MetricUnits) and unit == "fraction")
+    return float(amount) * (1.0 if whole else 0.01)
+
+
+def _range(long: pd.DataFrame, metric: str) -> tuple[float, float]:
+    values = long[column_of(metric)].to_numpy(dtype=np.float64)
+    return float(np.nanmin(values)), float(np.nanmax(values))
 
 
 def _shares(low: float, high: float) -> Shown:

@@ -116,7 +116,7 @@ def resolved(keys: Keys, columns: Sequence[str]) -> Keys:
                 f"by the name of column {pair!r}, rows are steps of one run.",
                 facts=[
                     "They follow from each other, so they are no independent trainings.",
-                    f"If each row is a training of its own, --seed {pair} says so.",
+                    f"If each row is a training of its own, name {pair} as the seed.",
                 ],
                 fix="keep one row a run, for example its last step:",
                 options=[("at", "last")],
@@ -125,8 +125,8 @@ def resolved(keys: Keys, columns: Sequence[str]) -> Keys:
     raise UnknownRows(
         f"what a row of {pair!r} is, is not known.",
         facts=[
-            "Its name says nothing. It may number trainings (--seed), folds (--fold) or test "
-            "examples (--example)."
+            "Its name says nothing. It may number trainings (seed), folds (fold) or test examples "
+            "(example)."
         ],
         fix="if each is a training of its own:",
         options=[("seed", pair)],

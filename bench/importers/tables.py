@@ -10,9 +10,10 @@ import pandas as pd
 
 from bench.analysis.data.tables import TRIAL_COLUMNS, Columns, Design, Goal, Scope, Tables
 from bench.analysis.data.units import ColumnUnit, RowUnit, Trained, Units
+from bench.design.option_values import MetricUnits
 from bench.importers import numbers, rows
 from bench.importers.cells import Cells, cells_of, complete
-from bench.importers.files import read
+from bench.importers.files import in_memory, read
 from bench.importers.layout import (
     BadColumns,
     BadPairs,
@@ -65,8 +66,9 @@ def imported(
     ----------
     path : CSV, Parquet or JSON lines
     layout : which columns hold what
-    frame : the table itself, where it was read already
-    margin, claim : as typed: percentage points for fractions and percentages, else metric units
+    frame : the table itself, in place of the file; `path` is then what messages call it
+    margin, claim : as typed: percentage points for fractions and percentages, else metric units;
+        or `Points`, or `MetricUnits`
     lower_is_better : direction of the metric that decides; a name such as rmse says it too
     unit : "fraction" (0.947), "percent" (94.7), "plain", or "auto": by the values of a metric
         that is called an accuracy or another known fraction, else plain
@@ -83,7 +85,7 @@ def imported(
     ------
     BadScores, BadColumns, BadPairs, UnknownRows : what cannot be compared, with the place
     """
-    raw = read(path) if frame is None else frame
+    raw = read(path) if frame is None else in_memory(frame, path)
     table = rows.upright(rows.chosen(raw, where, path), layout.baseline)
     if against is not None:
         table, layout = _beside_target(table, layout, against)
@@ -102,6 +104,7 @@ def imported(
     require_once(table, long, layout, path)
     shown = numbers.unit_of(long, metrics[0], unit)
     numbers.require_margin_within(long, metrics[0], shown, margin, path)
+    numbers.require_points(long, metrics[0], shown, margin=margin, claim=claim)
     if shown == "percent":
         long[column_of(metrics[0])] /= 100
     arms = (layout.baseline, *treatments_of(long, layout))
@@ -110,7 +113,6 @@ def imported(
     if units.paired:
         cells = complete(cells, path, allow_missing=allow_missing)
     by_name = bool(numbers.words(metrics[0]) & numbers.LOWER_IS_BETTER) and not lower_is_better
-    factor = 1.0 if shown == "plain" else 0.01
     design = Design(
         experiment=path.stem,
         question=f"Does {' or '.join(arms[1:])} differ from {layout.baseline}?",
@@ -119,8 +121,8 @@ def imported(
         metric=metrics[0],
         higher_is_better=not (lower_is_better or by_name),
         seeds=tuple(_seed_numbers(cells)),
-        margin=None if margin is None else margin * factor,
-        claim=None if claim is None else claim * factor,
+        margin=numbers.in_design_units(margin, shown),
+        claim=numbers.in_design_units(claim, shown),
         scope=_scope(units, cells),
         units=replace(units, target=None if against is None else against * _of(shown)),
         goal=goal,
@@ -129,10 +131,13 @@ def imported(
         unit="score" if shown == "plain" else "fraction",
     )
     digest = hashlib.sha256(
-        path.read_bytes() if path.is_file() else raw.to_csv(index=False).encode()
+        path.read_bytes()
+        if path.is_file()
+        else raw.to_csv(index=False).encode("utf-8", "backslashreplace")
     ).hexdigest()
     against_name = lower_is_better and bool(numbers.words(metrics[0]) & numbers.NOT_LOWER)
-    said = _said(design, shown, layout, by_name=by_name)
+    points = any(x is not None and not isinstance(x, MetricUnits) for x in (margin, claim))
+    said = _said(design, shown, by_name=by_name, points=points)
     tables = _tables(long, cells, design, units)
     return Imported(tables, design, cells.dropped, digest, said, against_name, cells.filled)
 
@@ -221,7 +226,7 @@ def _trained(
         raise rows.UnknownRows(
             "of new data sets the answer depends on what a seed is: a model that is scored on "
             "every data set, or one that is trained for each.",
-            facts=["--trained once says the first, --trained per-dataset the second."],
+            facts=["trained: once says the first, per-dataset the second."],
             options=[("trained", "per-dataset")],
         )
     if trained != "per-dataset" and len(set(runs)) > 1:
@@ -332,12 +337,11 @@ def _labels(cells: Cells) -> dict[int, str]:
     return {seed: ", ".join(row) for seed, row in found if row and (str(seed),) != row}
 
 
-def _said(design: Design, shown: str, layout: Layout, *, by_name: bool) -> str:
+def _said(design: Design, shown: str, *, by_name: bool, points: bool) -> str:
     """Return how the values are read: what a user has to know to trust the word."""
-    kinds = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
     side = "higher is better" if design.higher_is_better else "lower is better"
-    unit = "" if shown == "plain" else ", margin and claim in percentage points"
-    text = f"{design.metric} is read as {kinds[shown]}{unit}; {side}"
+    unit = ", margin and claim in percentage points" if points and shown != "plain" else ""
+    text = f"{design.metric} is read as {numbers.KINDS[shown]}{unit}; {side}"
     text += f"{', by its name' if by_name else ''}."
     units = design.units
     if not units.paired:

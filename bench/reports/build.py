@@ -57,7 +57,7 @@ def report(
         folder /= "anonymous"
     require_writable(folder)
     tables = store.tables(benchmark)
-    findings = _study(store, benchmark, tables)
+    findings = analysed(store, benchmark, tables)
     if anonymous:
         from bench.analysis.report.anonymous import Veil, anonymous as hidden
 
@@ -84,8 +84,8 @@ def _format(name: str) -> str:
     return name.removesuffix(".gz").rpartition(".")[2]
 
 
-def _study(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
-    """Analyse a benchmark; the same records give the same findings."""
+def analysed(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
+    """Return what a benchmark says; the same records give the same findings."""
     from bench.analysis.study.study import study
 
     return study(

@@ -1,7 +1,6 @@
 """Builds findings from other people's scores: files, logs, or runs of other trackers."""
 
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,27 @@ import pandas as pd
 
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.study import study
+from bench.design.option_values import require_margin
 from bench.importers import run_files, sources
 from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
 from bench.importers.rows import chosen, shown
 from bench.importers.tables import Imported, imported
-from bench.store.address import redacted
+
+WORDS = {
+    "unit": ("auto", "fraction", "percent", "plain"),
+    "scope": ("these", "new-datasets"),
+    "trained": ("once", "per-dataset"),
+    "goal": ("better", "equivalent", "not-worse"),
+}
 
 
 def compared(
-    source: str,
+    source: str | pd.DataFrame,
     layout: Layout,
     *,
     store: str | None,
-    command: Sequence[str],
+    command: str,
     at: str | None = None,
     name: str | None = None,
     by: str | None = None,
@@ -34,10 +40,11 @@ def compared(
 
     Parameters
     ----------
-    source : a file, a folder or glob of files, or one of `bench.importers.sources.READERS`
+    source : a file, a folder or glob of files, one of `bench.importers.sources.READERS`, or a
+        table in memory
     layout : which columns hold what
     store : of an MLflow experiment
-    command : as typed, for the record
+    command : as typed, for the record, without passwords
     at : which step of a run counts: last, max:COLUMN or min:COLUMN
     name : pattern of paths or names of runs that gives columns, as {arm}-s{seed}
     by : the column whose values are conditions, each compared by itself
@@ -52,28 +59,32 @@ def compared(
     ------
     BadScores, BadColumns, BadPairs, BadRequest : what cannot be compared
     """
+    require_margin(judged.get("margin"), judged.get("claim"))
+    for option, known in WORDS.items():
+        typed = judged.get(option)
+        if typed is not None and typed not in known:
+            what = f'{option} "{typed}" is none of {", ".join(known)}.'
+            raise BadColumns(what, options=[(option, known[0])])
     if not layout.baseline and judged.get("against") is None:
         what = "the arm's name" if layout.is_long else "its column"
         raise BadColumns(
             "which values are the baseline's is not said.",
-            facts=[f"--baseline names {what}."],
+            facts=[f"The baseline is {what}."],
             options=[("baseline", "NAME")],
         )
     notes = list[str]()
     asked = _asked(layout, at=at, name=name, store=store, where=judged.get("where", ()))
-    frame = sources.read(source, replace(asked, say=notes.append))
+    if isinstance(source, str):
+        frame = sources.read(source, replace(asked, say=notes.append))
+        path, called, label = _names(source)
+    else:
+        frame, path, called, label = source, Path("DataFrame"), "table", "DataFrame"
     notes = list(dict.fromkeys(notes))
     for note in notes:
         say(note)
-    prefix, rest = sources.parted(source)
-    place = Path(rest).expanduser().resolve()  # nobody's folders stand in a report
-    called, label = (rest, rest) if prefix == "mlflow" else (place.stem, place.name)
-    one_file = prefix is None and not run_files.are_several(source)
-    path = Path(rest).expanduser() if one_file else Path(label)
-    facts = {
-        "command": shlex.join(["bench", *map(redacted, command)]),
-        "data": {"name": f"{prefix}:{label}" if prefix else label},
-    }
+    facts = {"command": command, "data": {"name": label}}
+    judged["new_datasets"] = judged.pop("scope", None) == "new-datasets"
+    judged["goal"] = (judged.get("goal") or "better").replace("-", "_")
     found = []
     for condition, each in _conditions(frame, path, layout, by, **judged):
         said = f"{condition}: {each.said}" if condition else each.said
@@ -82,6 +93,16 @@ def compared(
         provenance = {**facts, **_provenance(each), "notes": [*notes, each.said]}
         found.append(study(each.tables, design, provenance=provenance))
     return found
+
+
+def _names(source: str) -> tuple[Path, str, str]:
+    """Return what messages call a source, what its benchmark is called, and its name in print."""
+    prefix, rest = sources.parted(source)
+    place = Path(rest).expanduser().resolve()  # nobody's folders stand in a report
+    called, label = (rest, rest) if prefix == "mlflow" else (place.stem, place.name)
+    one_file = prefix is None and not run_files.are_several(source)
+    path = Path(rest).expanduser() if one_file else Path(label)
+    return path, called, f"{prefix}:{label}" if prefix else label
 
 
 def _conditions(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Files = Mapping[str, bytes]  # names below the report's folder, and contents
 
 FORMATS = ("html", "json", "csv", "md", "tex", "svg", "png")
+ALONE = ("html", "json", "csv", "md", "tex")  # that one file can be
 REPORT = ("html", "json")  # what is written when nothing is said, and what MLflow is given
 OTHERWISE = {"markdown": "md", "latex": "tex", "pdf": "html", "excel": "csv", "xlsx": "csv"}
 
@@ -101,6 +102,20 @@ def contents(
             if "png" in formats:
                 files[f"figures/{picture.name}.png"] = picture.png()
     return files
+
+
+def single(f: "Findings", form: str) -> bytes:
+    """Return one of ALONE as one file: of csv the pairs, of json with the summary in it."""
+    from bench.analysis.report import csv_files
+    from bench.analysis.report.document import document, packed
+
+    if form == "csv":
+        return csv_files.pairs(f)
+    if form == "json":
+        data = packed(document(f, version=__version__))
+        return _json(data).encode("utf-8", "backslashreplace")
+    [text] = contents(f, (form,)).values()
+    return text
 
 
 def _json(data: Mapping[str, Any]) -> str:

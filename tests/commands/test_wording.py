@@ -64,7 +64,7 @@ def test_a_remedy_is_worded_as_a_command_and_nothing_that_was_typed_is_lost(
 
 def test_where_nothing_typed_can_be_replaced_the_remedy_stays_in_words():
     refusal = Refusal("no.", replace=[("mine", "digits")])
-    assert worded(refusal, ["report", "mine.py"], parser(app)) == "'digits' in place of 'mine'"
+    assert worded(refusal, ["report", "mine.py"], parser(app)) == '"digits" in place of "mine"'
 
 
 def test_a_caller_in_python_reads_the_remedy_as_arguments():
@@ -75,7 +75,7 @@ def test_a_caller_in_python_reads_the_remedy_as_arguments():
         settings={"lr": 0.1},
         without=["sd"],
     )
-    assert refusal.remedy() == "mend it, or unit='percent', settings={'lr': 0.1}, without sd"
+    assert refusal.remedy() == 'mend it, or unit="percent", settings={"lr": 0.1}, without sd'
     assert Refusal("no.").remedy() is None and Refusal("no.", fix="go").remedy() == "go"
     assert worded(Refusal("no."), ["run"], parser(app)) is None
 

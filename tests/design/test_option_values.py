@@ -222,7 +222,7 @@ def test_what_is_typed_in_points_is_kept_as_a_fraction():
 
 @pytest.mark.parametrize(
     ("margin", "claim", "says"),
-    [(1e308, None, "--margin 1e+308"), (None, -1e200, "--claim -1e+200"), (1e-70, None, "1e-70")],
+    [(1e308, None, "margin 1e+308"), (None, -1e200, "claim -1e+200"), (1e-70, None, "1e-70")],
 )
 def test_a_margin_whose_square_is_no_number_is_refused(
     margin: float | None, claim: float | None, says: str

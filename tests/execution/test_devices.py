@@ -184,7 +184,7 @@ def test_without_accelerators_the_fix_is_the_cpu_where_the_experiment_allows_it(
     with_devices(monkeypatch)
     refusal = refused("97")
     assert refusal.what == '--devices "97": no device cuda:97.'
-    assert (refusal.facts, refusal.remedy()) == (("There is: cpu.",), "devices='cpu'")
+    assert (refusal.facts, refusal.remedy()) == (("There is: cpu.",), 'devices="cpu"')
     assert refused("97", device="gpu").remedy() is None
 
 
@@ -239,7 +239,7 @@ def test_a_prohibited_card_is_left_out_and_refused_when_typed(monkeypatch: pytes
     refusal = refused("0")
     assert refusal.what == '--devices "0": no process may use cuda:0.'
     facts = ("There are: cpu, cuda:0, cuda:1.", "Compute mode prohibited: cuda:0.")
-    assert (refusal.facts, refusal.remedy()) == (facts, "devices='auto'")
+    assert (refusal.facts, refusal.remedy()) == (facts, 'devices="auto"')
 
 
 def test_prohibited_cards_alone_are_no_silent_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch):

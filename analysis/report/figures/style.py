@@ -3,13 +3,15 @@
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+_first = "matplotlib" not in sys.modules
 _backend = os.environ.pop("MPLBACKEND", None)
 try:  # with a backend that matplotlib does not know its import fails; drawing files needs none
     import matplotlib as mpl
@@ -19,6 +21,9 @@ try:  # with a backend that matplotlib does not know its import fails; drawing f
 finally:
     if _backend is not None:
         os.environ["MPLBACKEND"] = _backend
+if _first and _backend is not None:
+    with suppress(ValueError):  # a notebook's own figures are shown by the backend that it names
+        mpl.rcParams["backend"] = _backend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,10 +18,15 @@ GAP = 14.0  # between words that stand side by side
 INSIDE = "too small to matter"
 
 
-def strip(f: Findings, c: Treatment) -> style.Drawing:
-    """Draw the verdict strip; style.css enlarges its words by the ends of their ids."""
+def strip(f: Findings, c: Treatment, ids: str = "") -> style.Drawing:
+    """Draw the verdict strip; style.css enlarges its words by the ends of their ids.
+
+    Parameters
+    ----------
+    ids : what every id begins with, where others may stand on the same page
+    """
     s = Strip.of(f, c)
-    axis, name = s.axis(), f"f0-{f.design.treatments.index(c.treatment)}"
+    axis, name = s.axis(), f"{ids}f0-{f.design.treatments.index(c.treatment)}"
     with style.canvas(WIDTH, HEIGHT) as ax:
         _band(ax, axis, s.margin, name)
         _sides(ax, axis, f, c, name, start=_reach(axis, s.margin) + GAP)

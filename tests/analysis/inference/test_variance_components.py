@@ -171,9 +171,10 @@ def test_the_page_and_the_markdown_show_every_part_with_its_question(known, repo
     f = known("rule3_better")
     page_text, text = unescape(report("rule3_better")), "\n".join(markdown.tables(f))
     assert (
-        "Table 8. What makes the spread" in page_text and "Bouthillier et al. (2021)" in page_text
+        re.search(r"Table \d+\. What makes the spread", page_text)
+        and "Bouthillier et al. (2021)" in page_text
     )
-    assert "**Table 8. What makes the spread" in text
+    assert re.search(r"\*\*Table \d+\. What makes the spread", text)
     for part in f.comparisons[0].variance.components:
         for shown in (
             sections.COMPONENTS[part.source][1],
@@ -204,7 +205,7 @@ def test_without_a_crossed_analysis_there_is_no_such_table(known, report, name):
 
 def test_several_treatments_have_a_table_each(known, report):
     f, html = known("three_treatments"), report("three_treatments")
-    assert [f"Table 8: {c.treatment}." in html for c in f.comparisons] == [True] * 3
+    assert [f": {c.treatment}. What makes the spread" in html for c in f.comparisons] == [True] * 3
 
 
 def test_a_changed_part_is_found(known):

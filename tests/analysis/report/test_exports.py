@@ -117,7 +117,8 @@ CELL = r"<t[dh][^>]*>(.*?)</t[dh]>"
 
 
 def test_latex_prints_the_same_numbers(shape):
-    kept = [t for t in every(shape) if t.number in (1, 2, 4)]
+    captions = ("Primary outcome", "ways to analyse", "Secondary outcomes")
+    kept = [t for t in every(shape) if any(caption in t.caption for caption in captions)]
     for t, text in zip(kept, latex.tables(shape), strict=True):
         body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
         lines = [line for line in body.splitlines() if " & " in line]
@@ -152,7 +153,9 @@ def test_what_the_verdict_rests_on_is_marked(shape, html_page):
     tables = every(shape)
     for t in tables:
         main = [i for i, row in enumerate(t.rows) if row.main]
-        assert main == {1: list(range(len(shape.arms), len(t.rows))), 2: [0]}.get(t.number, [])
+        differences = list(range(len(shape.arms), len(t.rows)))
+        marked = {"Primary outcome": differences, "What was planned": [0]}
+        assert main == marked.get("What was planned" if "ways to" in t.caption else t.caption, [])
         rows = re.findall(r"<tr>(.*?)</tr>", GFM.render(markdown.table(t)), re.S)[1:]
         assert [i for i, row in enumerate(rows) if "<strong>" in row] == main
         tex = latex.table(t).split(r"\midrule")

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.data.metrics import Predictions
+from bench.analysis.data.units import Units
 from bench.analysis.study.checks.design import SKEW_COST, _strong_skew
 from bench.analysis.study.conclude import _collapsed, _pooled_mad
 
@@ -257,7 +258,7 @@ def test_failures_in_one_arm_only_are_a_caution(known):
 def test_healthy_runs_are_hardly_ever_called_collapsed(n):
     """Normal values without a chance level: 22, 11, 8 and 5 % of benchmarks with raw MADs."""
     rng = np.random.default_rng(2)
-    design = SimpleNamespace(higher_is_better=True, arms=("a", "b"))
+    design = SimpleNamespace(higher_is_better=True, arms=("a", "b"), units=Units())
     false = 0
     for _ in range(2000):
         both = rng.normal(size=(2, n))

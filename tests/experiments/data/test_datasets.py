@@ -48,7 +48,7 @@ def test_too_few_images_a_class_are_refused_with_settings_that_fit(image_folder)
     assert told.value.render() == (
         "error[dataset]: class cat of image folder animals has 12 training images; 104 are needed."
         "\n  train_per_class is 100, validation_per_class is 4."
-        "\n  fix: data='FOLDER', settings={'train_per_class': 6, 'validation_per_class': 4}"
+        '\n  fix: data="FOLDER", settings={"train_per_class": 6, "validation_per_class": 4}'
     )
 
 
@@ -106,7 +106,7 @@ def test_offline_without_data_is_refused_with_the_file_that_is_needed():
     lines = told.value.render().splitlines()
     assert lines[0].endswith("/cache, and downloads are switched off (--offline).")
     assert "cifar-10-python.tar.gz, 163 MiB, sha256 6d958be074577803d12ecdefd02955f" in lines[1]
-    assert lines[2] == "  fix: put the file in a folder, then data='FOLDER'"
+    assert lines[2] == '  fix: put the file in a folder, then data="FOLDER"'
     assert (told.value.code, told.value.exit_status) == ("dataset", 4)
 
 

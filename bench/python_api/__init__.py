@@ -1,0 +1,1 @@
+"""Python: what `bench compare`, `bench run` and `bench report` find, as values."""
