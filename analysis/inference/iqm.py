@@ -17,7 +17,15 @@ DRAWS = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class InterquartileMean:
-    """An interquartile mean over runs and data sets, with its bootstrap interval."""
+    """An interquartile mean over runs and data sets, with its bootstrap interval.
+
+    Examples
+    --------
+    >>> runs = [[1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 9.0]]
+    >>> r = interquartile_mean(runs, rng=np.random.default_rng(0))
+    >>> r.low <= r.value <= r.high
+    True
+    """
 
     value: float
     low: float

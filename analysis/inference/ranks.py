@@ -19,6 +19,12 @@ class Ranks:
     `critical` is the half-width of the simultaneous intervals of all differences of average ranks;
     `tied` are the largest groups of arms none of which is further from another than that, as
     places in the order given.
+
+    Examples
+    --------
+    >>> table = [[0.9, 0.8, 0.1], [0.8, 0.9, 0.2], [0.9, 0.7, 0.3], [0.7, 0.6, 0.2]] * 5
+    >>> friedman_ranks(table).tied  # the third arm is told apart from both others
+    ((0, 1),)
     """
 
     n: int  # data sets

@@ -102,7 +102,7 @@ def weighted_t(
     --------
     >>> r = weighted_t([0.1, 0.3, 0.2], [5, 3, 2])
     >>> f"{r.difference:.3f} ± {r.standard_error:.3f}, df {r.df:.2f}"
-    '0.180 ± 0.060, df 1.63'
+    '0.180 ± 0.071, df 1.63'
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 1 or not np.isfinite(d).all():

@@ -95,7 +95,7 @@ def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
             raise _unknown_column(column, columns, path)
     if layout.is_long and not layout.metrics:
         raise BadColumns(
-            "with --arm the column of values is needed too.",
+            "the arm's column needs the column of values too.",
             facts=[f"Columns: {', '.join(columns)}."],
             options=[("metric", "COLUMN")],
         )
@@ -114,7 +114,7 @@ def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
         )
     if layout.is_long and keys.pair == BY_PLACE:
         raise BadColumns(
-            "with --arm rows are not paired by their place in the file.",
+            "of a column of arms rows are not paired by their place in the file.",
             facts=[f"Columns: {', '.join(columns)}."],
             fix="name the column of seeds, or compare runs that share nothing:",
             options=[("pair", UNPAIRED)],

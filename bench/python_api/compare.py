@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.analysis.data.json_values import plain
 from bench.analysis.errors import literal
@@ -48,12 +48,6 @@ READ: Mapping[str, Callable[[Any], Any]] = {  # of the arguments that are not ta
 }
 
 
-@overload
-def compare(source: "pd.DataFrame | str | Path", *, by: None = None, **options: Any) -> Result: ...
-@overload
-def compare(
-    source: "pd.DataFrame | str | Path", *, by: Name, **options: Any
-) -> dict[str, Result]: ...
 @in_python
 def compare(
     source: "pd.DataFrame | str | Path",
@@ -161,6 +155,6 @@ def _called(name: str, source: object, given: Mapping[str, Any]) -> str:
     """Return a call as it stands in a report's audit trail, without passwords."""
     first = literal(str(source)) if isinstance(source, str | os.PathLike) else "DataFrame"
     known = {name: plain(value) for name, value in given.items()}
-    unsaid = (None, False, "auto")
+    unsaid = (None, False, "auto", "these", "better")
     more = [f"{k}={literal(v)}" for k, v in known.items() if not any(v is each for each in unsaid)]
     return redacted(f"bench.{name}({', '.join([first, *more])})")

@@ -153,7 +153,7 @@ def test_repeats_inside_a_unit_are_averaged_and_never_rows(tmp_path: Path):
     path = saved(rows, tmp_path / "r.csv")
     with pytest.raises(Refusal, match="occurs twice") as refusal:
         answered(path, LONG)
-    assert any("--repeat sample says so" in fact for fact in refusal.value.facts)
+    assert any("say so by repeat (sample)" in fact for fact in refusal.value.facts)
     f = answered(path, Layout(**{**vars(LONG), "repeat": "sample"}))
     table = pd.DataFrame(rows).groupby(["model", "doc_id"]).acc.mean().unstack(0)
     right = paired_t(table["base"], table["new"])
