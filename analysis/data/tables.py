@@ -1,7 +1,8 @@
 """Tables: the tidy data that every analysis reads, checked, and paired by seed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.data.metrics import METRICS, Metric, Predictions, Scored, score
+from bench.analysis.data.own_metrics import OwnMetric, own_metrics
 from bench.analysis.errors import Refusal
 
 Split = Literal["test", "test_last", "validation"]
@@ -89,7 +91,7 @@ class Design:
         known = METRICS.get(self.metric)
         if known is not None:
             return known
-        return Metric(self.metric, self.metric, self.unit, self.higher_is_better, None)
+        return Metric(self.metric, self.metric, self.unit, self.higher_is_better)
 
 
 def beyond_computing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -153,9 +155,9 @@ class Tables:
 
     def values(self, design: Design, arm: str, seeds: list[int]) -> NDArray[np.float64]:
         """Return the metric of one arm for these seeds; shape (len(seeds),)."""
-        measure = design.measure
-        if measure.per_example is not None and self.has_predictions(design, arm, seeds):
-            means: NDArray[np.float64] = self.per_example(measure, arm, seeds).mean(axis=1)
+        columns = self.columns(design, arm, seeds)
+        if columns is not None:
+            means: NDArray[np.float64] = columns.mean(axis=1)
             return means
         rows = self.scores[(self.scores.arm == arm) & (self.scores.score == design.metric)]
         found = dict(zip(rows.seed, rows.value, strict=True))
@@ -165,7 +167,7 @@ class Tables:
             raise BadTables(
                 f"seed {lacking[0]}, {arm}, has no score {design.metric!r}.",
                 facts=[f"Known scores: {', '.join(known)}." if known else "It has no scores."],
-                fix="name a metric that every run returns, or accuracy, nll or brier",
+                fix=f"name a metric that every run returns, or one of {', '.join(METRICS)}",
             )
         return np.array([found[seed] for seed in seeds], dtype=np.float64)
 
@@ -173,32 +175,70 @@ class Tables:
         """Tell whether every one of these runs stored its test predictions."""
         return bool(seeds) and all((arm, seed, "test") in self.predictions for seed in seeds)
 
-    def per_example(self, measure: Metric, arm: str, seeds: list[int]) -> NDArray[np.float64]:
-        """Return the metric of every test example; shape (len(seeds), N)."""
-        if measure.per_example is None:
-            raise BadTables(f"{measure.name!r} is not computed from predictions.")
-        return np.stack([self.scored(arm, s, "test").values[measure.name] for s in seeds])
+    def columns(self, design: Design, arm: str, seeds: list[int]) -> NDArray[np.float64] | None:
+        """Return what the metric is the mean of: test examples, or groups of them.
 
-    def scored(self, arm: str, seed: int, split: Split) -> Scored:
+        Returns
+        -------
+        shape (len(seeds), N), of groups (len(seeds), 40); None where a run's value alone is known
+        """
+        if design.measure.is_computed:
+            if not self.has_predictions(design, arm, seeds):
+                return None
+            return self.per_example(design.measure, arm, seeds)
+        own = [self.own(arm, seed).get(design.metric) for seed in seeds]
+        known = [metric.columns for metric in own if metric is not None]
+        return np.stack(known) if known and len(known) == len(seeds) else None
+
+    def per_example(self, measure: Metric, arm: str, seeds: list[int]) -> NDArray[np.float64]:
+        """Return the metric of every test example, or of groups of them; (len(seeds), N)."""
+        return np.stack(
+            [self.scored(arm, s, "test", [measure]).values[measure.name] for s in seeds]
+        )
+
+    def own(self, arm: str, seed: int) -> Mapping[str, OwnMetric]:
+        """Return the metrics of the user's own that were computed from a run's predictions."""
+        return self._own.get((arm, seed), {})
+
+    @cached_property
+    def _own(self) -> dict[tuple[str, int], dict[str, OwnMetric]]:
+        rows = records(self.trials) if "facts" in self.trials.columns else []
+        return {
+            (row["arm"], row["seed"]): own_metrics(json.loads(row["facts"] or "{}")) for row in rows
+        }
+
+    def scored(self, arm: str, seed: int, split: Split, also: Iterable[Metric] = ()) -> Scored:
         """Return what one run's predictions score on every example; they are read once.
 
+        Parameters
+        ----------
+        also : metrics that are no mean over examples, where they are needed
+
         Raises
         ------
         KeyError : the run stored no such predictions
         """
-        if (arm, seed, split) not in self._scored:
-            self.read(arm, seed, split)
+        known = self._scored.get((arm, seed, split))
+        lacking = [m for m in also if known is None or m.name not in known.values]
+        if known is None or lacking:
+            self.read(arm, seed, split, lacking)
         return self._scored[arm, seed, split]
 
-    def read(self, arm: str, seed: int, split: Split) -> Predictions:
+    def read(self, arm: str, seed: int, split: Split, also: Iterable[Metric] = ()) -> Predictions:
         """Return one run's predictions themselves; what they score is kept, they are not.
+
+        Parameters
+        ----------
+        also : metrics that are no mean over examples and are kept too
 
         Raises
         ------
         KeyError : the run stored no such predictions
         """
-        found = self.predictions[arm, seed, split]
-        self._scored[arm, seed, split] = score(found)
+        found, known = self.predictions[arm, seed, split], self._scored.get((arm, seed, split))
+        now = score(found, also)
+        values = now.values if known is None else {**known.values, **now.values}
+        self._scored[arm, seed, split] = replace(now, values=values)
         return found
 
     @cached_property

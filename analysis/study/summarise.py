@@ -16,7 +16,7 @@ from bench.analysis.calibration.temperature import Temperature, fit_temperature,
 from bench.analysis.data.json_values import plain
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables, Design, Split, Tables, records
-from bench.analysis.errors import UnusableRuns
+from bench.analysis.errors import BadPredictions, UnusableRuns
 from bench.analysis.inference.two_way import effective_df
 from bench.analysis.inference.variance_sources import ALL, source_values
 from bench.analysis.study.claim import best_epoch_optimism
@@ -97,17 +97,20 @@ def summarise(
 def score_runs(tables: Tables, design: Design, *, rng: np.random.Generator) -> dict[Key, ScoredRun]:
     """Compute every finished run's calibration, reading its predictions once."""
     return {
-        (arm, seed): _scored_run(tables, arm, seed, rng)
+        (arm, seed): _scored_run(tables, design, arm, seed, rng)
         for arm in design.arms
         for seed in tables.finished(arm)
         if (arm, seed, "test") in tables.predictions
     }
 
 
-def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -> ScoredRun:
+def _scored_run(
+    tables: Tables, design: Design, arm: str, seed: int, rng: np.random.Generator
+) -> ScoredRun:
     fit = _temperature(tables, arm, seed)
     heat = None if fit is None else fit.temperature
-    test = tables.read(arm, seed, "test")
+    wanted = {m.name: m for m in (METRICS["aurc"], design.measure) if m.is_computed}
+    test = tables.read(arm, seed, "test", wanted.values())
     raw = tables.scored(arm, seed, "test")
     scaled = None if heat is None else score_scaled(test, heat)
     found = []
@@ -169,15 +172,9 @@ def _paired(
 
 
 def _differences(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> Floats | None:
-    """Return treatment minus baseline of every example, shape (n, N), where it is known."""
-    arms, measure = (treatment, design.baseline), design.measure
-    if measure.per_example is None:
-        return None
-    if not all(tables.has_predictions(design, arm, seeds) for arm in arms):
-        return None
-    other, base = (tables.per_example(measure, arm, seeds) for arm in arms)
-    difference: Floats = other - base
-    return difference
+    """Return treatment minus baseline of every example, or group of them, where it is known."""
+    other, base = (tables.columns(design, arm, seeds) for arm in (treatment, design.baseline))
+    return None if other is None or base is None else other - base
 
 
 def _with_failed(
@@ -201,18 +198,11 @@ def _with_failed(
         for arm in known
     ]
     beside = [(arm, seed) for arm in known for seed in seeds if seed in known[arm]]
-    if examples is not None and all((*key, "test") in tables.predictions for key in beside):
-        base, other = (
-            np.stack(
-                [
-                    tables.per_example(design.measure, arm, [s])[0]
-                    if s in known[arm]
-                    else np.full(examples.shape[1], worst)  # its worst on every example
-                    for s in seeds
-                ]
-            )
-            for arm in known
-        )
+    finished = {key: tables.columns(design, key[0], [key[1]]) for key in beside}
+    there = {key: found[0] for key, found in finished.items() if found is not None}
+    if examples is not None and len(there) == len(beside):
+        at_worst = np.full(examples.shape[1], worst)  # on every example
+        base, other = (np.stack([there.get((arm, s), at_worst) for s in seeds]) for arm in known)
         examples = np.vstack([examples, other - base])
     else:
         examples = None  # a run beside a failed one stored only its scores
@@ -291,9 +281,14 @@ def _runs(tables: Tables, design: Design) -> tuple[Run, ...]:
 
 
 def _validation(tables: Tables, design: Design, key: Key) -> float | None:
-    if design.metric not in METRICS or (*key, "validation") not in tables.predictions:
+    measure = design.measure
+    if not measure.is_computed or (*key, "validation") not in tables.predictions:
         return None
-    return float(tables.scored(*key, "validation").values[design.metric].mean())
+    try:
+        found = tables.scored(*key, "validation", [measure]).values[measure.name]
+    except BadPredictions:  # a class without validation examples
+        return None
+    return float(found.mean())
 
 
 def _log_agrees(tables: Tables, key: Key, logged: float | None) -> bool | None:

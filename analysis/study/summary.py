@@ -90,6 +90,7 @@ class OutcomeSums:
     squares: Squares | None = None
     n_columns: int | None = None  # test examples, or groups of them for a calibration error
     reason: str | None = None  # why there are no mean squares
+    descriptive: bool = False  # its interval does not hold what it promises: nothing is claimed
 
 
 @dataclass(frozen=True, kw_only=True)
