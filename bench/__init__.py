@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.experiment import (
         Experiment as Experiment,
+        Metric as Metric,
         Outcome as Outcome,
         Predictions as Predictions,
         Trial as Trial,
     )
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "Outcome", "Predictions", "Trial"]
+__all__ = ["Experiment", "Metric", "Outcome", "Predictions", "Trial"]
 
 
 if (Path(__file__).parent / "analysis").is_file():  # a link that came as a text file

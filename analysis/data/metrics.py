@@ -219,7 +219,7 @@ METRICS = {
         ),
         Metric(
             "aurc",
-            "area under the risk-coverage curve",
+            "AURC (area under the risk-coverage curve)",
             "fraction",
             False,
             chance=lambda k: 1 - 1 / k,

@@ -174,7 +174,7 @@ def _every_class(predictions: Predictions, what: str) -> Callable[[Rows], None]:
         if not lacking.size:
             return
         name, n = int(lacking[0]), int(known[lacking[0]])
-        some = f"Only {count(n, 'test example')} of {len(labels):,} {'is' if n == 1 else 'are'}"
+        some = f"only {count(n, 'test example')} of {len(labels):,} {'is' if n == 1 else 'are'}"
         raise BadPredictions(
             f"{some} of class {name}, too few for an interval of the {what}."
             if n

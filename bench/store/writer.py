@@ -87,9 +87,11 @@ class Recorder:
             return known
         tables, design = self.store.tables(self.benchmark), self.benchmark.design()
         for key, run in known.items():
-            if design.scope != "seeds" and tables.has_predictions(design, key.arm, [key.seed]):
-                [examples] = tables.per_example(design.measure, key.arm, [key.seed])
-                known[key] = Scored(run.value, examples)
+            columns = (
+                None if design.scope == "seeds" else tables.columns(design, key.arm, [key.seed])
+            )
+            if columns is not None:
+                known[key] = Scored(run.value, columns[0])
         return known
 
     def known_test_set(self) -> tuple[ScoredOn, TrialKey] | None:
@@ -137,6 +139,7 @@ class Recorder:
                 parent=self.benchmark.run_id,
                 trial=self.benchmark.plan.trial_digest(result.key),
                 commit=str(self._provenance.get("commit") or ""),
+                metric=self.benchmark.plan.metric,
             )
         except OSError as error:
             raise unsaved(self._place, result.key, error) from error

@@ -295,6 +295,8 @@ ODD: Mapping[str, Mapping[str, Any]] = {
     },
     "nll": {"metric": "nll", "higher_is_better": False, "margin": 0.01, "claim": -0.02},
     "brier": {"metric": "brier", "higher_is_better": False, "margin": None, "claim": None},
+    "auroc": {"metric": "auroc", "n_classes": 3},
+    "aurc": {"metric": "aurc", "higher_is_better": False, "margin": None, "claim": None},
     "anytime": {"stop": "anytime", "effect": 0.03},
     "anytime_few": {"stop": "anytime", "n_seeds": 6, "effect": 0.001, "noise": 0.03},
     "group_first_look": {

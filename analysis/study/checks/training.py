@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.data.format import count, difference, interval, spread
-from bench.analysis.data.metrics import METRICS
 from bench.analysis.study.checks.registry import (
     Answer,
     Evidence,
@@ -144,7 +143,7 @@ def _by(values: Floats) -> str:
 
 @check("C15", "caution")
 def _validation_agrees(e: Evidence) -> Answer:
-    if e.design.metric not in METRICS:
+    if not e.design.measure.is_computed:
         return not_checked("There are no validation predictions.")
     known = {
         (run.arm, run.seed): run.validation for run in e.summary.runs if run.validation is not None

@@ -35,11 +35,11 @@ def test_values_from_predictions_equal_values_from_scores(simulate):
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
-def test_values_are_the_means_over_test_examples(simulate, metric):
+def test_values_are_those_of_each_runs_predictions(simulate, metric):
     s = simulate(n_seeds=3, metric=metric)
     values = s.tables.values(s.design, "baseline", [0, 1, 2])
-    per_example = METRICS[metric].per_example
-    by_hand = [per_example(s.tables.predictions["baseline", k, "test"]).mean() for k in range(3)]
+    of = METRICS[metric].value
+    by_hand = [of(s.tables.predictions["baseline", k, "test"]) for k in range(3)]
     assert values == pytest.approx(by_hand)
 
 
