@@ -243,7 +243,8 @@ class Outcome:
     validation : predictions on validation examples, at the selected epoch
     scores : plain numbers, for experiments without class predictions
     selected_epoch : the epoch of `test` and `validation`
-    facts : small plain values worth keeping with the run (counts, digests, notes)
+    facts : small plain values worth keeping with the run (counts, digests, notes); "trained_on",
+        how many examples it drew, is compared with the "train_pool" of `Experiment(prepare=…)`
 
     Raises
     ------

@@ -6,7 +6,7 @@ Predictions are read once, a run at a time.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from bench.analysis.study.summary import LateModule, Run, Summary, TreatmentSums
 
 Floats = NDArray[np.float64]
 Key = tuple[str, int]
+T = TypeVar("T")
 
 _BOTH: tuple[Split, Split] = ("validation", "test")
 
@@ -275,9 +276,16 @@ def _runs(tables: Tables, design: Design) -> tuple[Run, ...]:
                 n_epochs=int(epochs.get(key, 0)),
                 selected_epoch=None if epoch is None else int(epoch),
                 log_agrees=_log_agrees(tables, key, row.get("logged_accuracy")),
+                seeded=_of_type(_facts(row).get("seed_used"), bool),
+                trained_on=_of_type(_facts(row).get("trained_on"), int),
             )
         )
     return tuple(found)
+
+
+def _of_type(value: object, kind: type[T]) -> T | None:
+    """Return a fact if it is of the kind that it should be; a training may record what it likes."""
+    return value if type(value) is kind else None
 
 
 def _validation(tables: Tables, design: Design, key: Key) -> float | None:

@@ -165,7 +165,9 @@ def _simulate(
                     "device": "cpu",
                     "duration_s": float("nan") if gone else 0.5 + 0.1 * draw.random(),
                     "environment": json.dumps({"torch": "2.9"}),
-                    "facts": json.dumps({"streams": {"init": f"i{seed}", "order": f"o{seed}"}}),
+                    "facts": json.dumps(
+                        {"streams": {"init": f"i{seed}", "order": f"o{seed}"}, "seed_used": True}
+                    ),
                     "attempts": 1,
                     "selected_epoch": None if gone or not n_epochs else best,
                     "logged_accuracy": logged,
