@@ -386,13 +386,13 @@ def exchangeable(rng, *, seeds: int, examples: int) -> list[list[Predictions]]:
     return arms
 
 
-@pytest.mark.parametrize("metric", ["auroc", "macro_f1", "aurc"])
+@pytest.mark.parametrize("metric", ["auroc", "aurc"])
 def test_a_metric_of_a_whole_test_set_keeps_its_rate_and_the_check_finds_seeds_alone_do_not(metric):
     rng, of = np.random.default_rng(15), METRICS[metric].columns
     jackknife, seeds = [], []
-    for _ in range(150):
+    for _ in range(100):
         base, other = (
-            np.stack([of(run) for run in arm]) for arm in exchangeable(rng, seeds=8, examples=300)
+            np.stack([of(run) for run in arm]) for arm in exchangeable(rng, seeds=6, examples=300)
         )
         jackknife.append(two_way(other - base).p_value <= 0.05)
         seeds.append(paired_t(base.mean(axis=1), other.mean(axis=1)).p_value <= 0.05)

@@ -189,7 +189,7 @@ def _seeded(e: Evidence) -> Answer:
         f"{len(odd)} of {count(len(known), 'run')} drew from no stream of the trial and did not "
         f"read its seed ({', '.join(arms)}).",
         "Whatever they drew came from a generator that is unseeded or fixed, so that a seed "
-        "pairs nothing and a run cannot be repeated. bench doctor trains two seeds twice and "
+        "pairs nothing and a run cannot be repeated. bench’s doctor trains two seeds twice and "
         "shows it; trial.rng(…) or trial.seed mends it.",
     )
 
