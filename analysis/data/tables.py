@@ -89,6 +89,8 @@ class Design:
     def measure(self) -> Metric:
         """How the metric is computed and read; a score of the user's own is a plain number."""
         known = METRICS.get(self.metric)
+        if known is not None and known.per_example is None and not self.benchmark_id:
+            return replace(known, unit=self.unit)  # of scores from elsewhere, as they are read
         if known is not None:
             return known
         return Metric(self.metric, self.metric, self.unit, self.higher_is_better)

@@ -25,7 +25,7 @@ FRACTIONS = frozenset(
     "top5 ap map ndcg mrr".split()
 )
 LOWER_IS_BETTER = frozenset(
-    "loss error err rmse mse mae nll ppl perplexity wer cer eer ece brier fid latency".split()
+    "loss error err rmse mse mae nll ppl perplexity wer cer eer ece aurc brier fid latency".split()
 )
 NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
 NO_FRACTION = frozenset("squared square absolute rmse mse mae".split())

@@ -28,6 +28,7 @@ import numpy as np
 import scipy
 from scipy import special, stats
 
+from bench.analysis.calibration.errors import squared_error
 from bench.analysis.calibration.intervals import ece_difference
 from bench.analysis.data.metrics import METRICS, Predictions, ece
 from bench.analysis.data.tables import Design
@@ -435,19 +436,29 @@ def calibration(
     rng: np.random.Generator, reps: int, n: int, size: int, over: tuple[float, float]
 ) -> Counts:
     truth = true_error(over[1]) - true_error(over[0])
+    squares = over[1] ** 2 - over[0] ** 2  # the squared error of N(over, 0.01), less its mean
     kept: dict[str, list[float]] = {"jackknife, two-way": [], "plug-in ECE, t over seeds": []}
+    judged: dict[str, list[float]] = {"squared error, two-way": [], "signed gap, two-way": []}
     off: dict[str, list[float]] = {"debiased": [], "plug-in": []}
     for _ in range(reps):
         arms = over_confident(rng, n, size, over)
         jackknife = ece_difference(*arms, rng=rng)
         plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
         plug_in = paired_t(*plain)
+        gaps = [sure - right for sure, right in arms]
+        for label, r, t in zip(
+            judged,
+            (ece_difference(*arms, rng=rng, error=squared_error), two_way(gaps[1] - gaps[0])),
+            (squares, over[1] - over[0]),
+            strict=True,
+        ):
+            judged[label].append(covers(r.low, r.high, t))
         for label, r in zip(kept, (jackknife, plug_in), strict=True):
             kept[label].append(covers(r.low, r.high, truth))
         for label, r in zip(off, (jackknife, plug_in), strict=True):
             off[label].append(100 * (r.difference - truth))
     row = f"{over[0]:g} and {over[1]:g} overconfident, {n} seeds × {size:,} examples"
-    return rates("ΔECE", row, kept) | rates("ΔECE bias", row, off)
+    return rates("ΔECE", row, kept | judged) | rates("ΔECE bias", row, off)
 
 
 # -- 6. metrics that are no mean over examples ----------------------------------------------------
@@ -850,7 +861,8 @@ def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) ->
             "## Difference in calibration error: coverage of the 95 % interval (%)",
             "ΔECE",
             "Each seed overconfident by N(m, 0.01) at every confidence; examples shared by the "
-            "arms. The truth is E|N(m, 0.01)| of the treatment minus that of the baseline.",
+            "arms. The truth is E|N(m, 0.01)| of the treatment minus that of the baseline; of the "
+            "squared error its square, of the signed gap m. Reports judge by the last two.",
             wrong=("plug-in ECE, t over seeds",),
         ),
         *section(

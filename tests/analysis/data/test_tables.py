@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,3 +105,10 @@ def test_a_score_of_the_users_own_is_a_plain_number():
 def test_a_missing_value_is_none_in_records():
     frame = pd.DataFrame({"a": [1.0, np.nan], "b": ["x", None]})
     assert records(frame) == [{"a": 1.0, "b": "x"}, {"a": None, "b": None}]
+
+
+def test_a_metric_of_scores_from_elsewhere_keeps_the_unit_that_it_is_read_in(simulate):
+    design = replace(simulate(n_seeds=2).design, metric="auroc", unit="score")
+    assert design.measure.unit == "fraction"
+    assert replace(design, benchmark_id="").measure.unit == "score"
+    assert replace(design, benchmark_id="", metric="accuracy").measure.unit == "fraction"
