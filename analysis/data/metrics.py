@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from bench.analysis.data.jackknife import Statistic, example_groups, group_columns
 from bench.analysis.data.predictions import Predictions as Predictions, Rows, by_rows
 from bench.analysis.data.set_metrics import (
-    aurc,
-    auroc,
-    average_precision,
+    aurc_of_ranks,
+    auroc_of_ranks,
+    average_precision_of_ranks,
     balanced_accuracy,
     macro_f1,
     of_answers,
     of_ranks,
+    ranked,
 )
 from bench.analysis.errors import BadPredictions
 
@@ -186,8 +187,8 @@ def _finite(value: object, name: str) -> float:
 
 
 def _selective(predictions: Predictions) -> Statistic:
-    sure, right = confidence(predictions), correct(predictions)
-    return lambda rows: aurc(sure[rows], right[rows])
+    ranks, wrong = ranked(-confidence(predictions)), 1 - correct(predictions)
+    return lambda rows: aurc_of_ranks(ranks[rows], wrong[rows])
 
 
 METRICS = {
@@ -209,13 +210,13 @@ METRICS = {
             "AUROC",
             "fraction",
             chance=lambda k: 0.5,
-            prepared=of_ranks("AUROC", auroc),
+            prepared=of_ranks("AUROC", auroc_of_ranks),
         ),
         Metric(
             "average_precision",
             "average precision",
             "fraction",
-            prepared=of_ranks("average precision", average_precision),
+            prepared=of_ranks("average precision", average_precision_of_ranks),
         ),
         Metric(
             "aurc",

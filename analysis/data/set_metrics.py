@@ -16,6 +16,7 @@ from bench.analysis.errors import BadPredictions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Prepared = Callable[[Predictions], Statistic]
 
 
@@ -70,7 +71,12 @@ def auroc(positive: ArrayLike, scores: ArrayLike) -> float:
     ----------
     Hanley & McNeil (1982), Radiology 143(1); scikit-learn's roc_auc_score.
     """
-    with_it, without = _by_rank(positive, scores)
+    return auroc_of_ranks(np.asarray(positive, dtype=bool), ranked(scores))
+
+
+def auroc_of_ranks(positive: Bools, ranks: Ints) -> float:
+    """Return the same from the ranks of the scores, of some of the examples or of all."""
+    with_it, without = _by_rank(positive, ranks)
     below = np.cumsum(without) - without
     return float(with_it @ (below + without / 2) / (with_it.sum() * without.sum()))
 
@@ -87,19 +93,21 @@ def average_precision(positive: ArrayLike, scores: ArrayLike) -> float:
     ----------
     scikit-learn's average_precision_score.
     """
-    with_it, without = _by_rank(positive, scores)
+    return average_precision_of_ranks(np.asarray(positive, dtype=bool), ranked(scores))
+
+
+def average_precision_of_ranks(positive: Bools, ranks: Ints) -> float:
+    """Return the same from the ranks of the scores, of some of the examples or of all."""
+    with_it, without = _by_rank(positive, ranks)
     found, taken = np.cumsum(with_it[::-1]), np.cumsum((with_it + without)[::-1])
     precision = found / np.maximum(taken, 1)
     return float(with_it[::-1] @ precision / with_it.sum())
 
 
-def _by_rank(positive: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
+def _by_rank(positive: Bools, ranks: Ints) -> tuple[Floats, Floats]:
     """Return how many positive and how many other examples have each rank."""
-    here, ranks = np.asarray(positive, dtype=bool), np.asarray(scores)
-    if not np.issubdtype(ranks.dtype, np.integer):
-        ranks = ranked(ranks)
     size = int(ranks.max()) + 1
-    both = (np.bincount(ranks[rows], minlength=size) for rows in (here, ~here))
+    both = (np.bincount(ranks[rows], minlength=size) for rows in (positive, ~positive))
     with_it, without = (found.astype(np.float64) for found in both)
     return with_it, without
 
@@ -121,11 +129,17 @@ def aurc(confidences: ArrayLike, correct: ArrayLike) -> float:
     Xia et al. (2025), Towards understanding why label smoothing degrades selective
     classification, ICLR.
     """
-    ranks = ranked(-np.asarray(confidences, dtype=np.float64))  # the surest first
-    wrong = 1 - np.asarray(correct, dtype=np.float64)
+    surest_first = ranked(-np.asarray(confidences, dtype=np.float64))
+    return aurc_of_ranks(surest_first, 1 - np.asarray(correct, dtype=np.float64))
+
+
+def aurc_of_ranks(ranks: Ints, wrong: Floats) -> float:
+    """Return the same from ranks, the surest first, of some of the examples or of all."""
     size = np.bincount(ranks)
-    errors = np.repeat(np.bincount(ranks, weights=wrong) / size, size)
-    return float((np.cumsum(errors) / np.arange(1, errors.size + 1)).mean())
+    there = size > 0
+    errors = np.bincount(ranks, weights=wrong)[there] / size[there]
+    risks = np.cumsum(np.repeat(errors, size[there])) / np.arange(1, ranks.size + 1)
+    return float(risks.mean())
 
 
 def of_answers(what: str, of: Callable[[Ints, Ints, int], float]) -> Prepared:
@@ -145,7 +159,7 @@ def of_answers(what: str, of: Callable[[Ints, Ints, int], float]) -> Prepared:
     return prepared
 
 
-def of_ranks(what: str, of: Callable[[ArrayLike, ArrayLike], float]) -> Prepared:
+def of_ranks(what: str, of: Callable[[Bools, Ints], float]) -> Prepared:
     """Return a metric of each class against the rest, and of class 1 alone where there are two."""
 
     def prepared(predictions: Predictions) -> Statistic:

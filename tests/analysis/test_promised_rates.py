@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from bench.analysis.calibration.errors import squared_error
 from bench.analysis.calibration.intervals import ece_difference
 from bench.analysis.data.metrics import METRICS, Predictions, ece
 from bench.analysis.data.tables import Design
@@ -359,14 +360,16 @@ def over_confident(rng, *, seeds: int, examples: int, over: tuple[float, float])
 
 def test_a_calibration_difference_keeps_its_rate_and_the_check_finds_that_plug_in_does_not():
     rng = np.random.default_rng(14)
-    jackknife, plug_in = [], []
+    jackknife, squared, plug_in = [], [], []
     for _ in range(400):
         arms = over_confident(rng, seeds=8, examples=1000, over=(0.03, 0.09))
         r = ece_difference(*arms, rng=rng)
         jackknife.append(not low_to_high_holds(r, 0.06))
+        r = ece_difference(*arms, rng=rng, error=squared_error)
+        squared.append(not low_to_high_holds(r, 0.09**2 - 0.03**2))
         plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
         plug_in.append(not low_to_high_holds(paired_t(*plain), 0.06))
-    assert keeps(jackknife, at_least=0)
+    assert keeps(jackknife, at_least=0) and keeps(squared, at_least=0)
     assert not keeps(plug_in)
 
 

@@ -206,7 +206,7 @@ def _near_ceiling(e: Evidence) -> Answer | None:
         f"No arm's AUROC is above {CEILING:g}, where its interval becomes too narrow.",
         f"The AUROC is near its ceiling ({', '.join(high)}).",
         f"Above {CEILING:g} few examples decide it: its 95% interval held the true difference in "
-        "as few as 93% of simulated studies.",
+        "93% of simulated studies, and in 91% where there were but 200 test examples.",
     )
 
 
