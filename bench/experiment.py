@@ -428,20 +428,24 @@ class Experiment:
             raise BadExperiment(what, fix=fix)
         names: set[str] = set()
         for metric in self.metrics:
-            if not callable(metric.of) or metric.per_example or metric.unit != "score":
+            others = (metric.per_example, metric.prepared)
+            if not callable(metric.of) or any(others) or metric.unit != "score":
                 raise BadExperiment(
                     f"metric {metric.name!r} is not a plain number that a function of the "
                     "predictions gives.",
                     facts=["A score of every example goes into Outcome(scores=…) as its mean."],
                     fix=fix,
                 )
-            if metric.name in {*METRICS, *names} or not str(metric.name).strip():
+            if metric.name in {*METRICS, *names}:
                 raise BadExperiment(
                     f"there is a metric {metric.name!r} already.",
                     facts=[f"Known: {', '.join(METRICS)}."],
                     fix="give yours another name",
                 )
-            names.add(_storable(metric.name))
+            try:
+                names.add(_storable(str(metric.name)))
+            except BadOutcome as refusal:
+                raise BadExperiment(refusal.what, facts=refusal.facts, fix=fix) from None
 
     @property
     def baseline(self) -> str:

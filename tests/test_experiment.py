@@ -317,6 +317,8 @@ def test_a_metric_of_ones_own_decides():
         ([Metric("cost", unit="fraction", of=cost)], "metric 'cost' is not a plain number"),
         ([Metric("auroc", of=cost)], "there is a metric 'auroc' already"),
         ([Metric("a", of=cost), Metric("a", of=cost)], "there is a metric 'a' already"),
+        ([Metric("", of=cost)], "nothing can be logged under the name ''"),
+        ([Metric("a@b", of=cost)], "nothing can be logged under the name 'a@b'"),
     ],
 )
 def test_what_is_no_metric_of_ones_own_is_refused(metrics: Any, what: str):
