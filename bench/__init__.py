@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bench.analysis.errors import Refusal as Refusal
     from bench.experiment import (
         Experiment as Experiment,
+        Metric as Metric,
         Outcome as Outcome,
         Predictions as Predictions,
         Trial as Trial,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Experiment",
+    "Metric",
     "Outcome",
     "Predictions",
     "Refusal",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.analysis.data.metrics import METRICS, Predictions as Predictions
+from bench.analysis.data.metrics import METRICS, Metric as Metric, Predictions as Predictions
 from bench.analysis.errors import Refusal
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ class Outcome:
     validation : predictions on validation examples, at the selected epoch
     scores : plain numbers, for experiments without class predictions
     selected_epoch : the epoch of `test` and `validation`
-    facts : small plain values worth keeping with the run (counts, digests, notes)
+    facts : small plain values worth keeping with the run (counts, digests, notes); "trained_on",
+        how many examples it drew, is compared with the "train_pool" of `Experiment(prepare=…)`
 
     Raises
     ------
@@ -300,8 +301,14 @@ class Experiment:
     arms : name to the settings in which that arm differs; the first is the baseline
     train : one trial to one outcome; any framework
     settings : what all arms share
-    metric : "accuracy", "nll" or "brier" of the test predictions, or a key of the scores
+    metric : "accuracy", "nll", "brier", "macro_f1", "balanced_accuracy", "auroc",
+        "average_precision" or "aurc" of the test predictions, a key of the scores, or the name of
+        one of `metrics`
     higher_is_better : the direction of `metric`
+    metrics : your own functions of the test predictions, such as
+        ``Metric("cost", of=cost, higher_is_better=False)``; each is computed when a training ends,
+        with what its interval for new test examples rests on, and those that are not `metric` are
+        secondary outcomes
     margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
     claim : a claimed gain to check, in metric units
     prepare : settings and data folder to facts about the data ("name", "digest", …); called once
@@ -333,6 +340,7 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     metric: str = "accuracy"
     higher_is_better: bool = True
+    metrics: Sequence[Metric] = ()
     margin: float | None = None
     claim: float | None = None
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
@@ -360,7 +368,9 @@ class Experiment:
                 f"train of experiment {self.name!r} is not a function.",
                 fix="train=train, where train(trial) returns an Outcome",
             )
-        known = METRICS.get(self.metric)
+        self._require_own_metrics()
+        own = {metric.name: metric for metric in self.metrics}
+        known = own.get(self.metric, METRICS.get(self.metric))
         if known is not None and known.higher_is_better != self.higher_is_better:
             better = "higher" if known.higher_is_better else "lower"
             raise BadExperiment(
@@ -408,6 +418,34 @@ class Experiment:
                     "dictionaries of settings.",
                     fix='arms={"baseline": {"epsilon": 0.0}, "smoothed": {"epsilon": 0.1}}',
                 )
+
+    def _require_own_metrics(self) -> None:
+        """Refuse what is no function of predictions, and names that mean something else already."""
+        fix = 'metrics=[Metric("cost", of=cost, higher_is_better=False)]'
+        given: Any = self.metrics
+        if not isinstance(given, Sequence) or not all(isinstance(m, Metric) for m in given):
+            what = f"metrics is {repr(given)[:60]}; it must be a list of Metric."
+            raise BadExperiment(what, fix=fix)
+        names: set[str] = set()
+        for metric in self.metrics:
+            others = (metric.per_example, metric.prepared)
+            if not callable(metric.of) or any(others) or metric.unit != "score":
+                raise BadExperiment(
+                    f"metric {metric.name!r} is not a plain number that a function of the "
+                    "predictions gives.",
+                    facts=["A score of every example goes into Outcome(scores=…) as its mean."],
+                    fix=fix,
+                )
+            if metric.name in {*METRICS, *names}:
+                raise BadExperiment(
+                    f"there is a metric {metric.name!r} already.",
+                    facts=[f"Known: {', '.join(METRICS)}."],
+                    fix="give yours another name",
+                )
+            try:
+                names.add(_storable(str(metric.name)))
+            except BadOutcome as refusal:
+                raise BadExperiment(refusal.what, facts=refusal.facts, fix=fix) from None
 
     @property
     def baseline(self) -> str:

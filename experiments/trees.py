@@ -36,13 +36,15 @@ def train(trial: Trial, columns: NDArray[np.int64] = ALL) -> Outcome:
     forest = FORESTS[trial.settings["kind"]](trees, random_state=seed)
     forest.fit(half["train"][rows][:, columns], half["train_labels"][rows])
     p = forest.predict_proba(half["test"][:, columns]).clip(min=0.5 / trees)  # half a vote, not 0
-    return Outcome(test=Predictions(np.log(p / p.sum(axis=1, keepdims=True)), half["test_labels"]))
+    test = Predictions(np.log(p / p.sum(axis=1, keepdims=True)), half["test_labels"])
+    return Outcome(test=test, facts={"trained_on": len(rows)})
 
 
 def prepare(settings: Settings, data_dir: Path | None) -> dict[str, object]:
     """Check the settings and say which data this is; called once an arm, before any training."""
     check(settings, RULES, defaults={**SETTINGS, "kind": "extra"})
-    return {"name": "digits (scikit-learn)", "digest": content_digest(halves(), ())}
+    data = {"name": "digits (scikit-learn)", "digest": content_digest(halves(), ())}
+    return {**data, "train_pool": len(halves()["train"])}
 
 
 EXPERIMENT = Experiment(

@@ -12,6 +12,7 @@ from bench.experiment import (
     BadOutcome,
     Diverged,
     Experiment,
+    Metric,
     Outcome,
     Predictions,
     Trial,
@@ -217,7 +218,10 @@ def test_bench_gives_exactly_the_contract_and_what_python_asks():
     from bench.python_api.run import run
 
     assert {name: getattr(bench, name) for name in bench.__all__} == {
-        **{n: getattr(contract, n) for n in ("Experiment", "Outcome", "Predictions", "Trial")},
+        **{
+            name: getattr(contract, name)
+            for name in ("Experiment", "Metric", "Outcome", "Predictions", "Trial")
+        },
         **{"Refusal": Refusal, "compare": compare, "load": load, "run": run},
     }
     with pytest.raises(AttributeError, match="module 'bench' has no attribute 'Trail'"):
@@ -295,3 +299,45 @@ def test_log_probabilities_of_any_framework_and_precision_are_taken():
 def test_probabilities_and_logits_are_named_as_such(given: Any, says: str):
     with pytest.raises(BadPredictions, match=says):
         Predictions(given, np.zeros(len(given), dtype=int))
+
+
+# -- metrics of one's own ----------------------------------------------------------------------
+
+
+def cost(predictions: Predictions) -> float:
+    return 1.0
+
+
+def test_a_metric_of_ones_own_decides():
+    own = Metric("cost", of=cost, higher_is_better=False)
+    mine = experiment(metric="cost", higher_is_better=False, metrics=[own])
+    assert mine.metrics[0].label == "cost"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "what"),
+    [
+        (cost, "metrics is .*; it must be a list of Metric"),
+        ({"cost": cost}, "metrics is .*; it must be a list of Metric"),
+        ([cost], "metrics is .*; it must be a list of Metric"),
+        ([Metric("cost")], "metric 'cost' is not a plain number that a function"),
+        ([Metric("cost", unit="fraction", of=cost)], "metric 'cost' is not a plain number"),
+        ([Metric("auroc", of=cost)], "there is a metric 'auroc' already"),
+        ([Metric("a", of=cost), Metric("a", of=cost)], "there is a metric 'a' already"),
+        ([Metric("", of=cost)], "nothing can be logged under the name ''"),
+        ([Metric("a@b", of=cost)], "nothing can be logged under the name 'a@b'"),
+    ],
+)
+def test_what_is_no_metric_of_ones_own_is_refused(metrics: Any, what: str):
+    with pytest.raises(BadExperiment, match=what) as caught:
+        experiment(metrics=metrics)
+    assert caught.value.fix
+
+
+def test_the_direction_of_the_deciding_metric_is_that_of_its_function():
+    own = Metric("cost", of=cost, higher_is_better=False)
+    with pytest.raises(BadExperiment, match="cost is better when lower") as caught:
+        experiment(metric="cost", metrics=[own])
+    assert caught.value.fix == "higher_is_better=False"
+    with pytest.raises(BadExperiment, match="aurc is better when lower"):
+        experiment(metric="aurc")

@@ -13,6 +13,7 @@ from bench.analysis.data.metrics import (
     ece,
     equal_width_bin,
 )
+from bench.analysis.data.set_metrics import aurc
 from bench.analysis.errors import BadPredictions
 
 Floats = NDArray[np.float64]
@@ -70,6 +71,7 @@ class Calibration:
     resolution: float
     uncertainty: float
     temperature: float | None = None
+    aurc: float | None = None  # area under the risk-coverage curve; None in older reports
 
 
 def calibrate(run: Scored, *, rng: np.random.Generator) -> Calibration:
@@ -94,6 +96,7 @@ def calibrate(run: Scored, *, rng: np.random.Generator) -> Calibration:
         reliability=parts.reliability,
         resolution=parts.resolution,
         uncertainty=parts.uncertainty,
+        aurc=aurc(sure, right),
     )
 
 

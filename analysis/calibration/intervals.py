@@ -1,6 +1,7 @@
 """Intervals of the difference of two arms' calibration errors, by a jackknife over examples."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,42 +14,42 @@ from bench.analysis.calibration.errors import (
     ece_debiased,
     sums_by_bin,
 )
-from bench.analysis.data.metrics import (
-    ECE_BINS,
-)
+from bench.analysis.data.jackknife import example_groups, pseudo_values
+from bench.analysis.data.metrics import ECE_BINS
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.two_way import TwoWay, two_way, two_way_from_mean_squares
 
-GROUPS = 40  # of test examples, left out in turn by the jackknife
-
-
-def example_groups(n_examples: int, *, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return a random group, 0 to 39, for each test example, equally large up to one."""
-    return rng.permutation(n_examples) % min(GROUPS, n_examples)
+Error = Callable[[Bins], Floats]  # of calibration, by what is in the bins
 
 
 def ece_pseudo_values(
-    confidences: ArrayLike, correct: ArrayLike, groups: NDArray[np.intp], *, bins: int = ECE_BINS
+    confidences: ArrayLike,
+    correct: ArrayLike,
+    groups: NDArray[np.intp],
+    *,
+    bins: int = ECE_BINS,
+    error: Error = ece_debiased,
 ) -> tuple[float, Floats]:
-    """Return one run's debiased ECE and its jackknife pseudo-value for each group of examples.
+    """Return one run's calibration error and its jackknife pseudo-value for each group of examples.
 
     Parameters
     ----------
     confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
     groups : shape (N,), the same for every run; bins stay those of the full sample
+    error : the debiased ECE, or the squared error (`errors.squared_error`)
 
     Returns
     -------
-    the debiased ECE, and G * ECE - (G - 1) * (ECE without the group), shape (G,)
+    the error, and G * error - (G - 1) * (error without the group), shape (G,)
     """
     sure, right = checked(confidences, correct)
     n_groups = int(groups.max()) + 1
     cell = sums_by_bin(sure, right, groups * bins + bins_by_rank(sure, bins), n_groups * bins)
     parts = [a.reshape(n_groups, bins) for a in (cell.count, cell.confidence, cell.correct)]
     count, sums, hits = (part.sum(axis=0) for part in parts)
-    full = float(ece_debiased(Bins(count=count, confidence=sums, correct=hits)))
+    full = float(error(Bins(count=count, confidence=sums, correct=hits)))
     left = Bins(count=count - parts[0], confidence=sums - parts[1], correct=hits - parts[2])
-    return full, n_groups * full - (n_groups - 1) * ece_debiased(left)
+    return full, pseudo_values(full, error(left))
 
 
 def ece_difference(
@@ -58,8 +59,9 @@ def ece_difference(
     level: float = 0.95,
     rng: np.random.Generator,
     bins: int = ECE_BINS,
+    error: Error = ece_debiased,
 ) -> TwoWay:
-    """Compare the debiased ECE of two arms, for new seeds and new test examples.
+    """Compare the calibration error of two arms, for new seeds and new test examples.
 
     An ECE is no mean over examples; its jackknife pseudo-values over groups of examples are, very
     nearly, and go into the two-way formula. The difference is that of the full sample, and the
@@ -70,6 +72,7 @@ def ece_difference(
     baseline, treatment : (confidences, correct), each of shape (S, N), same seeds, same examples
     level : coverage of the interval, between 0 and 1
     rng : shuffles the examples into 40 groups shared by all runs
+    error : the debiased ECE, or the squared error (`errors.squared_error`)
 
     Returns
     -------
@@ -93,7 +96,7 @@ def ece_difference(
         )
     groups = example_groups(shapes[0][1], rng=rng)
     full, pseudo = zip(
-        *(_ece_of_seeds(sure, right, groups, bins) for sure, right in arms), strict=True
+        *(_of_seeds(sure, right, groups, bins, error) for sure, right in arms), strict=True
     )
     return ece_difference_from_pseudo_values(
         float((full[1] - full[0]).mean()), pseudo[1] - pseudo[0], level=level
@@ -117,8 +120,11 @@ def ece_difference_from_pseudo_values(
     return dataclasses.replace(centred, name="ece_debiased")
 
 
-def _ece_of_seeds(
-    sure: Floats, right: Floats, groups: NDArray[np.intp], bins: int
+def _of_seeds(
+    sure: Floats, right: Floats, groups: NDArray[np.intp], bins: int, error: Error
 ) -> tuple[Floats, Floats]:
-    runs = [ece_pseudo_values(s, r, groups, bins=bins) for s, r in zip(sure, right, strict=True)]
+    runs = [
+        ece_pseudo_values(s, r, groups, bins=bins, error=error)
+        for s, r in zip(sure, right, strict=True)
+    ]
     return np.array([full for full, _ in runs]), np.stack([pseudo for _, pseudo in runs])

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from scipy import optimize
 
 from bench.analysis.calibration.errors import Floats
-from bench.analysis.data.metrics import LOG_FLOOR, Predictions, Scored, by_rows, row_blocks, score
+from bench.analysis.data.metrics import LOG_FLOOR, Predictions, Scored, score
+from bench.analysis.data.predictions import by_rows, row_blocks
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
 

@@ -1,133 +1,32 @@
-"""Metrics: predictions to accuracy, NLL, Brier and ECE, the same functions for every arm."""
+"""Metrics: what predictions are scored by, the same functions for every arm."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.analysis.errors import BadPredictions, NotNumbers
+from bench.analysis.data.jackknife import Statistic, example_groups, group_columns
+from bench.analysis.data.predictions import Predictions as Predictions, Rows, by_rows
+from bench.analysis.data.set_metrics import (
+    aurc_of_ranks,
+    auroc_of_ranks,
+    average_precision_of_ranks,
+    balanced_accuracy,
+    macro_f1,
+    of_answers,
+    of_ranks,
+    ranked,
+)
+from bench.analysis.errors import BadPredictions
 
 Floats = NDArray[np.float64]
 
 # A probability that underflows in float32 costs this many nats, not infinitely many.
 LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
 ECE_BINS = 15
-BLOCK = 2**20  # probabilities that are turned into float64 at a time
-HALF_PRECISION = 0.02  # that the sum of probabilities may be off in float16 and bfloat16
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What a trained model says about a fixed set of examples.
-
-    Parameters
-    ----------
-    log_probabilities : shape (N, K), natural logarithms; each row's probabilities sum to 1; an
-        array or a tensor of any framework, device and precision
-        half precision (float16, bfloat16), where rounding alone moves the sum by up to 2 %, is
-        normalised again
-    labels : shape (N,), the true classes, 0 to K - 1
-
-    Raises
-    ------
-    BadPredictions : wrong shapes, NaN, rows that do not sum to 1, labels outside 0 to K - 1
-    """
-
-    log_probabilities: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        log_p = _array(self.log_probabilities, "log_probabilities").astype(np.float32, copy=False)
-        if log_p.ndim == 2 and "float16" in str(getattr(self.log_probabilities, "dtype", "")):
-            log_p = _normalised(log_p)
-        raw = _array(self.labels, "labels")
-        if log_p.ndim != 2 or log_p.shape[0] == 0 or log_p.shape[1] < 2:
-            raise BadPredictions(
-                f"log_probabilities have shape {log_p.shape}; they need (N, K): "
-                "N examples, K classes, at least one example and two classes"
-            )
-        if raw.shape != (log_p.shape[0],):
-            raise BadPredictions(
-                f"labels have shape {raw.shape}, but there are {log_p.shape[0]} rows of "
-                "log_probabilities; give one label a row"
-            )
-        if not np.issubdtype(raw.dtype, np.integer):
-            raise BadPredictions(f"labels are {raw.dtype}; they must be whole class numbers")
-        labels = raw.astype(np.int64)
-        if labels.min() < 0 or labels.max() >= log_p.shape[1]:
-            raise BadPredictions(
-                f"labels run from {labels.min()} to {labels.max()}, but there are "
-                f"{log_p.shape[1]} classes: 0 to {log_p.shape[1] - 1}"
-            )
-        _require_distributions(log_p)
-        log_p, labels = log_p.copy(), labels.copy()
-        log_p.setflags(write=False)
-        labels.setflags(write=False)
-        object.__setattr__(self, "log_probabilities", log_p)
-        object.__setattr__(self, "labels", labels)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def _array(value: object, name: str) -> NDArray[np.generic]:
-    """Return a tensor or an array as numpy's: detached, on the CPU, in a precision numpy has."""
-    for step in ("detach", "cpu"):
-        value = getattr(value, step)() if callable(getattr(value, step, None)) else value
-    if "bfloat16" in str(getattr(value, "dtype", "")):
-        wider = getattr(value, "float", None)
-        value = wider() if callable(wider) else np.asarray(value).astype(np.float32)
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise BadPredictions(f"{name} are no array: {error}") from None
-
-
-def _normalised(log_p: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows whose sum is off by rounding alone with a sum of 1; others as they are."""
-    total = np.exp(log_p.astype(np.float64)).sum(axis=1, keepdims=True)
-    if not (np.abs(total - 1) <= HALF_PRECISION).all():
-        return log_p
-    exact: NDArray[np.float32] = (log_p - np.log(total)).astype(np.float32)
-    return exact
-
-
-def _require_distributions(log_p: NDArray[np.float32]) -> None:
-    if np.isnan(log_p).any() or (log_p == np.inf).any():
-        bad = int((np.isnan(log_p) | (log_p == np.inf)).any(axis=1).sum())
-        raise NotNumbers(
-            f"{bad} of {len(log_p)} rows of log_probabilities hold NaN or infinity; "
-            "the model diverged, or the logits overflowed before log_softmax"
-        )
-    total = by_rows(lambda block: np.exp(block).sum(axis=1), log_p)
-    off = np.abs(total - 1)
-    if off.max() > 1e-3:
-        row = int(off.argmax())
-        raise BadPredictions(
-            f"the probabilities of row {row} sum to {total[row]:.4g}, not 1; {_mistaken(log_p)}"
-        )
-
-
-def _mistaken(given: NDArray[np.float32]) -> str:
-    """Say what was passed in place of log-probabilities."""
-    if given.min() >= 0 and np.abs(given.astype(np.float64).sum(axis=1) - 1).max() <= 1e-3:
-        return "these are probabilities: pass their logarithm, np.log(p.clip(1e-12))"
-    return "these look like logits: pass log-probabilities, for example logits.log_softmax(dim=1)"
-
-
-def row_blocks(log_p: NDArray[np.float32]) -> Iterator[slice]:
-    """Yield slices of a table's rows: a million images × classes at once would fill the memory."""
-    step = max(1, BLOCK // log_p.shape[1])
-    for start in range(0, len(log_p), step):
-        yield slice(start, start + step)
-
-
-def by_rows(function: Callable[[Floats], Floats], log_p: NDArray[np.float32]) -> Floats:
-    """Return a function of each row, shape (N,), computed in float64 a block of rows at a time."""
-    return np.concatenate([function(log_p[b].astype(np.float64)) for b in row_blocks(log_p)])
 
 
 def correct(predictions: Predictions) -> Floats:
@@ -194,21 +93,142 @@ def ece(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is computed from predictions and how it is read."""
+    """How a metric is computed from predictions and how it is read.
+
+    A metric of your own that is no mean over examples is a function of a run's predictions:
+    ``Metric("cost", of=cost, higher_is_better=False)``. It is called on the predictions of the
+    test set, and on those without one of 40 groups of examples in turn, which is what its interval
+    for new test examples rests on.
+
+    Parameters
+    ----------
+    name : what plans and results call it
+    label : what sentences call it; without one its name
+    unit : of its values; your own are plain numbers, "score"
+    higher_is_better : its direction
+    of : predictions to one finite number, where it is no mean over examples
+    per_example : predictions to one number an example, shape (N,), where it is their mean
+    chance : number of classes to the value of a model that knows nothing
+    prepared : the same as `of`, for bench's own: predictions to what gives the value of some rows
+    """
 
     name: str
-    label: str
-    unit: Literal["fraction", "nats", "score"]
-    higher_is_better: bool
-    per_example: Callable[[Predictions], Floats] | None
-    chance: Callable[[int], float] | None = None  # of a model that knows nothing, by its classes
+    label: str = ""
+    unit: Literal["fraction", "nats", "score"] = "score"
+    higher_is_better: bool = True
+    per_example: Callable[[Predictions], Floats] | None = None
+    chance: Callable[[int], float] | None = None
+    of: Callable[[Predictions], float] | None = None
+    prepared: Callable[[Predictions], Statistic] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether predictions give it; if not, only runs that return it have it."""
+        return any((self.per_example, self.of, self.prepared))
+
+    def columns(self, predictions: Predictions) -> Floats:
+        """Return what the metric is the mean of: its value on examples, or on groups of them.
+
+        Returns
+        -------
+        shape (N,); of a metric that is no mean over examples (40,), its pseudo-values, moved so
+        that their mean is its value
+
+        Raises
+        ------
+        BadPredictions : it has no value, of all examples or without a group of them
+        """
+        if self.per_example is not None:
+            return self.per_example(predictions)
+        return group_columns(self._statistic(predictions), example_groups(len(predictions)))
+
+    def value(self, predictions: Predictions) -> float:
+        """Return the metric of all examples.
+
+        Raises
+        ------
+        BadPredictions : it has no value
+        """
+        if self.per_example is not None:
+            return float(self.per_example(predictions).mean())
+        return self._statistic(predictions)(slice(None))
+
+    def _statistic(self, predictions: Predictions) -> Statistic:
+        if self.prepared is not None:
+            return self.prepared(predictions)
+        of = self.of
+        if of is None:
+            raise BadPredictions(f"{self.name!r} is not computed from predictions.")
+
+        def statistic(rows: Rows) -> float:
+            return _finite(of(predictions.take(rows)), self.name)
+
+        return statistic
+
+
+def _finite(value: object, name: str) -> float:
+    """Return what a metric of the user's own gave, or refuse it."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadPredictions(
+            f"metric {name!r} gave {str(value)[:60]!r}, not a finite number.",
+            facts=[
+                "It is called on all test examples, then without one of 40 groups of them in turn."
+            ],
+            fix="return one float, whatever examples there are",
+        )
+    return number
+
+
+def _selective(predictions: Predictions) -> Statistic:
+    ranks, wrong = ranked(-confidence(predictions)), 1 - correct(predictions)
+    return lambda rows: aurc_of_ranks(ranks[rows], wrong[rows])
 
 
 METRICS = {
-    "accuracy": Metric("accuracy", "accuracy", "fraction", True, correct, lambda k: 1 / k),
-    "nll": Metric("nll", "negative log-likelihood", "nats", False, nll, math.log),
-    "brier": Metric("brier", "Brier score", "score", False, brier, lambda k: 1 - 1 / k),
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "accuracy", "fraction", True, correct, lambda k: 1 / k),
+        Metric("nll", "negative log-likelihood", "nats", False, nll, math.log),
+        Metric("brier", "Brier score", "score", False, brier, lambda k: 1 - 1 / k),
+        Metric("macro_f1", "macro-F1", "fraction", prepared=of_answers("macro-F1", macro_f1)),
+        Metric(
+            "balanced_accuracy",
+            "balanced accuracy",
+            "fraction",
+            chance=lambda k: 1 / k,
+            prepared=of_answers("balanced accuracy", balanced_accuracy),
+        ),
+        Metric(
+            "auroc",
+            "AUROC",
+            "fraction",
+            chance=lambda k: 0.5,
+            prepared=of_ranks("AUROC", auroc_of_ranks),
+        ),
+        Metric(
+            "average_precision",
+            "average precision",
+            "fraction",
+            prepared=of_ranks("average precision", average_precision_of_ranks),
+        ),
+        Metric(
+            "aurc",
+            "AURC (area under the risk-coverage curve)",
+            "fraction",
+            False,
+            chance=lambda k: 1 - 1 / k,
+            prepared=_selective,
+        ),
+    )
 }
+ALWAYS = ("accuracy", "nll", "brier", "aurc")  # compared in every report over predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +238,7 @@ class Scored:
     labels: NDArray[np.int64]
     n_classes: int
     confidence: Floats
-    values: Mapping[str, Floats]  # by the name of the metric
+    values: Mapping[str, Floats]  # by the name of the metric; its mean is the metric
 
     @property
     def correct(self) -> Floats:
@@ -239,15 +259,12 @@ class Scored:
         )
 
 
-def score(predictions: Predictions) -> Scored:
-    """Return every metric of every example."""
+def score(predictions: Predictions, also: Iterable[Metric] = ()) -> Scored:
+    """Return every metric of every example, and some further ones by their columns."""
+    means = [metric for metric in METRICS.values() if metric.per_example is not None]
     return Scored(
         labels=predictions.labels,
-        n_classes=predictions.log_probabilities.shape[1],
+        n_classes=predictions.n_classes,
         confidence=confidence(predictions),
-        values={
-            name: metric.per_example(predictions)
-            for name, metric in METRICS.items()
-            if metric.per_example is not None
-        },
+        values={metric.name: metric.columns(predictions) for metric in (*means, *also)},
     )

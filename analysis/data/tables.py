@@ -1,6 +1,7 @@
 """Tables: the tidy data that every analysis reads, checked, and paired by seed."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.data.metrics import METRICS, Metric, Predictions, Scored, score
+from bench.analysis.data.own_metrics import OwnMetric, own_metrics
 from bench.analysis.data.units import Units
 from bench.analysis.errors import Refusal
 
@@ -94,9 +96,11 @@ class Design:
     def measure(self) -> Metric:
         """How the metric is computed and read; a score of the user's own is a plain number."""
         known = METRICS.get(self.metric)
+        if known is not None and known.per_example is None and not self.benchmark_id:
+            return replace(known, unit=self.unit)  # of scores from elsewhere, as they are read
         if known is not None:
             return known
-        return Metric(self.metric, self.metric, self.unit, self.higher_is_better, None)
+        return Metric(self.metric, self.metric, self.unit, self.higher_is_better)
 
 
 def beyond_computing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -211,16 +215,16 @@ class Tables:
             raise BadTables(
                 f"seed {lacking[0]}, {arm}, has no score {design.metric!r}.",
                 facts=[f"Known scores: {', '.join(known)}." if known else "It has no scores."],
-                fix="name a metric that every run returns, or accuracy, nll or brier",
+                fix=f"name a metric that every run returns, or one of {', '.join(METRICS)}",
             )
         return np.array([found[seed] for seed in seeds], dtype=np.float64)
 
     def has_columns(self, measure: Metric, arm: str, seeds: list[int]) -> bool:
         """Tell whether the metric of every test example is known of every one of these runs."""
-        predicted = measure.per_example is not None
         return bool(seeds) and all(
             measure.name in self.items.get((arm, seed), {})
-            or (predicted and (arm, seed, "test") in self.predictions)
+            or (measure.is_computed and (arm, seed, "test") in self.predictions)
+            or measure.name in self.own(arm, seed)
             for seed in seeds
         )
 
@@ -252,37 +256,67 @@ class Tables:
         )
 
     def per_example(self, measure: Metric, arm: str, seeds: list[int]) -> NDArray[np.float64]:
-        """Return the metric of every test example; shape (len(seeds), N)."""
+        """Return what the metric is the mean of, shape (len(seeds), N).
+
+        That is its value on every test example or cluster; of a metric that is no mean over
+        examples, on 40 groups of them.
+        """
         return np.stack([self._per_example(measure, arm, seed) for seed in seeds])
 
     def _per_example(self, measure: Metric, arm: str, seed: int) -> NDArray[np.float64]:
         given = self.items.get((arm, seed), {}).get(measure.name)
         if given is not None:
             return given
-        if measure.per_example is None:
-            raise BadTables(f"{measure.name!r} is not computed from predictions.")
-        return self.scored(arm, seed, "test").values[measure.name]
+        if not measure.is_computed:
+            own = self.own(arm, seed).get(measure.name)
+            if own is None:
+                raise BadTables(f"{measure.name!r} is not computed from predictions.")
+            return own.columns
+        return self.scored(arm, seed, "test", [measure]).values[measure.name]
 
-    def scored(self, arm: str, seed: int, split: Split) -> Scored:
+    def own(self, arm: str, seed: int) -> Mapping[str, OwnMetric]:
+        """Return the metrics of the user's own that were computed from a run's predictions."""
+        return self._own.get((arm, seed), {})
+
+    @cached_property
+    def _own(self) -> dict[tuple[str, int], dict[str, OwnMetric]]:
+        rows = records(self.trials) if "facts" in self.trials.columns else []
+        return {
+            (row["arm"], row["seed"]): own_metrics(json.loads(row["facts"] or "{}")) for row in rows
+        }
+
+    def scored(self, arm: str, seed: int, split: Split, also: Iterable[Metric] = ()) -> Scored:
         """Return what one run's predictions score on every example; they are read once.
 
+        Parameters
+        ----------
+        also : metrics that are no mean over examples, where they are needed
+
         Raises
         ------
         KeyError : the run stored no such predictions
         """
-        if (arm, seed, split) not in self._scored:
-            self.read(arm, seed, split)
+        known = self._scored.get((arm, seed, split))
+        lacking = [m for m in also if known is None or m.name not in known.values]
+        if known is None or lacking:
+            self.read(arm, seed, split, lacking)
         return self._scored[arm, seed, split]
 
-    def read(self, arm: str, seed: int, split: Split) -> Predictions:
+    def read(self, arm: str, seed: int, split: Split, also: Iterable[Metric] = ()) -> Predictions:
         """Return one run's predictions themselves; what they score is kept, they are not.
+
+        Parameters
+        ----------
+        also : metrics that are no mean over examples and are kept too
 
         Raises
         ------
         KeyError : the run stored no such predictions
         """
-        found = self.predictions[arm, seed, split]
-        self._scored[arm, seed, split] = score(found)
+        found, known = self.predictions[arm, seed, split], self._scored.get((arm, seed, split))
+        now = score(found, also)
+        values = now.values if known is None else {**known.values, **now.values}
+        self._scored[arm, seed, split] = replace(now, values=values)
         return found
 
     @cached_property

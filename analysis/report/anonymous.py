@@ -21,7 +21,16 @@ PRIVATE = ("user", "host", "platform", "commit", "diff_sha256", "mlflow")  # of 
 OURS = {*METRICS, *WAYS, *METHOD, *get_args(Word), *get_args(Level), *get_args(State)}
 OURS |= {*get_args(Scope), *get_args(Stop), "finished", "failed", "missing", "running", "seed"}
 OURS |= {"fraction", "nats", "score", "ece", "debiased", "scaled", "ece_debiased"}
-OURS |= {"ece_debiased_scaled", "compatible", "larger", "smaller", "contradicted"}
+OURS |= {
+    "ece_debiased_scaled",
+    "ce2",
+    "ce2_scaled",
+    "gap",
+    "compatible",
+    "larger",
+    "smaller",
+    "contradicted",
+}
 # Accounts and hosts that tell nothing.
 PLAIN = {"root", "user", "admin", "test", "guest", "nobody", "ubuntu", "debian", "runner", "docker"}
 PLAIN |= {"jovyan", "vscode", "unknown", "localhost"}

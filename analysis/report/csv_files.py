@@ -16,8 +16,8 @@ Show = Callable[[str], str]
 
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # what a spreadsheet would compute
 VALUES = ("baseline_value", "treatment_value", "difference")
-PER_RUN = ("ece", "ece_debiased", "gap")  # beside the metrics
-PER_SCALED_RUN = ("temperature", "nll", "brier", "ece", "ece_debiased")
+PER_RUN = ("ece", "ece_debiased", "ce2", "gap", "aurc")  # beside the metrics
+PER_SCALED_RUN = ("temperature", "nll", "brier", "ece", "ece_debiased", "ce2", "aurc")
 
 
 def sheets(f: Findings, tables: Tables, hide: Show = str) -> dict[str, bytes]:

@@ -175,7 +175,7 @@ def provenance_line(f: Findings) -> str:
 
 def _ece(f: Findings, arm: str) -> str:
     row = next(r for r in f.calibration if r.arm == arm and not r.scaled)
-    return form.value(row.ece, "fraction")
+    return form.value(row.ece_debiased, "fraction")
 
 
 def _severity(check: Check) -> tuple[str, str]:

@@ -228,7 +228,15 @@ def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
     """Return outcomes whose interval and p are adjusted alike; None where there are none."""
     if not c.secondary:
         return None
-    n, level = len(c.secondary), form.level(c.secondary[0].level)
+    n = sum(not s.descriptive for s in c.secondary)
+    level = form.level(c.secondary[0].level)
+    note = ""
+    if n < len(c.secondary):
+        note = (
+            " The ECE is debiased, over 15 bins of equally many examples; it is described only, as "
+            "its intervals do not hold as often as they promise: calibration is judged by the "
+            "squared error and by confidence minus accuracy."
+        )
     numbers = (f.design.baseline, c.treatment, "Difference", f"{level} CI, adj.", "p, adj.")
     return Table(
         number=number(f, "secondary"),
@@ -237,7 +245,7 @@ def secondary_outcomes(f: Findings, c: Treatment) -> Table | None:
         note=(
             f"{common.paired(f, c.n_pairs)}. Intervals and p-values are adjusted "
             f"together for {form.count(n, 'outcome')} (Bonferroni), so they cannot disagree. "
-            "Temperature is fitted on validation data."
+            f"Temperature is fitted on validation data.{note}"
         ),
         columns=(*_columns("Outcome", numbers=numbers), *_columns("Reading")),
         rows=tuple(

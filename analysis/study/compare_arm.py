@@ -17,7 +17,7 @@ from bench.analysis.inference.distributions import t_isf
 from bench.analysis.inference.effect_size import effect_size, win_rate
 from bench.analysis.inference.power import detectable, seeds_needed
 from bench.analysis.inference.sequential import anytime, planned_looks
-from bench.analysis.inference.two_way import TwoWay, two_way_from_mean_squares
+from bench.analysis.inference.two_way import MeanSquares, TwoWay, two_way_from_mean_squares
 from bench.analysis.inference.variance_components import components, to_halve
 from bench.analysis.study import findings
 from bench.analysis.study.analyses import applicable, whenever_looked
@@ -42,6 +42,7 @@ def compare(
     *,
     claim: Callable[[findings.Primary, Verdict], findings.ClaimFinding | None],
     secondary: tuple[findings.Secondary, ...],
+    n_test: int | None = None,
     rng: np.random.Generator,
 ) -> findings.Treatment:
     """Return all that the pairs say, before any check could block the verdict.
@@ -52,6 +53,7 @@ def compare(
     name : of the treatment
     claim : reads the claim against the primary analysis and its verdict
     secondary : the other outcomes
+    n_test : test examples, where the columns of the pairs are groups of them
     rng : for the resampling analyses
     """
     main = primary(pairs, design)
@@ -68,7 +70,7 @@ def compare(
         effect=_effect(pairs, design),
         bayes=_bayes(main, design),
         power=power,
-        variance=_variance(pairs),
+        variance=_variance(pairs, n_test),
         claim=claim(main, verdict),
         secondary=secondary,
         anytime=_anytime(pairs, design),
@@ -260,9 +262,9 @@ def _power(pairs: Paired, design: Design) -> findings.PowerFinding:
     )
 
 
-def _variance(pairs: Paired) -> findings.VarianceFinding | None:
+def _variance(pairs: Paired, n_test: int | None) -> findings.VarianceFinding | None:
     try:  # of columns that count differently the kurtosis is not known
-        found = two_way_from_mean_squares(*pairs.mean_squares)
+        found = two_way_from_mean_squares(*_by_example(pairs.mean_squares, n_test))
     except UnusableRuns:
         return None
     if pairs.effective_df is None:
@@ -304,6 +306,15 @@ def _data_set(of: DataSet, design: Design) -> findings.DataSetRow:
     except UnusableRuns as refusal:
         return replace(row, reason=refusal.what)
     return replace(row, low=found.low, high=found.high, p_value=found.p_value)
+
+
+def _by_example(of: MeanSquares, n_test: int | None) -> MeanSquares:
+    """Return the mean squares of single examples, as those of groups of them show."""
+    wider = (n_test or of.n_examples) / of.n_examples
+    seeds, examples, residual = (wider * square for square in (of.seeds, of.examples, of.residual))
+    return MeanSquares(
+        of.difference, seeds, examples, residual, of.n_seeds, n_test or of.n_examples
+    )
 
 
 def _narrowed(found: TwoWay, *, seeds: int = 1, examples: int = 1) -> float:

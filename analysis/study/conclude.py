@@ -42,6 +42,7 @@ def conclude(s: Summary) -> Findings:
     best = {arm: best_epochs(epochs, arm) for arm in design.arms}
     scale = _pooled_mad(s)
     arms = tuple(_arm(s, name, scale) for name in design.arms)
+    n_test = _n_test(s)
     rng = np.random.default_rng(s.seed)
     _, *streams = rng.spawn(1 + len(s.treatments))
     seen = [
@@ -51,6 +52,7 @@ def conclude(s: Summary) -> Findings:
             of.treatment,
             claim=partial(claimed, s, of, best),
             secondary=secondary(of.outcomes, design),
+            n_test=n_test,
             rng=stream.spawn(2)[0],
         )
         for of, stream in zip(s.treatments, streams, strict=True)
@@ -88,7 +90,7 @@ def conclude(s: Summary) -> Findings:
         runs=_runs(s),
         checks=checks,
         summary=s,
-        n_test=next((p.n_examples for p in pairs.values() if p.n_examples is not None), None),
+        n_test=n_test,
         run_calibration=s.calibration,
         run_bins=s.bins,
         sources=source_rows(s.sources, design),
@@ -117,6 +119,13 @@ def _cost(s: Summary, c: Treatment) -> Cost | None:
     except UnusableRuns:
         return cost
     return replace(cost, low=found.low, high=found.high)
+
+
+def _n_test(s: Summary) -> int | None:
+    """Count the test examples, however many columns a crossed analysis makes of them."""
+    if s.bins:
+        return sum(s.bins[0].count)
+    return next((t.pairs.n_examples for t in s.treatments if t.pairs.n_examples is not None), None)
 
 
 def _pending(s: Summary) -> int:

@@ -179,6 +179,7 @@ class Secondary:
     p_adjusted: float | None
     p_holm: float | None
     reason: str | None = None
+    descriptive: bool = False  # its interval describes; nothing is claimed from it, so it has no p
 
 
 @dataclass(frozen=True, kw_only=True)

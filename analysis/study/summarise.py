@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from bench.analysis.calibration.temperature import Temperature, fit_temperature,
 from bench.analysis.data.json_values import plain
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import BadTables, Design, Split, Tables, records
-from bench.analysis.errors import UnusableRuns
+from bench.analysis.errors import BadPredictions, UnusableRuns
 from bench.analysis.inference.gram import Gram, gram
 from bench.analysis.inference.two_way import effective_df
 from bench.analysis.inference.unpaired import Runs
@@ -40,6 +40,7 @@ from bench.analysis.study.summary import (
 
 Floats = NDArray[np.float64]
 Key = tuple[str, int]
+T = TypeVar("T")
 
 MOST_CHANGED = 12  # examples that are named
 _BOTH: tuple[Split, Split] = ("validation", "test")
@@ -113,17 +114,20 @@ def summarise(
 def score_runs(tables: Tables, design: Design, *, rng: np.random.Generator) -> dict[Key, ScoredRun]:
     """Compute every finished run's calibration, reading its predictions once."""
     return {
-        (arm, seed): _scored_run(tables, arm, seed, rng)
+        (arm, seed): _scored_run(tables, design, arm, seed, rng)
         for arm in design.arms
         for seed in tables.finished(arm)
         if (arm, seed, "test") in tables.predictions
     }
 
 
-def _scored_run(tables: Tables, arm: str, seed: int, rng: np.random.Generator) -> ScoredRun:
+def _scored_run(
+    tables: Tables, design: Design, arm: str, seed: int, rng: np.random.Generator
+) -> ScoredRun:
     fit = _temperature(tables, arm, seed)
     heat = None if fit is None else fit.temperature
-    test = tables.read(arm, seed, "test")
+    wanted = {m.name: m for m in (METRICS["aurc"], design.measure) if m.is_computed}
+    test = tables.read(arm, seed, "test", wanted.values())
     raw = tables.scored(arm, seed, "test")
     scaled = None if heat is None else score_scaled(test, heat)
     found = []
@@ -295,6 +299,9 @@ def _changed(tables: Tables, design: Design, treatment: str, seeds: list[int]) -
     arms = (design.baseline, treatment)
     own = [seeds if design.units.paired else tables.finished(arm) for arm in arms]
     known = zip(arms, own, strict=True)
+    items = any(design.metric in scored for scored in tables.items.values())
+    if design.measure.per_example is None and not items:
+        return None  # groups of examples, not examples
     if not all(tables.has_columns(design.measure, arm, runs) for arm, runs in known):
         return None
     base, other = (
@@ -381,15 +388,27 @@ def _runs(tables: Tables, design: Design) -> tuple[Run, ...]:
                 n_epochs=int(epochs.get(key, 0)),
                 selected_epoch=None if epoch is None else int(epoch),
                 log_agrees=_log_agrees(tables, key, row.get("logged_accuracy")),
+                seeded=_of_type(_facts(row).get("seed_used"), bool),
+                trained_on=_of_type(_facts(row).get("trained_on"), int),
             )
         )
     return tuple(found)
 
 
+def _of_type(value: object, kind: type[T]) -> T | None:
+    """Return a fact if it is of the kind that it should be; a training may record what it likes."""
+    return value if type(value) is kind else None
+
+
 def _validation(tables: Tables, design: Design, key: Key) -> float | None:
-    if design.metric not in METRICS or (*key, "validation") not in tables.predictions:
+    measure = design.measure
+    if not measure.is_computed or (*key, "validation") not in tables.predictions:
         return None
-    return float(tables.scored(*key, "validation").values[design.metric].mean())
+    try:
+        found = tables.scored(*key, "validation", [measure]).values[measure.name]
+    except BadPredictions:  # a class without validation examples
+        return None
+    return float(found.mean())
 
 
 def _log_agrees(tables: Tables, key: Key, logged: float | None) -> bool | None:

@@ -52,6 +52,8 @@ class Run:
     n_epochs: int
     selected_epoch: int | None
     log_agrees: bool | None  # with the accuracy of the stored predictions; None: one is missing
+    seeded: bool | None = None  # drew from a stream, or read its seed; None: not recorded
+    trained_on: int | None = None  # examples that it drew from the pool; None: not recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class OutcomeSums:
     squares: Squares | None = None
     n_columns: int | None = None  # test examples, or groups of them for a calibration error
     reason: str | None = None  # why there are no mean squares
+    descriptive: bool = False  # its interval does not hold what it promises: nothing is claimed
 
 
 @dataclass(frozen=True, kw_only=True)

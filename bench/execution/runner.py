@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.data.format import count
 from bench.analysis.data.metrics import METRICS
+from bench.analysis.data.own_metrics import own_metrics
 from bench.analysis.errors import Refusal
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
@@ -435,14 +436,16 @@ def _tame(result: R) -> R:
 def value_of(outcome: Outcome, metric: str) -> float | None:
     """Return an outcome's value of the plan's metric, or None if it has none."""
     known = METRICS.get(metric)
-    if known is not None and known.per_example is not None and outcome.test is not None:
-        return float(np.mean(known.per_example(outcome.test)))
+    if known is not None and outcome.test is not None:
+        return float(
+            np.mean(known.columns(outcome.test))
+        )  # so that what has no interval is refused
     return outcome.scores.get(metric)
 
 
 def _no_metric(result: Success, metric: str) -> BadOutcome:
     """Return the refusal for a run that cannot be compared; nor, most likely, can the others."""
-    computed = [name for name, known in METRICS.items() if known.per_example is not None]
+    computed = list(METRICS)
     scores = sorted(result.outcome.scores)
     there = scores if result.outcome.test is None else [*computed, *scores]
     close = difflib.get_close_matches(metric, there, n=1) or there
@@ -458,8 +461,10 @@ def _no_metric(result: Success, metric: str) -> BadOutcome:
 
 
 def examples_of(outcome: Outcome, plan: Plan) -> NDArray[np.float64] | None:
-    """Return the metric of each test example, where the plan's rule needs it between the runs."""
-    known = METRICS.get(plan.metric)
+    """Return what the metric is the mean of, where the plan's rule needs it between the runs."""
     if plan.stop == "fixed" or plan.scope == "seeds" or outcome.test is None:
         return None
-    return None if known is None or known.per_example is None else known.per_example(outcome.test)
+    if plan.metric in METRICS:
+        return METRICS[plan.metric].columns(outcome.test)
+    own = own_metrics(outcome.facts).get(plan.metric)
+    return None if own is None else own.columns

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.analysis.data.own_metrics import FACT as OWN_METRICS, computed
 from bench.analysis.errors import Refusal, text_of
 from bench.design import source_digest
 from bench.design.loading import Discovered, discover, file_of, late_files, load, own_paths
@@ -196,7 +197,7 @@ class _Run:
                 map(str, watch.found - {p.resolve() for p in late.values()})
             )
         return [
-            _with_origin(o, trial, self.job.keys, drew_globally, more)
+            _with_origin(_with_own(o, experiment), trial, self.job.keys, drew_globally, more)
             if isinstance(o, Outcome)
             else o
             for o, trial in zip(outcomes, trials, strict=True)
@@ -333,6 +334,35 @@ def typed_settings(experiment: Experiment, arm: str, settings: Mapping[str, Any]
         return next((v for v in own if json.dumps(v, sort_keys=True) == text), value)
 
     return {name: typed(name, value) for name, value in settings.items()}
+
+
+def _with_own(outcome: Outcome, experiment: Experiment) -> Outcome:
+    """Compute the experiment's own metrics, while their functions are what the plan was made for.
+
+    Raises
+    ------
+    BadOutcome : there are no test predictions, or a score of the same name was returned
+    BadPredictions : a metric gave no finite number
+    """
+    if not experiment.metrics:
+        return outcome
+    names = [metric.name for metric in experiment.metrics]
+    if outcome.test is None:
+        raise BadOutcome(
+            f"metric {names[0]!r} is a function of test predictions, and the training returned "
+            "none.",
+            fix="return Outcome(test=Predictions(log_probabilities, labels))",
+        )
+    if twice := [name for name in names if name in outcome.scores]:
+        raise BadOutcome(
+            f"the training returned a score {twice[0]!r}, which is a metric of the experiment.",
+            fix="leave it out of the scores: bench computes it from the test predictions",
+        )
+    own = computed(experiment.metrics, outcome.test)
+    values = {name: float(np.mean(found["columns"])) for name, found in own.items()}
+    return replace(
+        outcome, scores={**outcome.scores, **values}, facts={**outcome.facts, OWN_METRICS: own}
+    )
 
 
 def _with_origin(

@@ -20,7 +20,9 @@ FRACTIONS = frozenset(
     "top5 ap map ndcg mrr".split()
 )
 LOWER_IS_BETTER = frozenset(
-    "loss error err rmse mse mae nll ppl perplexity wer cer eer ece brier fid latency time".split()
+    "loss error err rmse mse mae nll ppl perplexity wer cer eer ece aurc brier fid latency "
+    "time".split()
+)
 )
 NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
 KINDS = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}

@@ -206,16 +206,21 @@ def read_outcome(path: Path) -> dict[str, Any]:
     }
 
 
-def final_scores(result: Success) -> dict[str, float]:
-    """Score every arm by the same functions from the stored predictions."""
+def final_scores(result: Success, metric: str = "") -> dict[str, float]:
+    """Score every arm by the same functions from the stored predictions.
+
+    Parameters
+    ----------
+    metric : of the plan: computed of the test predictions also where it is no mean over examples
+    """
     values: dict[str, float] = dict(result.outcome.scores)
     for split in SPLITS:
         item: Predictions | None = getattr(result.outcome, split)
         if item is None:
             continue
-        for metric in METRICS.values():
-            if metric.per_example is not None:
-                values[f"{split}/{metric.name}"] = float(metric.per_example(item).mean())
+        for known in METRICS.values():
+            if known.per_example is not None or (known.name == metric and split == "test"):
+                values[f"{split}/{known.name}"] = known.value(item)
         values[f"{split}/ece"] = ece(confidence(item), correct(item))
     return values
 

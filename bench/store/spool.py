@@ -81,7 +81,9 @@ class Entry:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -> Entry:
+def keep(
+    place: Path, result: Result, *, parent: str, trial: str, commit: str, metric: str = ""
+) -> Entry:
     """Write a result whole or not at all, and only return when the disk has it.
 
     Parameters
@@ -90,6 +92,7 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
     parent : the benchmark's run
     trial : the trial's identity, Plan.trial_digest
     commit : what the experiment's repository was at, for the run's environment
+    metric : of the plan: logged too where it is no mean over examples
     """
     make_folder(place)
     part = Path(tempfile.mkdtemp(dir=place, prefix=PART))
@@ -108,7 +111,7 @@ def keep(place: Path, result: Result, *, parent: str, trial: str, commit: str) -
             attempt=result.attempt,
             status="FINISHED" if isinstance(result, Success) else "FAILED",
             tags=tags | {SEAL: seal(trial, tags)} | ({LEFT: left[:MOST_REASON]} if left else {}),
-            scores=artifacts.final_scores(result) if isinstance(result, Success) else {},
+            scores=artifacts.final_scores(result, metric) if isinstance(result, Success) else {},
             epochs=result.epochs,
             ended_at=result.started_at + result.duration_s,
         )

@@ -138,6 +138,7 @@ class Recorder:
                 parent=self.benchmark.run_id,
                 trial=self.benchmark.plan.trial_digest(result.key),
                 commit=str(self._provenance.get("commit") or ""),
+                metric=self.benchmark.plan.metric,
             )
         except OSError as error:
             raise unsaved(self._place, result.key, error) from error

@@ -72,7 +72,10 @@ def _train_alike(
 
     train_epochs(networks, optimizer, selections, batches, validate)
     tested = [{e: networks.predict(w, test) for e, w in s.weights.items()} for s in selections]
-    return [s.outcome(p, images.test_labels) for s, p in zip(selections, tested, strict=True)]
+    return [
+        selection.outcome(log_p, images.test_labels, trained_on=len(rows))
+        for selection, log_p, (rows, _) in zip(selections, tested, draws, strict=True)
+    ]
 
 
 def initialised(trial: Trial, network: Callable[[], nn.Module]) -> nn.Module:

@@ -116,8 +116,10 @@ def _fine_tune(
     with autocast(precision, device):
         tests = tested(images, heads, selections, trunks)
     return [
-        selection.outcome(log_p, images.test_labels, trunk_digest=trunk.digest)
-        for selection, log_p, trunk in zip(selections, tests, trunks, strict=True)
+        selection.outcome(
+            log_p, images.test_labels, trunk_digest=trunk.digest, trained_on=len(subset.rows)
+        )
+        for selection, log_p, trunk, subset in zip(selections, tests, trunks, subsets, strict=True)
     ]
 
 

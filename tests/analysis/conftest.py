@@ -165,7 +165,9 @@ def _simulate(
                     "device": "cpu",
                     "duration_s": float("nan") if gone else 0.5 + 0.1 * draw.random(),
                     "environment": json.dumps({"torch": "2.9"}),
-                    "facts": json.dumps({"streams": {"init": f"i{seed}", "order": f"o{seed}"}}),
+                    "facts": json.dumps(
+                        {"streams": {"init": f"i{seed}", "order": f"o{seed}"}, "seed_used": True}
+                    ),
                     "attempts": 1,
                     "selected_epoch": None if gone or not n_epochs else best,
                     "logged_accuracy": logged,
@@ -295,6 +297,8 @@ ODD: Mapping[str, Mapping[str, Any]] = {
     },
     "nll": {"metric": "nll", "higher_is_better": False, "margin": 0.01, "claim": -0.02},
     "brier": {"metric": "brier", "higher_is_better": False, "margin": None, "claim": None},
+    "auroc": {"metric": "auroc", "n_classes": 3},
+    "aurc": {"metric": "aurc", "higher_is_better": False, "margin": None, "claim": None},
     "anytime": {"stop": "anytime", "effect": 0.03},
     "anytime_few": {"stop": "anytime", "n_seeds": 6, "effect": 0.001, "noise": 0.03},
     "group_first_look": {

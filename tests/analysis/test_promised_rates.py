@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from bench.analysis.calibration.errors import squared_error
 from bench.analysis.calibration.intervals import ece_difference
-from bench.analysis.data.metrics import ece
+from bench.analysis.data.metrics import METRICS, Predictions, ece
 from bench.analysis.data.tables import Design
 from bench.analysis.inference import (
     bootstrap_t,
@@ -359,12 +360,44 @@ def over_confident(rng, *, seeds: int, examples: int, over: tuple[float, float])
 
 def test_a_calibration_difference_keeps_its_rate_and_the_check_finds_that_plug_in_does_not():
     rng = np.random.default_rng(14)
-    jackknife, plug_in = [], []
+    jackknife, squared, plug_in = [], [], []
     for _ in range(400):
         arms = over_confident(rng, seeds=8, examples=1000, over=(0.03, 0.09))
         r = ece_difference(*arms, rng=rng)
         jackknife.append(not low_to_high_holds(r, 0.06))
+        r = ece_difference(*arms, rng=rng, error=squared_error)
+        squared.append(not low_to_high_holds(r, 0.09**2 - 0.03**2))
         plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
         plug_in.append(not low_to_high_holds(paired_t(*plain), 0.06))
-    assert keeps(jackknife, at_least=0)
+    assert keeps(jackknife, at_least=0) and keeps(squared, at_least=0)
     assert not keeps(plug_in)
+
+
+# -- metrics that are no mean over examples -----------------------------------------------------
+
+
+def exchangeable(rng, *, seeds: int, examples: int) -> list[list[Predictions]]:
+    """Draw two arms of runs on one test set of two classes; the true difference is 0."""
+    labels = rng.integers(0, 2, examples)
+    example = 0.8 * rng.normal(size=examples) + 2 * (labels - 0.5)
+    arms = []
+    for own in 0.5 * rng.normal(size=(2, examples)):
+        rest = 0.5 * rng.normal(size=(seeds, examples)) + 0.1 * rng.normal(size=(seeds, 1))
+        logits = example + own + rest
+        log_p = np.stack([special.log_expit(-logits), special.log_expit(logits)], axis=2)
+        arms.append([Predictions(run.astype(np.float32), labels) for run in log_p])
+    return arms
+
+
+@pytest.mark.parametrize("metric", ["auroc", "aurc"])
+def test_a_metric_of_a_whole_test_set_keeps_its_rate_and_the_check_finds_seeds_alone_do_not(metric):
+    rng, of = np.random.default_rng(15), METRICS[metric].columns
+    jackknife, seeds = [], []
+    for _ in range(100):
+        base, other = (
+            np.stack([of(run) for run in arm]) for arm in exchangeable(rng, seeds=6, examples=300)
+        )
+        jackknife.append(two_way(other - base).p_value <= 0.05)
+        seeds.append(paired_t(base.mean(axis=1), other.mean(axis=1)).p_value <= 0.05)
+    assert keeps(jackknife, at_least=0)
+    assert not keeps(seeds)

@@ -28,8 +28,9 @@ import numpy as np
 import scipy
 from scipy import special, stats
 
+from bench.analysis.calibration.errors import squared_error
 from bench.analysis.calibration.intervals import ece_difference
-from bench.analysis.data.metrics import ece
+from bench.analysis.data.metrics import METRICS, Predictions, ece
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import (
@@ -435,19 +436,93 @@ def calibration(
     rng: np.random.Generator, reps: int, n: int, size: int, over: tuple[float, float]
 ) -> Counts:
     truth = true_error(over[1]) - true_error(over[0])
+    squares = over[1] ** 2 - over[0] ** 2  # the squared error of N(over, 0.01), less its mean
     kept: dict[str, list[float]] = {"jackknife, two-way": [], "plug-in ECE, t over seeds": []}
+    judged: dict[str, list[float]] = {"squared error, two-way": [], "signed gap, two-way": []}
     off: dict[str, list[float]] = {"debiased": [], "plug-in": []}
     for _ in range(reps):
         arms = over_confident(rng, n, size, over)
         jackknife = ece_difference(*arms, rng=rng)
         plain = [[ece(*run) for run in zip(*arm, strict=True)] for arm in arms]
         plug_in = paired_t(*plain)
+        gaps = [sure - right for sure, right in arms]
+        for label, r, t in zip(
+            judged,
+            (ece_difference(*arms, rng=rng, error=squared_error), two_way(gaps[1] - gaps[0])),
+            (squares, over[1] - over[0]),
+            strict=True,
+        ):
+            judged[label].append(covers(r.low, r.high, t))
         for label, r in zip(kept, (jackknife, plug_in), strict=True):
             kept[label].append(covers(r.low, r.high, truth))
         for label, r in zip(off, (jackknife, plug_in), strict=True):
             off[label].append(100 * (r.difference - truth))
     row = f"{over[0]:g} and {over[1]:g} overconfident, {n} seeds × {size:,} examples"
-    return rates("ΔECE", row, kept) | rates("ΔECE bias", row, off)
+    return rates("ΔECE", row, kept | judged) | rates("ΔECE bias", row, off)
+
+
+# -- 6. metrics that are no mean over examples ----------------------------------------------------
+
+
+# Share of positive examples, test examples, and how far a positive's score lies from a negative's.
+TEST_SETS = {
+    "half positive": (0.5, 500, 2.0),
+    "2 % positive": (0.02, 2000, 2.0),
+    "half positive, AUROC near .98": (0.5, 500, 3.1),
+}
+METRICS_OF_SETS = ("auroc", "macro_f1", "balanced_accuracy", "average_precision", "aurc")
+
+
+def exchangeable(rng: np.random.Generator, n: int, name: str) -> list[list[Predictions]]:
+    """Draw two arms of n runs on one test set; the true difference of any metric is 0."""
+    share, size, apart = TEST_SETS[name]
+    labels = (rng.random(size) < share).astype(np.int64)
+    side, example = labels - 0.5, 0.8 * rng.normal(size=size)
+    arms = []
+    for _ in range(2):
+        own = 0.5 * rng.normal(size=size)
+        runs = []
+        for _ in range(n):
+            slope, shift = apart + 0.1 * rng.normal(), 0.1 * rng.normal()
+            logit = slope * side + shift + example + own + 0.5 * rng.normal(size=size)
+            log_p = np.stack([special.log_expit(-logit), special.log_expit(logit)], axis=1)
+            runs.append(Predictions(log_p.astype(np.float32), labels))
+        arms.append(runs)
+    return arms
+
+
+def influence(run: Predictions) -> Floats:
+    """Return AUROC plus each example's influence on it: columns by DeLong et al. (1988)."""
+    scores, there = run.log_probabilities[:, 1].astype(float), run.labels == 1
+    ahead = scores[there][:, None] - scores[~there][None, :]
+    wins = (ahead > 0) + 0.5 * (ahead == 0)
+    value, columns = wins.mean(), np.empty(len(run))
+    columns[there] = value + (wins.mean(axis=1) - value) * len(run) / there.sum()
+    columns[~there] = value + (wins.mean(axis=0) - value) * len(run) / (~there).sum()
+    return columns
+
+
+def set_metrics(rng: np.random.Generator, reps: int, n: int, name: str) -> Counts:
+    """Compare arms without a difference by metrics of the whole test set."""
+    metrics = [m for m in METRICS_OF_SETS if "near" not in name or m == "auroc"]
+    claims: dict[tuple[str, str], list[float]] = {}
+    for _ in range(reps):
+        arms = exchangeable(rng, n, name)
+        ways: dict[str, Callable[[Predictions], Floats]] = {
+            metric: METRICS[metric].columns for metric in metrics
+        }
+        for metric, of in (*ways.items(), ("influence", influence)):
+            base, other = (np.stack([of(run) for run in arm]) for arm in arms)
+            row = "auroc" if metric == "influence" else metric
+            way = "DeLong, two-way" if metric == "influence" else "jackknife, two-way"
+            claims.setdefault((row, way), []).append(two_way(other - base).p_value <= ALPHA)
+            if metric != "influence":
+                seeds = paired_t(base.mean(axis=1), other.mean(axis=1))
+                claims.setdefault((row, "t over seeds"), []).append(seeds.p_value <= ALPHA)
+    found: Counts = {}
+    for (metric, way), said in claims.items():
+        found |= rates("set metrics", f"{METRICS[metric].label}, {name}", {way: said})
+    return found
 
 
 # -- all of it ----------------------------------------------------------------------------------
@@ -515,6 +590,7 @@ def all_jobs() -> list[Job]:
         )
         for over in overs
     ]
+    jobs += [Job(set_metrics, 1500, (10, name)) for name in TEST_SETS]
     return jobs
 
 
@@ -785,7 +861,8 @@ def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) ->
             "## Difference in calibration error: coverage of the 95 % interval (%)",
             "ΔECE",
             "Each seed overconfident by N(m, 0.01) at every confidence; examples shared by the "
-            "arms. The truth is E|N(m, 0.01)| of the treatment minus that of the baseline.",
+            "arms. The truth is E|N(m, 0.01)| of the treatment minus that of the baseline; of the "
+            "squared error its square, of the signed gap m. Reports judge by the last two.",
             wrong=("plug-in ECE, t over seeds",),
         ),
         *section(
@@ -795,6 +872,17 @@ def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) ->
             "",
             plain=True,
             wrong=("plug-in",),
+        ),
+        *section(
+            found,
+            "## Metrics that are no mean over examples: type I error (%)",
+            "set metrics",
+            "Two exchangeable arms of 10 runs on one test set: "
+            + "; ".join(f"{name}, {size:,} examples" for name, (_, size, _) in TEST_SETS.items())
+            + ". Scores have effects of the example, of arm × example, of the run's slope and "
+            "shift, and a rest. The jackknife leaves out 40 groups of examples.",
+            wrong=("t over seeds",),
+            columns=("jackknife, two-way", "DeLong, two-way", "t over seeds"),
         ),
     ]  # fmt: skip
     return "\n".join(text) + "\n"

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis.data.metrics import METRICS
+from bench.analysis.data.own_metrics import computed
+from bench.analysis.errors import BadPredictions
 from bench.design.loading import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution import runner
 from bench.execution.base import Options
-from bench.execution.runner import Look, Pair, Ran, value_of
+from bench.execution.runner import Look, Pair, Ran, examples_of, value_of
 from bench.execution.signals import Ending, Terminated, ended_by_signals
-from bench.experiment import BadOutcome, Outcome, Predictions
+from bench.experiment import BadOutcome, Metric, Outcome, Predictions
 from bench.store.memory import MemoryStore
 
 Answer = Callable[[TrialKey], Result]
@@ -517,13 +520,35 @@ def test_a_value_is_computed_from_predictions_or_taken_from_the_scores():
     assert value_of(outcome, "return") == 3.0
     assert value_of(outcome, "regret") is None
     assert value_of(Outcome(scores={"accuracy": 0.25}), "accuracy") == 0.25
+    assert value_of(outcome, "auroc") == pytest.approx(0.75)  # of 4 pairs two are ties
+    assert value_of(outcome, "aurc") == pytest.approx((3 * 1 / 3 + 1 / 4) / 4)
+
+
+def test_a_test_set_without_a_class_of_the_metric_ends_it_all(mine: Bench):
+    mine.plan = replace(mine.plan, metric="macro_f1")
+    one_class = Predictions(np.log([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 0]))
+    with pytest.raises(BadPredictions, match="no test example is of class 1, so there is no macro"):
+        mine.run(lambda key: success(key, outcome=Outcome(test=one_class)))
+    assert mine.recorded == []
+
+
+@pytest.mark.parametrize("metric", ["auroc", "cost"])
+def test_a_rule_looks_at_groups_where_a_metric_is_no_mean(metric: str, mine: Bench):
+    plan = replace(mine.plan, metric=metric, stop="anytime")
+    run = Predictions(np.log([[0.8, 0.2], [0.4, 0.6]] * 50), np.array([0, 1] * 50))
+    own = computed([Metric("cost", of=METRICS["auroc"].value)], run)
+    outcome = Outcome(test=run, facts={"own_metrics": own})
+    columns = examples_of(outcome, plan)
+    assert columns is not None and columns.shape == (40,)
+    assert columns.mean() == pytest.approx(METRICS["auroc"].value(run))
+    assert examples_of(outcome, replace(plan, stop="fixed")) is None
 
 
 def test_the_first_run_without_the_metric_ends_it_all_and_says_what_it_has(mine: Bench):
     with pytest.raises(BadOutcome, match='seed 00, weak, has no "return" to compare') as caught:
         mine.run(lambda key: success(key, outcome=Outcome(scores={"a": 1.0, "retrun": 1.0})))
     assert caught.value.facts[0] == "It has a, retrun."
-    assert caught.value.facts[1].startswith("Known: accuracy, nll, brier, from test predictions")
+    assert caught.value.facts[1].startswith("Known: accuracy, nll, brier, macro_f1")
     assert caught.value.fix is not None and 'metric="retrun"' in caught.value.fix
     assert mine.trained == keys(0)[:1] and mine.recorded == []
     assert mine.store.recorder is not None and mine.store.recorder.closed == "KILLED"
@@ -534,7 +559,7 @@ def test_a_misspelt_metric_of_the_predictions_is_answered_with_the_nearest(mine:
     test = Predictions(np.log([[0.8, 0.2]]), np.array([0]))
     with pytest.raises(BadOutcome) as caught:
         mine.run(lambda key: success(key, outcome=Outcome(test=test)))
-    assert caught.value.facts[0] == "It has accuracy, nll, brier."
+    assert caught.value.facts[0] == f"It has {', '.join(METRICS)}."
     assert caught.value.fix is not None and 'metric="accuracy"' in caught.value.fix
 
 

@@ -145,7 +145,7 @@ def test_a_diverged_run_is_known_to_the_next_session(store: Store, plan: Plan):
         assert recorder.diverged == {TrialKey("smoothed", 1)}
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "speed", "nothing"])
+@pytest.mark.parametrize("metric", ["accuracy", "aurc", "speed", "nothing"])
 def test_recorded_values_are_known_to_the_next_session(store: Store, plan: Plan, metric: str):
     plan = replace(plan, metric=metric)
     session(store, plan, [success(), failure(TrialKey("smoothed", 0))])

@@ -41,8 +41,8 @@ def reliability(f: Findings, diagram: Reliability) -> style.Drawing:
             name=f"f5-{position}",
             title=f"Reliability of {diagram.arm}",
             description=(
-                f"Expected calibration error {value(row.ece, 'fraction')}; mean confidence is "
-                f"{value(abs(row.gap), 'fraction')} {side} accuracy."
+                f"Expected calibration error {value(row.ece_debiased, 'fraction')}; mean "
+                f"confidence is {value(abs(row.gap), 'fraction')} {side} accuracy."
             ),
             caption="",
         )

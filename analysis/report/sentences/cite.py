@@ -104,18 +104,18 @@ def _scope_sentence(f: Findings, c: Treatment) -> str:
 
 
 def _calibration_sentence(f: Findings, c: Treatment) -> str:
-    raw = next((s for s in c.secondary if s.metric == "ece_debiased"), None)
+    raw = next((s for s in c.secondary if s.metric == "ce2"), None)
     if raw is None or raw.low is None:
         return ""
     verb = {"▲ better": "improved", "▼ worse": "worsened"}.get(reading(raw))
     shown = (
-        f"{form.difference(raw.difference, 'fraction')}, {form.level(raw.level)} CI "
-        f"{form.interval(raw.low, raw.high, 'fraction')}, {form.p_equation(raw.p_adjusted)}, "
-        f"adjusted for {len(c.secondary)} secondary outcomes"
+        f"{form.difference(raw.difference, raw.unit)}, {form.level(raw.level)} CI "
+        f"{form.interval(raw.low, raw.high, raw.unit)}, {form.p_equation(raw.p_adjusted)}, "
+        f"adjusted for {sum(not s.descriptive for s in c.secondary)} secondary outcomes"
     )
     if verb is None:
-        return f"The change in calibration error (debiased ECE) was not resolved ({shown})."
-    return f"Calibration {verb}: debiased ECE changed by {shown}."
+        return f"The change in squared calibration error was not resolved ({shown})."
+    return f"Calibration {verb}: the squared calibration error changed by {shown}."
 
 
 def _completeness(f: Findings) -> str:

@@ -233,14 +233,14 @@ def wins_fact(f: Findings, c: Treatment) -> tuple[str, str]:
 
 
 def cost_fact(f: Findings, c: Treatment) -> tuple[str, str]:
-    """Return what happens to calibration."""
-    raw = next((s for s in c.secondary if s.metric == "ece_debiased"), None)
-    scaled = next((s for s in c.secondary if s.metric == "ece_debiased_scaled"), None)
+    """Return what happens to calibration: judged by the squared error, shown by the ECE."""
+    raw = next((s for s in c.secondary if s.metric == "ce2"), None)
+    scaled = next((s for s in c.secondary if s.metric == "ce2_scaled"), None)
     rows = {r.arm: r for r in f.calibration if not r.scaled}
     if raw is None or c.treatment not in rows or f.design.baseline not in rows:
         return "Not measured", "Calibration needs predicted probabilities."
     before, after = (
-        form.value(rows[arm].ece, "fraction") for arm in (f.design.baseline, c.treatment)
+        form.value(rows[arm].ece_debiased, "fraction") for arm in (f.design.baseline, c.treatment)
     )
     text = f"ECE {before} → {after}."
     if c.verdict.word == "none":
@@ -258,6 +258,8 @@ def reading(s: Secondary) -> str:
     """Return what a secondary outcome's adjusted interval says."""
     if s.low is None or s.high is None:
         return "? no answer"
+    if s.descriptive:
+        return "described only"
     if s.low <= 0 <= s.high:
         return "? not resolved"
     if s.higher_is_better is None:

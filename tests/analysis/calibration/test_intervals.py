@@ -13,8 +13,8 @@ from bench.analysis.calibration.intervals import (
     ece_difference,
     ece_difference_from_pseudo_values,
     ece_pseudo_values,
-    example_groups,
 )
+from bench.analysis.data.jackknife import example_groups
 from bench.analysis.data.metrics import ece
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import paired_t, two_way

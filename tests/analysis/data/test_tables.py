@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,11 +37,11 @@ def test_values_from_predictions_equal_values_from_scores(simulate):
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
-def test_values_are_the_means_over_test_examples(simulate, metric):
+def test_values_are_those_of_each_runs_predictions(simulate, metric):
     s = simulate(n_seeds=3, metric=metric)
     values = s.tables.values(s.design, "baseline", [0, 1, 2])
-    per_example = METRICS[metric].per_example
-    by_hand = [per_example(s.tables.predictions["baseline", k, "test"]).mean() for k in range(3)]
+    of = METRICS[metric].value
+    by_hand = [of(s.tables.predictions["baseline", k, "test"]) for k in range(3)]
     assert values == pytest.approx(by_hand)
 
 
@@ -103,3 +105,10 @@ def test_a_score_of_the_users_own_is_a_plain_number():
 def test_a_missing_value_is_none_in_records():
     frame = pd.DataFrame({"a": [1.0, np.nan], "b": ["x", None]})
     assert records(frame) == [{"a": 1.0, "b": "x"}, {"a": None, "b": None}]
+
+
+def test_a_metric_of_scores_from_elsewhere_keeps_the_unit_that_it_is_read_in(simulate):
+    design = replace(simulate(n_seeds=2).design, metric="auroc", unit="score")
+    assert design.measure.unit == "fraction"
+    assert replace(design, benchmark_id="").measure.unit == "score"
+    assert replace(design, benchmark_id="", metric="accuracy").measure.unit == "fraction"

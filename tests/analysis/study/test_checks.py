@@ -10,7 +10,7 @@ from bench.analysis.data.units import Units
 from bench.analysis.study.checks.design import SKEW_COST, _strong_skew
 from bench.analysis.study.conclude import _collapsed, _pooled_mad
 
-ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 19))]
+ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in [*range(1, 19), 20, 21])]
 
 
 def check(f, name):
@@ -39,7 +39,8 @@ def facts(s, **changes):
 def test_every_check_is_answered_once_in_the_order_blockers_cautions_notes(any_case, known):
     checks = known(any_case).checks
     named = [c.id for c in checks if c.level != "note"]
-    assert named == sorted(named, key=ALL.index) and named == ALL
+    asked = [*ALL, "C24"] if any_case == "auroc" else ALL
+    assert named == sorted(named, key=asked.index) and named == asked
     assert all(c.text.endswith((".", "!", "?")) or c.level == "note" for c in checks)
     assert all(c.why for c in checks if c.state == "failed" and c.level != "note")
 
@@ -47,7 +48,7 @@ def test_every_check_is_answered_once_in_the_order_blockers_cautions_notes(any_c
 def test_a_sound_benchmark_passes_what_can_be_checked(plain):
     f = plain.findings()
     # Six epochs have no last quarter whose slope would say anything (C14).
-    assert {c.id for c in f.checks if c.state != "passed"} <= {"C6", "C7", "C14"}
+    assert {c.id for c in f.checks if c.state != "passed"} <= {"C6", "C7", "C14", "C21"}
 
 
 @pytest.mark.parametrize(("n", "b1", "c1"), [
@@ -390,3 +391,59 @@ def test_one_very_long_run_is_noted(plain):
     times = [100.0 if i == 4 else 2.0 for i in range(20)]
     f = with_trials(plain, duration_s=times).findings()
     assert check(f, "N4").text == "One run took 1m 40s, the median run 2.0 s."
+
+
+def with_facts(s, **facts_of_run):
+    """Return a benchmark whose runs recorded these facts, each a function of arm and seed."""
+    rows = s.tables.trials
+    found = [
+        {name: of(arm, seed) for name, of in facts_of_run.items()}
+        for arm, seed in zip(rows.arm, rows.seed, strict=True)
+    ]
+    return with_trials(s, facts=list(map(json.dumps, found)))
+
+
+def test_runs_that_nothing_seeded_are_counted_and_the_way_to_see_it_is_named(plain):
+    assert state(plain, "C20") == "passed"
+    s = with_facts(plain, seed_used=lambda arm, seed: arm == "baseline" or seed < 7)
+    found = check(s.findings(), "C20")
+    assert found.state == "failed"
+    assert found.text.startswith("3 of 20 runs drew from no stream of the trial and did not read")
+    assert "(smoothed 3)" in found.text and "doctor" in found.why
+
+
+@pytest.mark.parametrize("recorded", [None, "yes", 1])
+def test_whether_a_seed_was_used_may_not_be_known(plain, recorded):
+    s = with_facts(plain, seed_used=lambda arm, seed: recorded)
+    assert state(s, "C20") == "not checked"
+
+
+@pytest.mark.parametrize(("drawn", "expected"), [(30, "failed"), (70, "failed"), (71, "passed")])
+def test_a_seed_that_draws_little_of_the_pool_is_a_caution(plain, drawn, expected):
+    data = {**plain.provenance["data"], "train_pool": 284}
+    s = facts(with_facts(plain, trained_on=lambda arm, seed: drawn), data=data)
+    found = check(s.findings(), "C21")
+    assert found.state == expected and f"{drawn} of the 284 examples" in found.text
+    if drawn == 30:
+        assert "(10.6%)" in found.text and "12% of simulated studies" in found.why
+
+
+@pytest.mark.parametrize("pool", [None, "many", 0, -3, True])
+def test_a_pool_of_unknown_size_is_not_checked(plain, pool):
+    data = {**plain.provenance["data"], "train_pool": pool}
+    s = facts(with_facts(plain, trained_on=lambda arm, seed: 30), data=data)
+    assert state(s, "C21") == "not checked"
+    assert state(facts(plain, data=None), "C21") == "not checked"
+
+
+@pytest.mark.parametrize(("base", "expected"), [(0.7, "passed"), (0.99, "failed")])
+def test_an_auroc_near_its_ceiling_is_a_caution(simulate, base, expected):
+    s = simulate(n_seeds=8, n_test=200, n_classes=2, metric="auroc", base=base, effect=0.0)
+    found = check(s.findings(), "C24")
+    assert found.state == expected
+    if expected == "failed":
+        assert "near its ceiling (baseline 9" in found.text and "93%" in found.why
+
+
+def test_the_ceiling_of_other_metrics_is_not_asked_about(plain):
+    assert "C24" not in {c.id for c in plain.findings().checks}

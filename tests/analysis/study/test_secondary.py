@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 
 from bench.analysis.calibration.temperature import fit_temperature
 from bench.analysis.data.metrics import METRICS, brier, confidence, correct, nll
+from bench.analysis.data.own_metrics import own_metrics
 from bench.analysis.data.units import Units
+from bench.analysis.errors import BadPredictions
 from bench.analysis.inference import paired_t, two_way
 from bench.analysis.report.sentences import verdict
 from bench.analysis.study.secondary import secondary
@@ -23,18 +26,9 @@ def arm_means(s, arm, measure):
 
 
 def test_secondary_outcomes_are_all_but_the_primary(known):
-    assert set(by_metric(known("rule3_better"))) == {
-        "nll",
-        "brier",
-        "ece_debiased",
-        "ece_debiased_scaled",
-    }
-    assert set(by_metric(known("nll"))) == {
-        "accuracy",
-        "brier",
-        "ece_debiased",
-        "ece_debiased_scaled",
-    }
+    scaled = {f"{name}{end}" for name in ("ce2", "ece_debiased") for end in ("", "_scaled")}
+    assert set(by_metric(known("rule3_better"))) == {"nll", "brier", "aurc", "gap", *scaled}
+    assert set(by_metric(known("nll"))) == {"accuracy", "brier", "aurc", "gap", *scaled}
 
 
 def test_without_validation_no_temperature_is_fitted(known):
@@ -46,7 +40,7 @@ def test_without_validation_no_temperature_is_fitted(known):
 def test_intervals_and_p_are_adjusted_for_the_same_number(simulate):
     s = simulate(n_seeds=10, n_test=120)
     f = s.findings()
-    m = len(f.comparisons[0].secondary)
+    m = sum(not s.descriptive for s in f.comparisons[0].secondary)
     found = by_metric(f)["nll"]
     table = np.stack(
         [
@@ -66,8 +60,8 @@ def test_an_adjusted_interval_and_its_p_cannot_disagree(known, name):
     f = known(name)
     for c in f.comparisons:
         for s in c.secondary:
-            if s.low is not None and s.high is not None:
-                assert (s.low > 0 or s.high < 0) == (s.p_adjusted < 1 - s.level)
+            if s.low is not None and s.high is not None and not s.descriptive:
+                assert (s.low > 0 or s.high < 0) == (s.p_adjusted < f.design.alpha)
             if s.p_value is not None:
                 assert s.p_value <= s.p_holm <= s.p_adjusted
 
@@ -129,11 +123,60 @@ def test_one_test_example_has_no_interval_for_calibration(known):
 
 
 def test_every_metric_has_a_direction():
-    assert {m.name: m.higher_is_better for m in METRICS.values()} == {
-        "accuracy": True,
-        "nll": False,
-        "brier": False,
-    }
+    lower = {name for name, m in METRICS.items() if not m.higher_is_better}
+    assert lower == {"nll", "brier", "aurc"}
+
+
+def test_the_signed_gap_is_a_mean_over_examples(simulate):
+    s = simulate(n_seeds=10, n_test=120)
+    found = by_metric(s.findings())["gap"]
+    runs = [s.tables.predictions[arm, k, "test"] for arm in s.design.arms for k in range(10)]
+    rows = [confidence(run) - correct(run) for run in runs]
+    expected = two_way(np.stack(rows[10:]) - np.stack(rows[:10]), level=1 - 0.05 / 6)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.higher_is_better is None
+
+
+def test_the_ece_is_described_and_nothing_is_claimed_from_it(known):
+    f = known("rule3_better")
+    found = by_metric(f)["ece_debiased"]
+    assert found.descriptive and found.low <= found.difference <= found.high
+    assert (found.p_value, found.p_adjusted, found.p_holm) == (None, None, None)
+    assert verdict.reading(found) == "described only"
+    assert by_metric(f)["ce2"].p_adjusted is not None
+
+
+def test_a_metric_of_ones_own_is_compared_by_what_each_run_recorded(simulate):
+    s = simulate(n_seeds=8, n_test=200, scores={"cost": 0.1})
+    rng, rows = np.random.default_rng(0), s.tables.trials
+    columns = {(a, k): rng.normal(size=40) for a, k in zip(rows.arm, rows.seed, strict=True)}
+    own = [
+        {"own_metrics": {"cost": {
+            "label": "cost in EUR", "higher_is_better": False, "columns": of.tolist(),
+        }}} for of in columns.values()
+    ]  # fmt: skip
+    scores = s.tables.scores.assign(value=[of.mean() for of in columns.values()])
+    changed = s.changed(trials=rows.assign(facts=list(map(json.dumps, own))), scores=scores)
+    found = by_metric(changed.findings())["cost"]
+    table = np.stack([columns["smoothed", k] - columns["baseline", k] for k in range(8)])
+    assert (found.label, found.higher_is_better) == ("cost in EUR", False)
+    assert found.p_value == pytest.approx(two_way(table).p_value)
+    primary = changed.changed(
+        design={"metric": "cost", "higher_is_better": False, "margin": None, "claim": None}
+    ).findings()
+    assert primary.comparisons[0].primary.p_value == pytest.approx(two_way(table).p_value)
+    assert "cost" not in by_metric(primary) and primary.n_test == 200
+
+
+@pytest.mark.parametrize(
+    "plain", [3, {"cost": 1}, {"cost": {"label": "c", "higher_is_better": True, "columns": "x"}}]
+)
+def test_own_metrics_that_cannot_be_read_are_refused(plain):
+    with pytest.raises(BadPredictions, match="the recorded metrics of a run cannot be read"):
+        own_metrics({"own_metrics": plain})
+    row = {"label": "c", "higher_is_better": True, "columns": [1.0, float("inf")]}
+    with pytest.raises(BadPredictions, match="metric 'cost' of a run is no row of numbers"):
+        own_metrics({"own_metrics": {"cost": row}})
 
 
 def test_nothing_else_is_judged_while_runs_are_still_to_be_trained(simulate):
