@@ -277,7 +277,7 @@ def _variance(pairs: Paired, n_test: int | None) -> findings.VarianceFinding | N
         examples=found.variance_examples,
         residual=found.variance_residual,
         correlation_between_arms=together,
-        n_examples=pairs.n_examples or 0,
+        n_examples=round(found.n_examples),
         ms_seeds=found.ms_seeds,
         ms_examples=found.ms_examples,
         ms_residual=found.ms_residual,

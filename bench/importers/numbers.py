@@ -23,7 +23,6 @@ LOWER_IS_BETTER = frozenset(
     "loss error err rmse mse mae nll ppl perplexity wer cer eer ece aurc brier fid latency "
     "time".split()
 )
-)
 NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
 KINDS = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
 LARGE_MARGIN = 0.1  # of fractions: so large a bare one is a slip for percentage points
