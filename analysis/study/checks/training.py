@@ -180,7 +180,7 @@ def _seeded(e: Evidence) -> Answer:
     """Look for trainings that drew from no stream and did not read their seed."""
     known = [run for run in e.summary.runs if run.status == "finished" and run.seeded is not None]
     if not known:
-        return not_checked("Whether the trainings used their seed is not recorded.")
+        return not_checked("Whether chance entered the trainings is not recorded.")
     odd = [run for run in known if not run.seeded]
     arms = [f"{arm} {n}" for arm in e.design.arms if (n := sum(run.arm == arm for run in odd))]
     return passed_if(
