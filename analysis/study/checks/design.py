@@ -200,7 +200,7 @@ def _small_pool(e: Evidence) -> Answer:
     pool = data.get("train_pool") if isinstance(data, Mapping) else None
     drawn = [run.trained_on for run in e.summary.runs if run.trained_on is not None]
     if type(pool) is not int or pool < 1 or not drawn:
-        return not_checked("How much of the training pool a seed draws is not recorded.")
+        return not_checked("How much of the training pool a training draws is not recorded.")
     least = min(drawn)
     return passed_if(
         least >= LEAST_SHARE * pool,
