@@ -133,9 +133,7 @@ def _arms(f: Findings) -> list[Row]:
 
 def _difference(f: Findings, c: Treatment) -> Row:
     unit, p, judged = f.measure.unit, c.primary, c.verdict.word != "none"
-    note = (
-        form.count(c.n_pairs, "pair") if f.design.units.are_seeds else common.counted(f, c.n_pairs)
-    )
+    note = common.pairs(f, c)
     if judged:
         note += f", the verdict’s {form.level(p.level)} interval"
     texts = (
@@ -170,7 +168,7 @@ def analyses(f: Findings, c: Treatment) -> Table | None:
     return Table(
         number=number(f, "analyses"),
         of=_whose(f, c),
-        caption=f"{len(c.analyses)} ways to analyse the same {form.count(c.n_pairs, 'pair')}",
+        caption=f"{form.count(len(c.analyses), 'way')} to analyse the same {common.pairs(f, c)}",
         note=note,
         columns=_columns(
             "Analysis", numbers=("Estimate", f"{form.level(c.primary.level)} CI", "p")

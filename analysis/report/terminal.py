@@ -67,7 +67,7 @@ def _head(f: Findings) -> list[str]:
     most = "at most " if f.design.stopped_at is not None else ""
     size = f"{pairs} of {most}{form.count(planned, 'pair')}"
     if not f.design.units.are_seeds:
-        size = common.counted(f, pairs)
+        size = common.compared_units(f)
     return _wrapped(f"{'   '.join(head)}   {size}", 4)
 
 

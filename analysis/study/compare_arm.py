@@ -10,6 +10,7 @@ import numpy as np
 from bench.analysis.data.format import count
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.tables import Design
+from bench.analysis.data.units import Noun
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import posterior, tost
 from bench.analysis.inference.comparison import Comparison
@@ -129,7 +130,7 @@ def _worded(
 ) -> findings.VerdictFinding:
     sentence = headline(
         verdict,
-        many=f"These {design.units.pair.counted(pairs.n)}",
+        many=f"These {sizes(pairs, design.units.pair)}",
         too_few=_too_few(pairs, design),
         difference=main.difference,
         treatment=name,
@@ -148,6 +149,13 @@ def _worded(
         seeds_needed=needed,
         seeds_needed_reason=power.reason,
     )
+
+
+def sizes(pairs: Paired, noun: Noun) -> str:
+    """Return "20 seeds", or "30 and 40 runs" where the arms share none."""
+    if not pairs.independent:
+        return noun.counted(pairs.n)
+    return f"{len(pairs.baseline):,} and {len(pairs.treatment):,} {noun.many}"
 
 
 def _too_few(pairs: Paired, design: Design) -> str:
@@ -190,7 +198,7 @@ def _equivalence(main: findings.Primary, design: Design) -> findings.Equivalence
 
 
 def _effect(pairs: Paired, design: Design) -> findings.EffectFinding | None:
-    if pairs.n < 2 or not pairs.alike or pairs.independent:
+    if pairs.n < 2 or pairs.test_share is not None or pairs.independent:
         return None
     wins = win_rate(pairs.baseline, pairs.treatment, higher_is_better=design.higher_is_better)
     found = findings.EffectFinding(

@@ -67,9 +67,14 @@ def slopes(f: Findings, c: Treatment) -> style.Drawing:
                 f"{form.value(f.arm(c.treatment).mean, unit)}."
             ),
             caption=(
-                f"One line per {noun.one}: blue rises, dashed grey falls. Outer bars: mean with "
-                f"{form.level(1 - design.alpha)} interval of each arm over {noun.many}. Whether "
-                "these overlap decides nothing; the comparison is paired."
+                f"One line per {noun.one}: blue rises, dashed grey falls."
+                + (
+                    f" Outer bars: mean with {form.level(1 - design.alpha)} interval of each arm "
+                    f"over {noun.many}. Whether these overlap decides nothing; the comparison is "
+                    "paired."
+                    if f.arm(design.baseline).low is not None
+                    else " Outer marks: each arm’s mean."
+                )
             ),
         )
 

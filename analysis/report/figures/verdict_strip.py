@@ -9,6 +9,8 @@ from bench.analysis.study.findings import Findings, Treatment
 
 WIDTH, EDGE = 1016.0, 30.0
 SMALL, SMALL_EDGE = 230.0, 8.0
+ALONE = ("paired_t", "weighted_t", "welch")  # analyses of the rows alone
+WIDER = ("two_way", "anytime", "group")  # analyses that count more than that
 # The sizes of text, of which style.css has the larger ones: of the strip on a wide page, a narrow
 # one and a phone; of the tables' axes on a screen and on paper. A text is drawn where it fits.
 USUAL, NARROW, PHONE = 14.0, 18.0, 27.0
@@ -20,7 +22,7 @@ class Strip:
     """A verdict's marks, in printed units."""
 
     span: tuple[float, ...]  # low, estimate, high; empty: no verdict, or an unbounded one
-    inner: tuple[float, ...]  # limits of the paired t beside it
+    inner: tuple[float, ...]  # limits of the units alone, such as seeds, for a fixed number
     differences: tuple[float, ...]  # what is drawn where there is no span
     margin: float  # 0: none was declared
     claim: tuple[float, ...]
@@ -29,7 +31,8 @@ class Strip:
     @classmethod
     def of(cls, f: Findings, c: Treatment) -> "Strip":
         """Return the marks of one treatment."""
-        unit, p, t = f.measure.unit, c.primary, c.analysis("paired_t")
+        unit, p = f.measure.unit, c.primary
+        t = next((a for n in ALONE if (a := c.analysis(n))), None) if p.method in WIDER else p
         span = () if c.verdict.word == "none" else _printed(unit, p.low, p.difference, p.high)
         return cls(
             span=span,

@@ -6,6 +6,7 @@ from bench.analysis.data import format as form
 from bench.analysis.data.units import Units
 from bench.analysis.inference.sign_flip import EXACT_UP_TO, RANDOM_SUBSETS
 from bench.analysis.study.analyses import WAYS
+from bench.analysis.study.compare_arm import sizes
 from bench.analysis.study.findings import Analysis, Findings, Primary, Treatment
 from bench.analysis.study.verdict_interval import seeds_only
 
@@ -32,6 +33,20 @@ def method(f: Findings, p: Primary) -> str:
 def counted(f: Findings, n: int) -> str:
     """Return "20 seeds", "220 test examples"."""
     return f.design.units.pair.counted(n)
+
+
+def pairs(f: Findings, c: Treatment) -> str:
+    """Return "20 pairs", "220 test examples", "30 and 40 runs"."""
+    units = f.design.units
+    return form.count(c.n_pairs, "pair") if units.are_seeds else sizes(c.pairs, units.pair)
+
+
+def compared_units(f: Findings) -> str:
+    """Return how many units were compared: "20 paired seeds", "30 and 40 runs"."""
+    least = min(f.comparisons, key=lambda c: c.n_pairs)
+    if f.design.units.are_seeds:
+        return form.count(least.n_pairs, "paired seed")
+    return sizes(least.pairs, f.design.units.pair)
 
 
 def paired(f: Findings, n: int) -> str:

@@ -55,9 +55,8 @@ def compared(f: Findings) -> str:
     """Return what was compared with what, on which data, how often."""
     arms = common.listed(f.design.treatments)
     data = (f.provenance.get("data") or {}).get("name")
-    pairs = min(c.n_pairs for c in f.comparisons)
     against = f"{f.design.baseline} on {data}" if data else f.design.baseline
-    return f"{common.sentence(arms)} against {against}, {common.paired(f, pairs)}."
+    return f"{common.sentence(arms)} against {against}, {common.compared_units(f)}."
 
 
 def headline_numbers(f: Findings, c: Treatment) -> list[str]:
@@ -222,6 +221,10 @@ def wins_fact(f: Findings, c: Treatment) -> tuple[str, str]:
     """Return how many seeds the treatment wins, and what one more pair may show."""
     e = c.effect
     if e is None:
+        if c.pairs.independent:
+            return "Not asked", "The runs are not paired."
+        if c.pairs.test_share is not None:
+            return "Not asked", "Folds share their training examples."
         return "Not known", "One pair does not tell how often."
     head = common.won(f, c)
     if e.ties and f.design.units.rows != "none":
