@@ -1,6 +1,7 @@
 """Welch: what do runs say that share nothing, or what would be left if they shared no seeds?"""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,14 +46,44 @@ def welch(baseline: ArrayLike, treatment: ArrayLike, *, level: float = 0.95) -> 
             f"each arm has the same value in all {arms[0].size} runs, so there is no spread to "
             "test; check that the seed reaches train()"
         )
-    parts = welch_parts(*arms)
-    error = math.sqrt(sum(part.variance for part in parts))
-    difference = float(arms[1].mean() - arms[0].mean())
+    published = (Published(n=a.size, mean=float(a.mean()), sd=float(a.std(ddof=1))) for a in arms)
+    return welch_of_published(*published, level=level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What is published of an arm's runs: how many, their mean and standard deviation."""
+
+    n: int
+    mean: float
+    sd: float
+
+
+def welch_of_published(
+    baseline: Published, treatment: Published, *, level: float = 0.95
+) -> Comparison:
+    """Compare two arms of which only means and standard deviations are known.
+
+    Raises
+    ------
+    UnusableRuns : fewer than two runs of an arm, or no spread in either arm
+
+    Examples
+    --------
+    >>> old, new = Published(n=5, mean=82.1, sd=0.8), Published(n=8, mean=83.0, sd=0.6)
+    >>> found = welch_of_published(old, new)  # scipy.stats.ttest_ind_from_stats: p = 0.068220
+    >>> round(found.p_value, 6)
+    0.06822
+    """
+    arms = baseline, treatment
+    if min(arm.n for arm in arms) < 2 or max(arm.sd for arm in arms) <= 0:
+        raise UnusableRuns("a spread takes two runs of each arm, and a standard deviation above 0")
+    parts = [Part(variance=arm.sd**2 / arm.n, df=arm.n - 1) for arm in arms]
     return Comparison.student(
         name="welch",
-        n=min(arm.size for arm in arms),
-        difference=difference,
-        error=error,
+        n=min(arm.n for arm in arms),
+        difference=treatment.mean - baseline.mean,
+        error=math.sqrt(sum(part.variance for part in parts)),
         df=satterthwaite(parts),
         level=level,
     )

@@ -124,7 +124,7 @@ WAYS = {
     "welch": Way(
         label="Unpaired (Welch)",
         note="as if the arms shared nothing",
-        analyse=_over_seeds(welch),
+        analyse=lambda p, _, level, rng: welched(p, level),
         word="Welch, unpaired",
     ),
     "leave_one_out": Way(
@@ -134,6 +134,13 @@ WAYS = {
         label="Anytime-valid", note="holds however often one looks", analyse=whenever_looked
     ),
 }
+
+
+def welched(p: Paired, level: float) -> Comparison:
+    """Return Welch's comparison, of pairs as if they shared nothing."""
+    if p.published is not None:
+        return p.one_way(level=level)
+    return welch(p.baseline, p.treatment, level=level)
 
 
 def over_sets(p: Paired, level: float) -> Comparison:

@@ -155,7 +155,7 @@ def sizes(pairs: Paired, noun: Noun) -> str:
     """Return "20 seeds", or "30 and 40 runs" where the arms share none."""
     if not pairs.independent:
         return noun.counted(pairs.n)
-    return f"{len(pairs.baseline):,} and {len(pairs.treatment):,} {noun.many}"
+    return f"{pairs.sizes[0]:,} and {pairs.sizes[1]:,} {noun.many}"
 
 
 def _too_few(pairs: Paired, design: Design) -> str:

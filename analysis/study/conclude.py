@@ -4,6 +4,7 @@ Pure arithmetic and words: whoever has a report can conclude again from the summ
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import paired_t
+from bench.analysis.inference.distributions import t_isf
 from bench.analysis.inference.effect_size import clopper_pearson
 from bench.analysis.inference.variance_sources import source_rows
 from bench.analysis.study import robustness
@@ -138,6 +140,8 @@ def _pending(s: Summary) -> int:
 
 
 def _arm(s: Summary, name: str, scale: float) -> Arm:
+    if name in s.published:
+        return _published_arm(s, name)
     design, own = s.design, sorted((r for r in s.runs if r.arm == name), key=lambda run: run.seed)
     values = _finished(s, name)
     chance = robustness.chance_level(s.n_classes, design)
@@ -162,6 +166,28 @@ def _arm(s: Summary, name: str, scale: float) -> Arm:
     )
 
 
+def _published_arm(s: Summary, name: str) -> Arm:
+    """Return an arm of which only the mean and the standard deviation are known."""
+    of = s.published[name]
+    reach = t_isf(s.design.alpha / 2, of.n - 1) * of.sd / math.sqrt(of.n) if of.n > 1 else None
+    collapse_low, collapse_high = clopper_pearson(0, of.n)
+    return Arm(
+        name=name,
+        settings={},
+        n_finished=of.n,
+        n_failed=0,
+        n_collapsed=0,
+        collapse_low=collapse_low,
+        collapse_high=collapse_high,
+        mean=of.mean,
+        sd=of.sd,
+        min=None,
+        max=None,
+        low=None if reach is None else of.mean - reach,
+        high=None if reach is None else of.mean + reach,
+    )
+
+
 def _finished(s: Summary, arm: str) -> NDArray[np.float64]:
     return np.array([r.value for r in s.runs if r.arm == arm and r.status == "finished"], float)
 
@@ -170,6 +196,8 @@ def _pooled_mad(s: Summary) -> float:
     """Return the scaled MAD of all finished runs around their arm's median."""
     target = s.design.units.target is not None
     by_arm = [_finished(s, arm) for arm in s.design.arms if not target or arm != s.design.baseline]
+    if s.published:
+        return 0.0
     apart = np.concatenate([values - np.median(values) for values in by_arm if values.size])
     return SCALED * float(np.median(np.abs(apart)))
 

@@ -47,7 +47,7 @@ def gate(pairs: Paired, design: Design) -> Gate:
     """Return what a verdict of these pairs has to pass."""
     units = design.units
     if pairs.independent:
-        sizes = len(pairs.baseline), len(pairs.treatment)
+        sizes = pairs.sizes
         arm = design.baseline if sizes[0] <= sizes[1] else "the treatment"
         return Gate(
             have=min(sizes),

@@ -14,6 +14,7 @@ from bench.analysis.inference.comparison import Comparison, seed_differences
 from bench.analysis.inference.gram import Gram, Strata, gram
 from bench.analysis.inference.two_way import MeanSquares, two_way_from_mean_squares
 from bench.analysis.inference.unpaired import Runs
+from bench.analysis.inference.welch import Published, welch_of_published
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +42,7 @@ class Paired:
     strata: tuple[int, ...] | None = None
     test_share: float | None = None
     independent: bool = False
+    published: tuple[Published, Published] | None = None  # baseline and treatment: no values known
     sets: tuple["DataSet", ...] = ()  # each data set's own pairs, where there are several
     keep: ClassVar[tuple[int, ...] | None] = None  # rows of `crossed`; None: all
 
@@ -73,7 +75,14 @@ class Paired:
     @property
     def n(self) -> int:
         """Pairs; of independent arms the runs of the smaller one."""
-        return min(len(self.baseline), len(self.treatment))
+        return min(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Runs of the baseline and of the treatment."""
+        if self.published is not None:
+            return self.published[0].n, self.published[1].n
+        return len(self.baseline), len(self.treatment)
 
     @property
     def alike(self) -> bool:
@@ -93,6 +102,8 @@ class Paired:
         """The estimate: the mean difference, as the units count; None without a pair."""
         if self.n == 0:
             return None
+        if self.published is not None:
+            return self.published[1].mean - self.published[0].mean
         return float(self._mean_of(self.treatment) - self._mean_of(self.baseline))
 
     def _mean_of(self, values: Sequence[float]) -> float:
@@ -143,6 +154,8 @@ class Paired:
         ------
         UnusableRuns : too few units, or no spread
         """
+        if self.published is not None:
+            return welch_of_published(*self.published, level=level)
         if self.independent:
             return welch(self.baseline, self.treatment, level=level)
         if self.test_share is not None:

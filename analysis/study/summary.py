@@ -5,7 +5,7 @@ and a report embeds it, so that whoever has the report can conclude again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from bench.analysis.calibration.errors import Calibration
@@ -14,6 +14,7 @@ from bench.analysis.data.json_values import columns, plain, rows
 from bench.analysis.data.tables import Design
 from bench.analysis.errors import Refusal
 from bench.analysis.inference.variance_sources import SourceValues
+from bench.analysis.inference.welch import Published
 from bench.analysis.study.pairs import Paired
 
 Squares = tuple[float, float, float]  # mean squares of seeds, examples and residual
@@ -179,6 +180,7 @@ class Summary:
     n_classes: int | None
     n_validation: int | None  # validation examples, where all runs have as many
     logs_accuracy: bool
+    published: Mapping[str, Published] = field(default_factory=dict)  # arms without runs
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values; rows of one kind as columns."""

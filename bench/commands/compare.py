@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bench import __version__
 from bench.commands import options as panels
-from bench.commands.common import fail_if, fail_words, shown
+from bench.commands.common import Usage, fail_if, fail_words, shown
 from bench.commands.options import FailOn, Output, StoreUri, expanded
 from bench.commands.parser import Argument
 from bench.redaction import redacted
@@ -79,6 +79,9 @@ class Judged:
     allow_missing: bool = panels.design(
         False, "", "Count missing values as failed runs, also at their worst."
     )
+    summary: list[str] | None = panels.design(
+        None, "ARM=M±S(sd),n=N", "Instead of a file: a mean and its sd or se; one an arm."
+    )
     where: list[str] | None = panels.design(
         None, "COL=VALUE", "Only these rows; also COL!=VALUE. Repeatable."
     )
@@ -94,10 +97,7 @@ class Written:
 @expanded
 def compare(
     *,
-    file: Annotated[
-        str,
-        Argument(metavar="FILE", help=SOURCE),
-    ],
+    file: Annotated[str | None, Argument(metavar="FILE", help=SOURCE)] = None,
     columns: Columns,
     judged: Judged,
     written: Written,
@@ -137,7 +137,11 @@ def compare(
     how["where"] = judged.where or ()
     command = shlex.join(["bench", *map(redacted, sys.argv[1:])])
     asked |= {"store": store, "command": command, "say": output.say}
-    found = compared(file, layout, **asked, **how)
+    if judged.summary or file is None:
+        found = [_published(file, judged, (metrics or ["score"])[0], command, output)]
+    else:
+        how.pop("summary")
+        found = compared(file, layout, **asked, **how)
     pages = {f.design.experiment: _folder(out, f, len(found)) for f in found}
     for findings in found:
         if folder := pages[findings.design.experiment]:
@@ -156,6 +160,27 @@ def compare(
             show(summary(f, report=page, unicode=unicode_out()))
     for findings in found:
         fail_if(findings, words)
+
+
+def _published(
+    file: str | None, judged: Judged, metric: str, command: str, output: Output
+) -> "Findings":
+    """Compare published summaries, which stand in the place of a file."""
+    from bench.reports.compare import published
+
+    if not judged.summary or file is not None:
+        what = "with --summary no file is read" if file else "there is no file, and no --summary"
+        raise Usage(f"{what}.", fix="name a file, or give a --summary of each arm")
+    return published(
+        judged.summary,
+        command=command,
+        say=output.say,
+        margin=judged.margin,
+        claim=judged.claim,
+        lower_is_better=judged.lower_is_better,
+        metric=metric,
+        goal="not_worse" if judged.goal == "not-worse" else "better",
+    )
 
 
 def _folder(out: Path | None, findings: "Findings", conditions: int) -> Path | None:

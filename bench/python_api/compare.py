@@ -14,7 +14,7 @@ from bench.importers.layout import UNIT_COLUMNS, Layout
 from bench.importers.numbers import GivenUnit
 from bench.python_api.refusals import in_python
 from bench.redaction import redacted
-from bench.reports.compare import compared
+from bench.reports.compare import compared, published
 from bench.reports.result import Result
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ READ: Mapping[str, Callable[[Any], Any]] = {  # of the arguments that are not ta
 
 @in_python
 def compare(
-    source: "pd.DataFrame | str | Path",
+    source: "pd.DataFrame | str | Path | None" = None,
     *,
+    summary: Names = None,
     baseline: Name | None = None,
     treatment: Names = None,
     arm: Name | None = None,
@@ -87,6 +88,8 @@ def compare(
     Parameters
     ----------
     source : a table, one row a run; or a file (CSV, JSON, Parquet), or "mlflow:EXPERIMENT"
+    summary : in place of a source: what is published of each arm, the baseline's first, as
+        ``"base=82.1±0.8(sd),n=5"``
     baseline : the baseline's column; long form: its name
     treatment : one or several columns; long form: names, by default all but the baseline
     arm, metric : columns of the long form; of several metrics the first decides
@@ -129,9 +132,27 @@ def compare(
     [0.7, 2.46]
     """
     given = {name: value for name, value in locals().items() if name != "source"}
-    if not (isinstance(source, str | os.PathLike) or hasattr(source, "columns")):
+    if summary is not None and source is None:
+        plain_margin = {k: READ[k](given[k]) for k in ("margin", "claim")}
+        return Result.of(
+            published(
+                _names(summary),
+                command=_called("compare", source, given),
+                say=lambda text: None,
+                lower_is_better=lower_is_better,
+                metric=next(iter(_names(metric)), "score"),
+                goal="not_worse" if goal == "not-worse" else "better",
+                **plain_margin,
+            )
+        )
+    if (
+        source is None
+        or summary is not None
+        or not (isinstance(source, str | os.PathLike) or hasattr(source, "columns"))
+    ):
         kind = type(source).__name__
         raise TypeError(f'source is of type {kind}, not a DataFrame, a path or "mlflow:EXPERIMENT"')
+    given.pop("summary")
     read = {name: READ.get(name, _as_it_is)(value) for name, value in given.items()}
     layout = {
         f.name: read.pop(name)

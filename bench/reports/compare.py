@@ -1,18 +1,22 @@
 """Builds findings from other people's scores: files, logs, or runs of other trackers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.analysis.data.tables import Goal
+from bench.analysis.study.conclude import conclude
 from bench.analysis.study.findings import Findings
 from bench.analysis.study.study import study
 from bench.design.option_values import require_margin
 from bench.importers import run_files, sources
 from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
+from bench.importers.numbers import LOWER_IS_BETTER, words
+from bench.importers.published import summary_of
 from bench.importers.rows import chosen, shown
 from bench.importers.tables import Imported, imported
 
@@ -92,6 +96,50 @@ def compared(
         design = replace(each.design, experiment=", ".join(x for x in (called, condition) if x))
         provenance = {**facts, **_provenance(each), "notes": [*notes, each.said]}
         found.append(study(each.tables, design, provenance=provenance))
+    return found
+
+
+def published(
+    typed: Sequence[str],
+    *,
+    command: str,
+    say: Callable[[str], object],
+    margin: float | None = None,
+    claim: float | None = None,
+    lower_is_better: bool = False,
+    metric: str = "score",
+    goal: Goal = "better",
+) -> Findings:
+    """Analyse means and spreads as papers print them; numbers are read as they stand.
+
+    Parameters
+    ----------
+    typed : a summary an arm, as `bench.importers.published.read` takes it, the baseline's first
+    command, say : as in `compared`
+    margin, claim : in the summaries' own unit
+    metric : what was measured
+
+    Raises
+    ------
+    BadSummary : what cannot be compared
+    """
+    require_margin(margin, claim)
+    by_name = bool(words(metric) & LOWER_IS_BETTER)
+    side = "lower" if lower_is_better or by_name else "higher"
+    said = (
+        f"{metric} is read as plain numbers; {side} is better. Published summaries, compared "
+        "unpaired: what single runs gave is not known."
+    )
+    design = {
+        "metric": metric,
+        "higher_is_better": side == "higher",
+        "margin": None if margin is None else float(margin),
+        "claim": None if claim is None else float(claim),
+        "goal": goal,
+    }
+    facts = {"command": command, "data": {"name": "published summaries"}, "notes": [said]}
+    found = conclude(summary_of(typed, provenance=facts, **design))
+    say(said)
     return found
 
 

@@ -179,6 +179,8 @@ def _selected_epochs(e: Evidence) -> tuple[int, int] | None:
 
 def _flat(pairs: Paired) -> bool:
     scale = float(np.abs(np.r_[pairs.baseline, pairs.treatment]).max(initial=0.0))
+    if pairs.published is not None:
+        return all(arm.sd == 0 for arm in pairs.published)
     if pairs.independent:
         arms = (np.array(pairs.baseline), np.array(pairs.treatment))
         return pairs.n > 1 and all(no_spread(arm, scale=scale) for arm in arms)

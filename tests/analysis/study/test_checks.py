@@ -268,7 +268,7 @@ def test_healthy_runs_are_hardly_ever_called_collapsed(n):
             for arm, values in zip("ab", both, strict=True)
             for value in values
         ]
-        scale = _pooled_mad(SimpleNamespace(design=design, runs=runs))
+        scale = _pooled_mad(SimpleNamespace(design=design, runs=runs, published={}))
         false += any(_collapsed(values, design, None, scale).any() for values in both)
     assert false / 2000 <= 0.008
 
