@@ -102,8 +102,10 @@ def complete(cells: Cells, path: Path, *, allow_missing: bool) -> Cells:
     BadPairs : something is missing and leave was not given, or nothing is left
     """
     gone = np.any([np.isnan(table) for table in cells.values.values()], axis=0)
+    if not gone.any():
+        return cells
     runs = gone.all(axis=2)
-    if gone.any() and not allow_missing:
+    if not allow_missing:
         _refuse_missing(cells, gone, path)
     if runs.any(axis=0).all():
         raise BadPairs(

@@ -13,6 +13,7 @@ from bench.analysis.study.study import study
 from bench.importers import run_files, sources
 from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
+from bench.importers.long_parquet import is_long
 from bench.importers.rows import chosen, shown
 from bench.importers.tables import Imported, imported
 from bench.store.address import redacted
@@ -61,15 +62,18 @@ def compared(
         )
     notes = list[str]()
     asked = _asked(layout, at=at, name=name, store=store, where=judged.get("where", ()))
-    frame = sources.read(source, replace(asked, say=notes.append))
-    notes = list(dict.fromkeys(notes))
-    for note in notes:
-        say(note)
     prefix, rest = sources.parted(source)
     place = Path(rest).expanduser().resolve()  # nobody's folders stand in a report
     called, label = (rest, rest) if prefix == "mlflow" else (place.stem, place.name)
     one_file = prefix is None and not run_files.are_several(source)
     path = Path(rest).expanduser() if one_file else Path(label)
+    others = (at, name, by, judged.get("against"), *judged.get("where", ()))
+    frame = None
+    if not one_file or any(other is not None for other in others) or not is_long(path, layout):
+        frame = sources.read(source, replace(asked, say=notes.append))
+    notes = list(dict.fromkeys(notes))
+    for note in notes:
+        say(note)
     facts = {
         "command": shlex.join(["bench", *map(redacted, command)]),
         "data": {"name": f"{prefix}:{label}" if prefix else label},
@@ -85,10 +89,10 @@ def compared(
 
 
 def _conditions(
-    frame: pd.DataFrame, path: Path, layout: Layout, by: str | None, **judged: Any
+    frame: pd.DataFrame | None, path: Path, layout: Layout, by: str | None, **judged: Any
 ) -> Iterator[tuple[str, Imported]]:
     """Lay out each condition's rows; together they share the error rate."""
-    if by is None:
+    if by is None or frame is None:
         yield "", imported(path, layout, frame=frame, **judged)
         return
     frame = chosen(frame, judged.pop("where", ()), path)
