@@ -195,8 +195,10 @@ def _gram(d: Floats, weights: Floats | None) -> Gram:
 def _equal(d: NDArray[Any]) -> Gram:
     largest = max(float(d.max()), -float(d.min()))
     sums = d.sum(axis=1, dtype=np.float64)
-    squares = sum(float(row @ row) for row in (row.astype(np.float64) for row in d))
-    whole = squares * max(d.shape) < EXACT and all(bool((row == np.rint(row)).all()) for row in d)
+    squares = sum(float(np.square(row, dtype=np.float64).sum()) for row in d)
+    whole = squares * max(d.shape) < EXACT and (
+        d.dtype == np.int8 or all(bool((row == np.rint(row)).all()) for row in d)
+    )
     shift = np.zeros(len(d)) if whole else sums / d.shape[1]
     return Gram(
         n_examples=d.shape[1],

@@ -137,7 +137,10 @@ def read_long(path: Path, layout: Layout) -> tuple[Layout, pd.DataFrame, Cells]:
 
     try:
         with parquet.ParquetFile(
-            path, page_checksum_verification=True, read_dictionary=[str(layout.arm)]
+            path,
+            page_checksum_verification=True,
+            pre_buffer=False,  # else the whole file is held
+            read_dictionary=[str(layout.arm)],
         ) as file:
             layout = checked(pd.DataFrame(columns=file.schema_arrow.names), layout, path)
             n_rows = file.metadata.num_rows

@@ -651,7 +651,8 @@ def broken(found: dict[Key, Rate]) -> list[str]:
         "",
         "Coverage below 95 %, BETTER or WORSE above 2.5 % where nothing differs, EQUIVALENT above "
         "5 % at a true loss or gain of δ, each by more than three Monte Carlo standard errors; † "
-        "rows are wrong on purpose and left out. Where NO VERDICT is 100 % the gate keeps the words back.",
+        "rows are wrong on purpose and left out. Where NO VERDICT is 100 % the gate keeps the "
+        "words back.",
         "",
         "| design | row | cell | measured |",
         "|---|---|---|---|",
@@ -711,8 +712,9 @@ def page(found: dict[Key, Rate], *, scale: float, took_s: float) -> str:
         "goal is not-worse, so that all six words are on offer. The true difference is 0, without "
         "a margin, and −δ or +δ for the false EQUIVALENT and NOT WORSE (the same studies, moved); "
         "δ is three standard deviations of the estimate. Every cell is a percentage ± its Monte "
-        "Carlo standard error, but *half-width*: that of the 95 % interval over 1.96 standard deviations of the "
-        "estimate, so 1 is what known variances would give. *Provisional*: of all studies.",
+        "Carlo standard error, but *half-width*: that of the 95 % interval over 1.96 standard "
+        "deviations of the estimate, so 1 is what known variances would give. *Provisional*: of "
+        "all studies.",
         "",
         *agreement(found, claims(found), "UNITS.md §2"),
         *broken(found),
