@@ -53,6 +53,20 @@ class Gram:
         upper: Floats = full + np.tril(full, -1).T
         return upper
 
+    def _together(self, chosen: Floats) -> float:
+        """Return the inner product of the sum of these rows with itself."""
+        gone = np.flatnonzero(chosen == 0)
+        if 10 * gone.size > chosen.size or chosen.max() > 1:
+            return float(chosen @ self.matrix @ chosen)
+        lost = self._with_all[gone].sum(), self.matrix[np.ix_(gone, gone)].sum()
+        return float(self._with_all.sum() - 2 * lost[0] + lost[1])  # of all but a few: fewer sums
+
+    @cached_property
+    def _with_all(self) -> Floats:
+        """The products of each row with the sum of all."""
+        found: Floats = self.matrix.sum(axis=1)
+        return found
+
     def mean_squares(self, keep: Sequence[int] | None = None) -> MeanSquares:
         """Return what `two_way.mean_squares` returns of the table, or of some of its rows.
 
@@ -64,7 +78,7 @@ class Gram:
         n, width = len(rows), self.effective or self.n_examples
         require_two_of_each(n, width)
         chosen = np.bincount(rows, minlength=len(self.sums)).astype(np.float64)
-        sums, columns = np.array(self.sums)[rows], float(chosen @ self.matrix @ chosen)
+        sums, columns = np.array(self.sums)[rows], self._together(chosen)
         cells = float(chosen @ self.matrix.diagonal())
         if self.whole and isinstance(width, int):
             total, squares = int(sums.sum()), int(sums @ sums)

@@ -288,7 +288,10 @@ def _cells(long: pd.DataFrame, layout: Layout, units: Units, arms: Sequence[str]
 def _tables(long: pd.DataFrame, cells: Cells, design: Design, units: Units) -> Tables:
     """Return the cells as trials, scores and items."""
     metrics, seeds = list(cells.values), list(_seed_numbers(cells))
-    lacking = np.any([np.isnan(table).all(axis=2) for table in cells.values.values()], axis=0)
+    lacking = np.zeros((len(cells.arms), len(seeds)), dtype=bool)
+    for table in cells.values.values():
+        if table.dtype != np.int8:
+            lacking |= np.isnan(table).all(axis=2)
     columns, items = _columns(cells, units), {}
     trials, scores = [], []
     for a, arm in enumerate(cells.arms):
