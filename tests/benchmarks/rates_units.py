@@ -142,6 +142,18 @@ def one_run(rng: np.random.Generator, kind: str) -> Study:
     return Study(pairs_of(d, weights=weights), design(1, units, scope="seeds"))
 
 
+def ignored(rng: np.random.Generator, n: int, kind: str) -> Study:
+    """Draw the examples of clusters, and analyse them as if they shared nothing, wrongly."""
+    sizes = np.array(CLUSTERS[kind])
+    rows, columns, rest = SOURCES["both"] if n > 1 else (0.0, 1.0, 1.0)
+    d = np.repeat(columns * rng.normal(size=sizes.size), sizes) + rows * rng.normal(size=(n, 1))
+    d = d + rest * rng.normal(size=(n, int(sizes.sum())))
+    if n == 1:
+        units = Units(rows="none", columns="examples")
+        return Study(pairs_of(d[0]), design(1, units, scope="seeds"))
+    return Study(pairs_of(d.mean(axis=1), crossed=gram(d)), design(n, Units()))
+
+
 def binary(rng: np.random.Generator, n: int, discordant: float, gain: float = 0.0) -> Study:
     """Draw right and wrong answers of one run each; `gain` is the true difference."""
     better, worse = (discordant + gain) / 2, (discordant - gain) / 2
@@ -358,9 +370,11 @@ def folded(
 # -- looks ----------------------------------------------------------------------------------------
 
 
-def looked(rng: np.random.Generator, reps: int, stop: str, planned: int, sets: int) -> Counts:
+def looked(
+    rng: np.random.Generator, reps: int, stop: str, planned: int, sets: int, every: int = 1
+) -> Counts:
     """Look at seeds scored on a few new data sets: does the interval ever leave out the truth?"""
-    looks = planned_looks(planned) if stop == "group" else tuple(range(6, planned + 1))
+    looks = planned_looks(planned) if stop == "group" else tuple(range(6, planned + 1, every))
     missed: dict[str, list[float]] = {"as reported": [], "z in place of t": []}
     for _ in range(reps):
         pairs, of = once(rng, planned, sets, "both")
@@ -453,7 +467,7 @@ def summed(
 DRAWS: dict[str, Callable[..., Study]] = {
     f.__name__: f
     for f in (
-        crossed, clusters, one_run, once, nested, these, these_runs, these_shared, skewed_seeds,
+        crossed, clusters, ignored, one_run, once, nested, these, these_runs, these_shared, skewed_seeds,
         unpaired, missing, samples, checkpoints,
     )
 }  # fmt: skip
@@ -515,8 +529,16 @@ def all_jobs() -> list[Job]:
         row("clusters", "6, one with .6, both, n = 10", "clusters", 10, "6, one with .6", "both")
     ]
     jobs += [
+        row("clusters", f"{kind}, both, n = 10, ignored †", "ignored", 10, kind)
+        for kind in ("20 of 5", "12 of 2 to 40", "6, one with .6")
+    ]
+    jobs += [
         row("one run", kind, "one_run", kind)
         for kind in ("200 of 5", "15 of 4", "12 of 2 to 40", "30, one with .6", "6, one with .6")
+    ]
+    jobs += [
+        row("one run", f"{kind}, ignored †", "ignored", 1, kind)
+        for kind in ("200 of 5", "12 of 2 to 40")
     ]
     jobs += [
         Job(answers, 2000, (n, share)) for n in (50, 200, 1000) for share in (0.04, 0.1, 0.2, 0.4)
@@ -604,7 +626,11 @@ def claims(found: dict[Key, Rate]) -> list[Claim]:
 
     def of(table: str, *parts: str, column: str = "coverage") -> tuple[Key, ...]:
         rows = dict.fromkeys(key[1] for key in found if key[0] == table)
-        return tuple((table, r, column) for r in rows if all(part in r for part in parts))
+        return tuple(
+            (table, r, column)
+            for r in rows
+            if all(part in r for part in parts) and "ignored" not in r
+        )
 
     sets, unpaired_rows = "new sets", ("5 and 20", "10 and", "8 and", "3 and")
     quoted: list[tuple[str, float, float, tuple[Key, ...]]] = [
@@ -683,7 +709,8 @@ NOTES = {
     + "; ".join(f"{name} {a:g}, {b:g}, {c:g}" for name, (a, b, c) in SOURCES.items())
     + ". Missing cells: of both arms, 60 examples, filled by the additive fit.",
     "clusters": "The clusters' sizes are fixed, their differences drawn anew; SDs as above, the "
-    "rest of one example. *One with .6*: one cluster holds .6 of all examples.",
+    "rest of one example. *One with .6*: one cluster holds .6 of all examples. "
+    "*Ignored †*: each example as a unit of its own.",
     "one run": "A cluster's difference has an SD of 1 and each example adds 1.",
     "binary": f"δ = {BINARY_GAIN:g}; at −δ the answers are drawn with that loss. EQUIVALENT takes "
     "60 discordant answers, a verdict 6.",
