@@ -467,8 +467,8 @@ def summed(
 DRAWS: dict[str, Callable[..., Study]] = {
     f.__name__: f
     for f in (
-        crossed, clusters, ignored, one_run, once, nested, these, these_runs, these_shared, skewed_seeds,
-        unpaired, missing, samples, checkpoints,
+        crossed, clusters, ignored, one_run, once, nested, these, these_runs, these_shared,
+        skewed_seeds, unpaired, missing, samples, checkpoints,
     )
 }  # fmt: skip
 
