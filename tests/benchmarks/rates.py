@@ -685,23 +685,23 @@ def two_way_rows() -> list[str]:
     return [f"{name}, n = {n}" for name in [*COMPONENTS, "accuracy"] for n in NUMBERS]
 
 
-def head(title: str, script: Path, scale: float, took_s: float) -> list[str]:
-    """Return a page's first lines: what wrote it, when, with what, and for how long."""
+def head(title: str, script: Path, scale: float, took_s: float, source: str) -> list[str]:
+    """Return a page's first lines: what wrote it, when, from which source, and for how long."""
     return [
         f"# {title}",
         "",
         f"Written by `tests/benchmarks/{script.name}` on {today()}: "
         f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
-        f"{commit()}; {took_s / 60:.0f} minutes on 2 cores. Fixed seeds.",
+        f"{source}; {took_s / 60:.0f} minutes on 2 cores. Fixed seeds.",
         *([] if scale == 1 else ["", f"**Short run: {scale:g} of the full run's replications.**"]),
         "",
     ]
 
 
-def page(found: dict[Key, Rate], *, scale: float, took_s: float) -> str:
+def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) -> str:
     """Return the whole result as Markdown."""
     text = [
-        *head("Error rates, simulated", Path(__file__), scale, took_s),
+        *head("Error rates, simulated", Path(__file__), scale, took_s, source),
         "[rates_units.md](rates_units.md) has clusters, data sets, folds, unpaired runs, one run "
         "of each, looks with few columns, and repeats.",
         "",
@@ -911,10 +911,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the replications")
     quick = parser.parse_args().quick
-    started = time.perf_counter()
+    started, source = time.perf_counter(), commit()
     scale = 0.1 if quick else 1.0
     found = simulate(all_jobs(), scale)
-    text = page(found, scale=scale, took_s=time.perf_counter() - started)
+    text = page(found, scale=scale, took_s=time.perf_counter() - started, source=source)
     path = Path(__file__).with_suffix(".md")
     path.write_text(text, encoding="utf-8")
     print(f"wrote {path}")

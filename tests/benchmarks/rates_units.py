@@ -23,6 +23,7 @@ from rates import (
     Key,
     Rate,
     agreement,
+    commit,
     covers,
     head,
     rates,
@@ -731,10 +732,10 @@ NOTES = {
 }
 
 
-def page(found: dict[Key, Rate], *, scale: float, took_s: float) -> str:
+def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) -> str:
     """Return the whole result as Markdown."""
     lines = [
-        *head("Error rates of other designs, simulated", Path(__file__), scale, took_s),
+        *head("Error rates of other designs, simulated", Path(__file__), scale, took_s, source),
         "Every study goes through `Paired`, `Design(units=…)`, `primary`, `gate` and `decide`; the "
         "goal is not-worse, so that all six words are on offer. The true difference is 0, without "
         "a margin, and −δ or +δ for the false EQUIVALENT and NOT WORSE (the same studies, moved); "
@@ -771,9 +772,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the replications")
     scale = 0.1 if parser.parse_args().quick else 1.0
-    started = time.perf_counter()
+    started, source = time.perf_counter(), commit()
     found = simulate(all_jobs(), scale)
-    text = page(found, scale=scale, took_s=time.perf_counter() - started)
+    text = page(found, scale=scale, took_s=time.perf_counter() - started, source=source)
     path = Path(__file__).with_suffix(".md")
     path.write_text(text, encoding="utf-8")
     print(f"wrote {path}")
