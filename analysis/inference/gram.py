@@ -231,7 +231,7 @@ def _products(d: NDArray[Any], shift: Floats, largest: float, whole: bool) -> Fl
     single = whole and BLOCK * largest**2 < EXACT_SINGLE
     found = np.zeros((len(d), len(d)))
     for start in range(0, d.shape[1], BLOCK):
-        part = d[:, start : start + BLOCK].astype(np.float32 if single else np.float64)
+        part: NDArray[Any] = d[:, start : start + BLOCK].astype("float32" if single else "float64")
         if not whole:
             part -= shift[:, None]
         found += part @ part.T

@@ -4,26 +4,29 @@ The file is one row a value, sorted by arm and seed, with a column of test examp
 its values alone are kept, in the smallest type that holds them exactly.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.analysis.errors import Refusal
 from bench.importers import rows
 from bench.importers.cells import Cells
 from bench.importers.files import BadScores
 from bench.importers.layout import BadPairs, Layout, checked, column_of, names_of, of_arms
+from bench.importers.parquet_runs import (
+    Run,
+    Values,
+    keys_of,
+    require_at_most,
+    require_types,
+    runs_of,
+)
 
 FEWEST_ROWS = 5_000_000  # below, the file is read as any other
 MOST_ROWS = 1_000_000_000
-BATCH = 1 << 19
-
-Values = NDArray[Any]
 
 
 def is_long(path: Path, layout: Layout) -> bool:
@@ -53,17 +56,16 @@ class _Runs:
     examples: Any = None  # of the first run: a pyarrow array
     tables: dict[str, Values] = field(default_factory=dict)
 
-    def add(self, run: tuple[Any, Any], examples: Any, values: dict[str, Values]) -> None:
+    def add(self, run: Run) -> None:
         """Take one run's values, in the order of the first run's examples."""
         if self.examples is None:
-            self.examples = examples
-            if len(examples.unique()) < len(examples):
-                raise self._twice(run, examples)
-        if not examples.equals(self.examples):
-            values = self._in_order(run, examples, values)
+            self.examples = run.examples
+            if len(run.examples.unique()) < len(run.examples):
+                raise self._twice(run)
+        values = run.values if run.examples.equals(self.examples) else self._in_order(run)
         for metric, of_run in values.items():
             self._store(metric, _narrow(of_run))
-        self.runs.append(run)
+        self.runs.append(run.name)
 
     def _store(self, metric: str, row: Values) -> None:
         n = len(self.runs)
@@ -80,32 +82,30 @@ class _Runs:
         table[n] = row
         self.tables[metric] = table
 
-    def _in_order(
-        self, run: tuple[Any, Any], examples: Any, values: dict[str, Values]
-    ) -> dict[str, Values]:
+    def _in_order(self, run: Run) -> dict[str, Values]:
+        """Return a run's values in that order, NaN where it has none."""
         known = pd.Index(self.examples.to_pandas())
-        place = known.get_indexer(pd.Index(examples.to_pandas()))
+        place = known.get_indexer(pd.Index(run.examples.to_pandas()))
         if (place < 0).any():
-            odd = examples[int(np.flatnonzero(place < 0)[0])].as_py()
-            arm, seed = self.runs[0]
+            odd = run.examples[int(np.argmax(place < 0))].as_py()
+            (arm, seed), (here, own) = self.runs[0], run.name
             raise BadPairs(
                 f"{self.path.name}: pair {seed}, {odd} has no {arm}.",
-                facts=[f"It is in the run of seed {run[1]}, {run[0]}."],
+                facts=[f"It is in the run of seed {own}, {here}."],
                 fix="give every run the same examples",
             )
         if np.unique(place).size < place.size:
-            raise self._twice(run, examples)
-        found = {}
-        for metric, given in values.items():
-            found[metric] = np.full(len(known), np.nan)
+            raise self._twice(run)
+        found = {metric: np.full(len(known), np.nan) for metric in run.values}
+        for metric, given in run.values.items():
             found[metric][place] = given
         return found
 
-    def _twice(self, run: tuple[Any, Any], examples: Any) -> BadPairs:
-        names = examples.to_pandas()
+    def _twice(self, run: Run) -> BadPairs:
+        names = run.examples.to_pandas()
         odd = names[names.duplicated()].iloc[0]
         return BadPairs(
-            f"{self.path.name}: pair {run[1]}, {odd} occurs twice in {run[0]}.",
+            f"{self.path.name}: pair {run.name[1]}, {odd} occurs twice in {run.name[0]}.",
             facts=["Each pair needs exactly one value in each arm."],
             fix="keep one row a pair and arm",
         )
@@ -136,115 +136,26 @@ def read_long(path: Path, layout: Layout) -> tuple[Layout, pd.DataFrame, Cells]:
     from pyarrow import parquet
 
     try:
+        schema = parquet.read_schema(path)
+        layout = checked(pd.DataFrame(columns=schema.names), layout, path)
+        require_types(schema, layout, path)
         with parquet.ParquetFile(
             path,
             page_checksum_verification=True,
             pre_buffer=False,  # else the whole file is held
-            read_dictionary=[str(layout.arm)],
+            read_dictionary=[str(key) for key in keys_of(layout)],
         ) as file:
-            layout = checked(pd.DataFrame(columns=file.schema_arrow.names), layout, path)
             n_rows = file.metadata.num_rows
-            if n_rows > MOST_ROWS:
-                raise BadScores(f"{path.name} has {n_rows:,} rows, more than {MOST_ROWS:,}.")
+            require_at_most(n_rows, MOST_ROWS, "rows", path)
             found = _Runs(path=path, n_rows=n_rows)
-            for run, examples, values in _runs(file, layout, path):
-                found.add(run, examples, values)
+            for run in runs_of(file, layout, path):
+                found.add(run)
     except Refusal:
         raise
     except Exception as error:  # pyarrow's own are many; all mean the same to the user
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise BadScores(f"{path.name} cannot be read as Parquet: {why}.") from error
     return _laid_out(found, layout, path)
-
-
-def _runs(
-    file: Any, layout: Layout, path: Path
-) -> Iterator[tuple[tuple[Any, Any], Any, dict[str, Values]]]:
-    """Yield each run: its arm and seed, its examples, and its values of every metric."""
-    import pyarrow as pa
-
-    keys, metrics = (str(layout.arm), layout.seed, layout.example), layout.metrics
-    wanted = {layout.baseline, *layout.treatments} if layout.treatments else None
-    seen, run, parts, row = set[Any](), None, list[Any](), 0
-
-    def whole() -> tuple[tuple[Any, Any], Any, dict[str, Values]]:
-        table = pa.Table.from_batches(parts)
-        examples = table[layout.example].combine_chunks()
-        return run, examples, {m: _numbers(table[m], m, run, path) for m in metrics}
-
-    columns = list(dict.fromkeys([*keys, *metrics]))
-    for batch in file.iter_batches(batch_size=BATCH, columns=columns):
-        for key in keys:
-            _require_names(batch[key], key, row, path)
-        starts = _starts(batch[keys[0]], batch[keys[1]])
-        for start, stop in zip(starts, [*starts[1:], len(batch)], strict=True):
-            now = tuple(batch[key][start].as_py() for key in keys[:2])
-            if now != run:
-                if parts:
-                    yield whole()
-                if now in seen:
-                    raise _scattered(now, layout, path)
-                seen.add(now)
-                run, parts = now, []
-            if wanted is None or str(now[0]) in wanted:
-                parts.append(batch.slice(start, stop - start))
-        row += len(batch)
-    if parts:
-        yield whole()
-
-
-def _starts(arm: Any, seed: Any) -> list[int]:
-    """Return where in a batch the rows of another run begin."""
-    from pyarrow import compute
-
-    changes = np.ones(len(arm), dtype=bool)
-    changes[1:] = False
-    for column in (arm, seed):
-        codes = getattr(column, "indices", column)  # of names that the file numbers
-        other = compute.not_equal(codes[1:], codes[:-1])
-        changes[1:] |= other.to_numpy(zero_copy_only=False)
-    found: list[int] = np.flatnonzero(changes).tolist()
-    return found
-
-
-def _require_names(column: Any, name: str, row: int, path: Path) -> None:
-    if column.null_count:
-        first = row + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 1
-        raise BadScores(
-            f"{path.name}: row {first} has nothing in column {name}.",
-            facts=["Which rows belong together would not be known."],
-            fix="fill the cell, or leave the row out",
-        )
-
-
-def _numbers(column: Any, metric: str, run: Any, path: Path) -> Values:
-    """Return one run's values as numbers, NaN where there is none."""
-    import pyarrow as pa
-
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise BadScores(
-            f"{path.name}: {metric} holds {kind}, no numbers.",
-            fix="save the column as whole numbers or floats",
-        )
-    values = column.combine_chunks().to_numpy(zero_copy_only=False)
-    values = values.astype(np.float64) if values.dtype == object else values
-    if np.isinf(values).any():
-        raise BadScores(
-            f"{path.name}: {metric} of {run[0]}, pair {run[1]}, is infinite.",
-            facts=["A failed run has no value: leave the cell empty, it is then counted."],
-            fix="mend the value, or leave it empty and type",
-            options=[("allow_missing", True)],
-        )
-    return np.asarray(values)
-
-
-def _scattered(run: Any, layout: Layout, path: Path) -> BadScores:
-    return BadScores(
-        f"{path.name}: the rows of seed {run[1]}, {run[0]}, do not stand together.",
-        facts=[f"A file of more than {FEWEST_ROWS:,} rows is read a run at a time."],
-        fix=f"sort it by {layout.arm} and {layout.seed}",
-    )
 
 
 def _laid_out(found: _Runs, layout: Layout, path: Path) -> tuple[Layout, pd.DataFrame, Cells]:
