@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
 
 from bench.analysis.calibration.errors import Floats
 from bench.analysis.data.metrics import LOG_FLOOR, Predictions, Scored, score
@@ -51,6 +50,8 @@ def fit_temperature(log_probabilities: ArrayLike, labels: ArrayLike) -> Temperat
     most = np.maximum(log_p.max(axis=1).astype(np.float64), LOG_FLOOR)
     chosen = float(true.mean())
     top = chosen - float((true - most).mean())
+
+    from scipy import optimize
 
     def loss(log_t: float) -> float:
         scale = math.exp(-log_t)

@@ -138,6 +138,8 @@ class Columns:
 
     def mean(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean of each row, shape (S,), of a table of shape (S, N)."""
+        if self.strata is None and self.weights is None:
+            return np.asarray(table.mean(axis=1, dtype=np.float64))
         if self.strata is None:
             found: NDArray[np.float64] = np.average(table, axis=1, weights=self.weights)
             return found
@@ -162,7 +164,8 @@ class Tables:
     predictions : (arm, seed, split) to predictions; splits "test", "test_last", "validation"; a
         store's are read from their file whenever asked for, and not kept: `scored` keeps of each
         run what the analyses need
-    items : (arm, seed) to scores of every column that are no predictions, by their name, shape (N,)
+    items : (arm, seed) to scores of every column that are no predictions, by their name, shape
+        (N,); whole numbers from 0 to 127 may be int8
     columns : of `items`
     datasets : seed to the data set it was trained for, where each has trainings of its own
     """
@@ -206,7 +209,8 @@ class Tables:
     def values(self, design: Design, arm: str, seeds: list[int]) -> NDArray[np.float64]:
         """Return the metric of one arm for these seeds; shape (len(seeds),)."""
         if self.has_columns(design.measure, arm, seeds):
-            return self.columns.mean(self.per_example(design.measure, arm, seeds))
+            runs = (self.per_example(design.measure, arm, [seed]) for seed in seeds)
+            return np.concatenate([self.columns.mean(run) for run in runs])
         rows = self.scores[(self.scores.arm == arm) & (self.scores.score == design.metric)]
         found = dict(zip(rows.seed, rows.value, strict=True))
         lacking = [seed for seed in seeds if seed not in found]

@@ -52,6 +52,18 @@ def f_isf(tail: float, df: float, df_below: float) -> float:
     return float(special.fdtri(df, df_below, 1 - tail))
 
 
+def f_sf(x: float, df: float, df_below: float) -> float:
+    """Return the probability that F exceeds x; `df_below` is the denominator's."""
+    return float(special.fdtrc(df, df_below, x))
+
+
+def studentized_range_isf(tail: float, k: int) -> float:
+    """Return the point that the range of k standard normals exceeds with probability `tail`."""
+    from scipy import stats  # no other function of scipy has it
+
+    return float(stats.studentized_range.isf(tail, k, np.inf))
+
+
 def beta_ppf(probability: float, a: float, b: float) -> float:
     """Return the point below which a beta variable lies with this probability."""
     return float(special.betaincinv(a, b, probability))

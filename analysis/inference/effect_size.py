@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 from bench.analysis.inference.comparison import paired_values, require_level, seed_differences
 from bench.analysis.inference.distributions import (
@@ -15,6 +15,7 @@ from bench.analysis.inference.distributions import (
     noncentral_t_cdf as scipy_noncentral_t_cdf,
     normal_isf,
 )
+from bench.analysis.inference.roots import crossing
 
 _SCIPY_UP_TO = 100.0  # noncentrality
 
@@ -208,4 +209,4 @@ def _noncentrality(t: float, df: int, probability: float) -> float:
     reach = 4.0 + abs(t)
     while excess(t - reach) < 0 or excess(t + reach) > 0:
         reach *= 2
-    return float(optimize.brentq(excess, t - reach, t + reach, xtol=1e-12, rtol=1e-14))
+    return crossing(excess, t - reach, t + reach)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,9 @@ from bench.analysis.inference.two_way import EXACT, MeanSquares, checked_table, 
 from bench.analysis.inference.weighted import Part, effective_size, satterthwaite, squares_weights
 
 Floats = NDArray[np.float64]
+
+BLOCK = 8192  # columns that are multiplied at a time
+EXACT_SINGLE = 2.0**24  # whole numbers below this are exact in single precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,20 @@ class Gram:
         upper: Floats = full + np.tril(full, -1).T
         return upper
 
+    def _together(self, chosen: Floats) -> float:
+        """Return the inner product of the sum of these rows with itself."""
+        gone = np.flatnonzero(chosen == 0)
+        if 10 * gone.size > chosen.size or chosen.max() > 1:
+            return float(chosen @ self.matrix @ chosen)
+        lost = self._with_all[gone].sum(), self.matrix[np.ix_(gone, gone)].sum()
+        return float(self._with_all.sum() - 2 * lost[0] + lost[1])  # of all but a few: fewer sums
+
+    @cached_property
+    def _with_all(self) -> Floats:
+        """The products of each row with the sum of all."""
+        found: Floats = self.matrix.sum(axis=1)
+        return found
+
     def mean_squares(self, keep: Sequence[int] | None = None) -> MeanSquares:
         """Return what `two_way.mean_squares` returns of the table, or of some of its rows.
 
@@ -60,7 +78,7 @@ class Gram:
         n, width = len(rows), self.effective or self.n_examples
         require_two_of_each(n, width)
         chosen = np.bincount(rows, minlength=len(self.sums)).astype(np.float64)
-        sums, columns = np.array(self.sums)[rows], float(chosen @ self.matrix @ chosen)
+        sums, columns = np.array(self.sums)[rows], self._together(chosen)
         cells = float(chosen @ self.matrix.diagonal())
         if self.whole and isinstance(width, int):
             total, squares = int(sums.sum()), int(sums @ sums)
@@ -188,15 +206,33 @@ def _gram(d: Floats, weights: Floats | None) -> Gram:
     )
 
 
-def _equal(d: Floats) -> Gram:
-    flat = d.ravel()
-    whole = float(flat @ flat) * max(d.shape) < EXACT and bool((flat == np.rint(flat)).all())
-    sums = d.sum(axis=1)
-    rows = d if whole else d - sums[:, None] / d.shape[1]
+def _equal(d: NDArray[Any]) -> Gram:
+    largest = max(float(d.max()), -float(d.min()))
+    sums = d.sum(axis=1, dtype=np.float64)
+    squares = sum(float(np.square(row, dtype=np.float64).sum()) for row in d)
+    whole = squares * max(d.shape) < EXACT and (
+        d.dtype == np.int8 or all(bool((row == np.rint(row)).all()) for row in d)
+    )
+    shift = np.zeros(len(d)) if whole else sums / d.shape[1]
     return Gram(
         n_examples=d.shape[1],
         whole=whole,
-        largest=float(np.abs(flat).max()),
+        largest=largest,
         sums=tuple(sums.tolist()),
-        products=tuple((rows @ rows.T)[np.tril_indices(len(d))].tolist()),
+        products=tuple(_products(d, shift, largest, whole)[np.tril_indices(len(d))].tolist()),
     )
+
+
+def _products(d: NDArray[Any], shift: Floats, largest: float, whole: bool) -> Floats:
+    """Return the inner products of the rows less their shift, some columns at a time.
+
+    Whole numbers are multiplied in single precision where every sum of a block is exact in it.
+    """
+    single = whole and BLOCK * largest**2 < EXACT_SINGLE
+    found = np.zeros((len(d), len(d)))
+    for start in range(0, d.shape[1], BLOCK):
+        part: NDArray[Any] = d[:, start : start + BLOCK].astype("float32" if single else "float64")
+        if not whole:
+            part -= shift[:, None]
+        found += part @ part.T
+    return found

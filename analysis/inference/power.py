@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from bench.analysis.inference.distributions import chi2_isf, t_isf
 from bench.analysis.inference.effect_size import noncentral_t_cdf, spread_ratio
+from bench.analysis.inference.roots import crossing
 
 MOST_SEEDS = 10**9  # beyond this "more seeds" is no advice
 
@@ -66,8 +67,8 @@ def detectable(sd: float, n: int, *, power: float = 0.8, alpha: float = 0.05) ->
     high = 4.0
     while _chance_to_differ(high, 1.0, n, alpha) < power:
         high *= 2
-    ratio = optimize.brentq(lambda r: _chance_to_differ(r, 1.0, n, alpha) - power, 0.0, high)
-    return float(ratio) * sd / math.sqrt(n)
+    ratio = crossing(lambda r: _chance_to_differ(r, 1.0, n, alpha) - power, 0.0, high)
+    return ratio * sd / math.sqrt(n)
 
 
 def seeds_for(

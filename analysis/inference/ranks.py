@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
+from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.cliques import tied_groups
 from bench.analysis.inference.comparison import require_level
+from bench.analysis.inference.distributions import f_sf, studentized_range_isf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,14 @@ def friedman_ranks(
             "or more arms"
         )
     n, k = table.shape
-    ranks = stats.rankdata(-table if higher_is_better else table, axis=1)
+    ranks = _ranked(-table if higher_is_better else table)
     average = ranks.mean(axis=0)
     spread = float(((average - (k + 1) / 2) ** 2).sum())
     chi_square = 12 * n * spread / (k * (k + 1))
     rest = n * (k - 1) - chi_square
     f = math.inf if rest <= 0 else (n - 1) * chi_square / rest
-    p = 0.0 if math.isinf(f) else float(stats.f.sf(f, k - 1, (k - 1) * (n - 1)))
-    studentized = float(stats.studentized_range.isf(require_level(level), k, np.inf))
+    p = 0.0 if math.isinf(f) else f_sf(f, k - 1, (k - 1) * (n - 1))
+    studentized = studentized_range_isf(require_level(level), k)
     critical = studentized / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
     order = [int(i) for i in np.argsort(average, kind="stable")]
     return Ranks(
@@ -87,3 +87,10 @@ def friedman_ranks(
         level=level,
         tied=tied_groups(order, lambda i, j: abs(average[i] - average[j]) <= critical),
     )
+
+
+def _ranked(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ranks within each row, the smallest 1; equal values share their mean rank."""
+    one, other = table[:, :, None], table[:, None, :]
+    found: NDArray[np.float64] = (other < one).sum(axis=2) + ((other == one).sum(axis=2) + 1) / 2
+    return found

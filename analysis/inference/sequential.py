@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.comparison import Comparison, no_spread, require_level
@@ -104,6 +104,7 @@ def boundaries(
 
 def _edge(place: Floats, mass: Floats, step: float, spend: float, *, farthest: float) -> float:
     """Return the |position| beyond which a step from `place` ends with probability `spend`."""
+    from scipy import optimize
 
     def excess(edge: float) -> float:
         return 2 * float(special.ndtr((place - edge) / step) @ mass) - spend
@@ -190,6 +191,8 @@ def _t_of(z: float, df: float) -> float:
 
 
 def _repeated_p(observed: float, looks: Sequence[int], planned: int, df: float) -> float:
+    from scipy import optimize
+
     def short(log_alpha: float) -> float:  # by how much the statistic misses the boundary
         bound = boundaries(looks, planned=planned, alpha=math.exp(log_alpha))[-1]
         return min(_t_of(bound, df), 1e9) - min(observed, 1e8)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -157,7 +157,8 @@ def effective_df(differences: ArrayLike) -> tuple[float, float]:
     >>> effective_df(even)[0], round(effective_df(rare)[0], 2)
     (99.0, 2.81)
     """
-    d = _table(differences)
+    d = checked_table(differences)
+    require_two_of_each(*d.shape)
     n, width = d.shape
     seeds, example = d.mean(axis=1), d.mean(axis=0) - d.mean()
     within = np.zeros(width)
@@ -267,23 +268,24 @@ def require_two_of_each(n_seeds: int, n_examples: float) -> None:
 def _table(differences: ArrayLike) -> NDArray[np.float64]:
     d = checked_table(differences)
     require_two_of_each(*d.shape)
-    return d
+    return np.asarray(d, dtype=np.float64)
 
 
-def checked_table(differences: ArrayLike) -> NDArray[np.float64]:
-    """Return differences as a table of finite numbers, one row a seed.
+def checked_table(differences: ArrayLike) -> NDArray[Any]:
+    """Return differences as a table of finite numbers, one row a seed: float64, or int8 as given.
 
     Raises
     ------
     UnusableRuns : not a table, or a value that is not finite
     """
-    d = np.asarray(differences, dtype=np.float64)
+    d = np.asarray(differences)
+    d = d if d.dtype == np.int8 else d.astype(np.float64, copy=False)
     if d.ndim != 2:
         raise UnusableRuns(
             f"the differences have shape {d.shape}; a two-way analysis needs (S, N): "
             "one row a seed, one column a test example"
         )
-    if not np.isfinite(d).all():
+    if d.dtype != np.int8 and not np.isfinite(d).all():
         bad = ~np.isfinite(d).all(axis=1)
         raise UnusableRuns(
             f"{int(bad.sum())} of {len(d)} seed pairs hold a value that is not finite, the first "

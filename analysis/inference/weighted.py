@@ -95,8 +95,9 @@ def weighted_t(
 
     References
     ----------
-    Cochran (1977), Sampling Techniques, ch. 5 and 6. With equal weights and one stratum it is the
-    paired t test; with weights, statsmodels' WLS differs, whose weights are precisions.
+    Cochran (1977), Sampling Techniques, ch. 5 and 6; Bell & McCaffrey (2002), Survey Methodology
+    28(2), for the allowance for a unit that dominates. With equal weights and one stratum it is the
+    paired t test; with others its error is statsmodels' WLS(…).fit(cov_type="HC2").
 
     Examples
     --------

@@ -157,10 +157,10 @@ def _treatment(
 ) -> TreatmentSums:
     _, grouping = rng.spawn(2)
     seeds = tables.paired_seeds(design, name)
-    examples = _differences(tables, design, name, seeds)
     pairs = paired(tables, design, name)
     plain = design.units.are_seeds and tables.columns.alike
-    if examples is not None and plain and min(examples.shape) >= 2:
+    examples = _differences(tables, design, name, seeds) if plain else None
+    if examples is not None and min(examples.shape) >= 2:
         pairs = replace(pairs, effective_df=effective_df(examples))
     return TreatmentSums(
         treatment=name,
@@ -271,8 +271,14 @@ def _differences(tables: Tables, design: Design, treatment: str, seeds: list[int
     arms, measure = (treatment, design.baseline), design.measure
     if not all(tables.has_columns(measure, arm, seeds) for arm in arms):
         return None
-    other, base = (tables.per_example(measure, arm, seeds) for arm in arms)
-    difference: Floats = other - base
+    difference: NDArray[Any] | None = None
+    for row, seed in enumerate(seeds):  # a run at a time: two arms may be all that fits in memory
+        other, base = (tables.per_example(measure, arm, [seed])[0] for arm in arms)
+        whole = base.dtype == other.dtype == np.int8
+        apart = other - base if whole else other.astype(np.float64) - base
+        if difference is None:
+            difference = np.empty((len(seeds), apart.size), dtype=apart.dtype)
+        difference[row] = apart
     return difference
 
 

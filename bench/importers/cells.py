@@ -21,7 +21,7 @@ class Cells:
 
     Attributes
     ----------
-    values : metric to shape (A, S, N), NaN where a run has no value
+    values : metric to shape (A, S, N), NaN where a run has no value; or int8 without gaps
     arms, rows, columns : what they are called; a row or column of several names as a tuple
     sizes : shape (N,), distinct examples of each column
     dropped : rows with a missing run
@@ -101,9 +101,13 @@ def complete(cells: Cells, path: Path, *, allow_missing: bool) -> Cells:
     ------
     BadPairs : something is missing and leave was not given, or nothing is left
     """
+    if all(table.dtype == np.int8 for table in cells.values.values()):
+        return cells  # whole numbers have no gaps
     gone = np.any([np.isnan(table) for table in cells.values.values()], axis=0)
+    if not gone.any():
+        return cells
     runs = gone.all(axis=2)
-    if gone.any() and not allow_missing:
+    if not allow_missing:
         _refuse_missing(cells, gone, path)
     if runs.any(axis=0).all():
         raise BadPairs(

@@ -141,7 +141,7 @@ def as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     BadColumns, BadScores : an unknown arm, one arm only, or a unit without a name
     """
     units = {
-        kind: _names(frame, column, path)
+        kind: names_of(frame, column, path)
         for kind in UNIT_COLUMNS
         if (column := getattr(layout, kind)) is not None
     }
@@ -149,10 +149,10 @@ def as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
         if layout.pair == BY_PLACE:
             units["seed"] = pd.Series(map(str, range(len(frame))))
         return _melted(frame, layout, units)
-    found = pd.DataFrame({"arm": _names(frame, str(layout.arm), path), **units})
+    found = pd.DataFrame({"arm": names_of(frame, str(layout.arm), path), **units})
     for metric in layout.metrics:
         found[column_of(metric)] = frame[metric].to_numpy()
-    return _of_arms(found, layout, path)
+    return of_arms(found, layout, path)
 
 
 def _melted(frame: pd.DataFrame, layout: Layout, units: dict[str, pd.Series]) -> pd.DataFrame:
@@ -168,7 +168,7 @@ def _melted(frame: pd.DataFrame, layout: Layout, units: dict[str, pd.Series]) ->
     return pd.concat(parts, ignore_index=True)
 
 
-def _of_arms(found: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
+def of_arms(found: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     """Return the rows of the arms that are compared."""
     arms = list(dict.fromkeys(found["arm"]))
     if layout.baseline not in arms:
@@ -198,7 +198,7 @@ def _of_arms(found: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
-def _names(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:
+def names_of(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:
     """Return what rows are called in a column; an empty cell belongs to nobody."""
     empty = frame[column].isna()
     if empty.any():

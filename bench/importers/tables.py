@@ -24,6 +24,7 @@ from bench.importers.layout import (
     require_once,
     treatments_of,
 )
+from bench.importers.long_parquet import is_long, read_long
 from bench.importers.numbers import GivenUnit
 
 __all__ = ["BadColumns", "BadPairs", "Imported", "Layout", "imported"]
@@ -85,15 +86,19 @@ def imported(
     ------
     BadScores, BadColumns, BadPairs, UnknownRows : what cannot be compared, with the place
     """
-    raw = read(path) if frame is None else in_memory(frame, path)
-    table = rows.upright(rows.chosen(raw, where, path), layout.baseline)
-    if against is not None:
-        table, layout = _beside_target(table, layout, against)
-    typed = layout.keys
-    layout = checked(table, layout, path)
-    rows.require_folds(layout.keys, typed, test_share)
-    rows.require_no_summaries(table, layout.keys, path)
-    long = as_long(table, layout, path)
+    cells = None
+    if frame is None and against is None and not where and is_long(path, layout):
+        layout, long, cells = read_long(path, layout)
+    else:
+        raw = read(path) if frame is None else in_memory(frame, path)
+        table = rows.upright(rows.chosen(raw, where, path), layout.baseline)
+        if against is not None:
+            table, layout = _beside_target(table, layout, against)
+        typed = layout.keys
+        layout = checked(table, layout, path)
+        rows.require_folds(layout.keys, typed, test_share)
+        rows.require_no_summaries(table, layout.keys, path)
+        long = as_long(table, layout, path)
     metrics = layout.every_metric
     for metric in metrics:
         percent = numbers.without_percent_signs(long, metric)
@@ -101,15 +106,19 @@ def imported(
             unit = "percent"
         numbers.require_numbers(long, metric, path)
         numbers.require_one_unit(long, metric, path)
-    require_once(table, long, layout, path)
+    if cells is None:
+        require_once(table, long, layout, path)
     shown = numbers.unit_of(long, metrics[0], unit)
     numbers.require_margin_within(long, metrics[0], shown, margin, path)
     numbers.require_points(long, metrics[0], shown, margin=margin, claim=claim)
     if shown == "percent":
         long[column_of(metrics[0])] /= 100
+        if cells is not None:
+            cells.values[metrics[0]] = cells.values[metrics[0]] / 100
     arms = (layout.baseline, *treatments_of(long, layout))
     units = _units(layout, long, new_datasets, trained, test_share)
-    cells = _cells(long, layout, units, arms)
+    if cells is None:
+        cells = _cells(long, layout, units, arms)
     if units.paired:
         cells = complete(cells, path, allow_missing=allow_missing)
     by_name = bool(numbers.words(metrics[0]) & numbers.LOWER_IS_BETTER) and not lower_is_better
@@ -130,16 +139,18 @@ def imported(
         labels=_labels(cells),
         unit="score" if shown == "plain" else "fraction",
     )
-    digest = hashlib.sha256(
-        path.read_bytes()
-        if path.is_file()
-        else raw.to_csv(index=False).encode("utf-8", "backslashreplace")
-    ).hexdigest()
+    text = None if path.is_file() else raw.to_csv(index=False).encode("utf-8", "backslashreplace")
+    digest = _sha256(path) if text is None else hashlib.sha256(text).hexdigest()
     against_name = lower_is_better and bool(numbers.words(metrics[0]) & numbers.NOT_LOWER)
     points = any(x is not None and not isinstance(x, MetricUnits) for x in (margin, claim))
     said = _said(design, shown, by_name=by_name, points=points)
     tables = _tables(long, cells, design, units)
     return Imported(tables, design, cells.dropped, digest, said, against_name, cells.filled)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of(shown: str) -> float:
@@ -280,7 +291,10 @@ def _cells(long: pd.DataFrame, layout: Layout, units: Units, arms: Sequence[str]
 def _tables(long: pd.DataFrame, cells: Cells, design: Design, units: Units) -> Tables:
     """Return the cells as trials, scores and items."""
     metrics, seeds = list(cells.values), list(_seed_numbers(cells))
-    lacking = np.any([np.isnan(table).all(axis=2) for table in cells.values.values()], axis=0)
+    lacking = np.zeros((len(cells.arms), len(seeds)), dtype=bool)
+    for table in cells.values.values():
+        if table.dtype != np.int8:
+            lacking |= np.isnan(table).all(axis=2)
     columns, items = _columns(cells, units), {}
     trials, scores = [], []
     for a, arm in enumerate(cells.arms):

@@ -15,6 +15,7 @@ from bench.design.option_values import require_margin
 from bench.importers import run_files, sources
 from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
+from bench.importers.long_parquet import is_long
 from bench.importers.numbers import LOWER_IS_BETTER, words
 from bench.importers.published import summary_of
 from bench.importers.rows import chosen, shown
@@ -78,11 +79,15 @@ def compared(
         )
     notes = list[str]()
     asked = _asked(layout, at=at, name=name, store=store, where=judged.get("where", ()))
-    if isinstance(source, str):
-        frame = sources.read(source, replace(asked, say=notes.append))
-        path, called, label = _names(source)
-    else:
+    frame: pd.DataFrame | None = None
+    if not isinstance(source, str):
         frame, path, called, label = source, Path("DataFrame"), "table", "DataFrame"
+    else:
+        path, called, label = _names(source)
+        others = (at, name, by, judged.get("against"), *judged.get("where", ()))
+        asked_more = any(other is not None for other in others)
+        if asked_more or not path.is_file() or not is_long(path, layout):
+            frame = sources.read(source, replace(asked, say=notes.append))
     notes = list(dict.fromkeys(notes))
     for note in notes:
         say(note)
@@ -154,10 +159,10 @@ def _names(source: str) -> tuple[Path, str, str]:
 
 
 def _conditions(
-    frame: pd.DataFrame, path: Path, layout: Layout, by: str | None, **judged: Any
+    frame: pd.DataFrame | None, path: Path, layout: Layout, by: str | None, **judged: Any
 ) -> Iterator[tuple[str, Imported]]:
     """Lay out each condition's rows; together they share the error rate."""
-    if by is None:
+    if by is None or frame is None:
         yield "", imported(path, layout, frame=frame, **judged)
         return
     frame = chosen(frame, judged.pop("where", ()), path)

@@ -4,8 +4,11 @@ A short version of `tests/benchmarks/rates.py`, with fixed seeds: 600 to 3,000 r
 method, each held against exact binomial bounds.
 """
 
+import importlib
 import math
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -341,6 +344,75 @@ def test_looks_at_one_test_set_keep_the_rate_and_the_check_finds_that_seeds_alon
         seeds.append(not all(low_to_high_holds(anytime(d[:n]), 0.0) for n in looks))
     assert keeps(both, at_least=0)
     assert not keeps(seeds)
+
+
+# -- other designs, drawn as `tests/benchmarks/rates_units.py` draws them ------------------------
+
+
+@pytest.fixture
+def units(monkeypatch):
+    """Return that script as a module; it pins the threads of whoever runs it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("rates_units")
+
+
+@pytest.mark.parametrize(
+    ("draw", "args"),
+    [
+        ("crossed", (6, "both")),
+        ("clusters", (10, "60 of 1 to 9", "both")),
+        ("one_run", ("15 of 4",)),
+        ("binary", (200, 0.1)),
+        ("once", (10, 8, "both")),
+        ("nested", (3, 8, False)),
+        ("these", (10, (50, 100, 200), False)),
+        ("these", (10, (6, 12, 20), True)),
+        ("these_runs", ((6,) * 8,)),
+        ("these_shared", (10, 8)),
+        ("unpaired", (5, 20, 3.0, 0)),
+        ("unpaired", (10, 10, 3.0, 50)),
+        ("samples", (100, 5, False)),
+        ("checkpoints", (10, 5, False)),
+    ],
+)
+def test_every_design_keeps_its_rates_through_gate_and_verdict(units, draw, args):
+    rng = np.random.default_rng(17)
+    found = [units.answered(getattr(units, draw)(rng, *args)) for _ in range(300)]
+    delta = units.MARGIN * float(np.std([a.main.difference for a in found]))
+    assert keeps([not low_to_high_holds(a.main, 0.0) for a in found])
+    for side in (-delta, delta):
+        words = [units.word(a, margin=delta, shift=side).word for a in found]
+        assert keeps([word == "equivalent" for word in words], at_least=0)
+
+
+def test_gaps_that_are_filled_leave_the_rate_as_it_was(units):
+    rng = np.random.default_rng(18)
+    found = [units.answered(units.missing(rng, 8, 30, 0.1)) for _ in range(150)]
+    assert keeps([not low_to_high_holds(a.main, 0.0) for a in found], at_least=0)
+
+
+@pytest.mark.parametrize(("draw", "args"), [("samples", (100, 5)), ("checkpoints", (10, 5))])
+def test_the_check_finds_that_repeats_are_no_units(units, draw, args):
+    rng = np.random.default_rng(19)
+    found = [units.answered(getattr(units, draw)(rng, *args, True)) for _ in range(300)]
+    assert not keeps([not low_to_high_holds(a.main, 0.0) for a in found])
+
+
+def test_looks_at_six_data_sets_keep_the_rate(units):
+    counts = units.looked(np.random.default_rng(20), 150, "anytime", 30, 6, 6)
+    [missed] = [total for key, (total, _, _) in counts.items() if key[2] == "as reported"]
+    assert keeps([True] * int(missed) + [False] * (150 - int(missed)), at_least=0)
+
+
+@pytest.mark.parametrize(
+    ("draw", "args"),
+    [("one_run", ("6, one with .6",)), ("unpaired", (2, 20, 1.0, 0)), ("nested", (10, 5, True))],
+)
+def test_what_keeps_no_rate_is_given_no_word(units, draw, args):
+    rng = np.random.default_rng(21)
+    found = [units.answered(getattr(units, draw)(rng, *args)) for _ in range(50)]
+    assert {units.word(a, margin=1.0).word for a in found} == {"none"}
 
 
 # -- calibration --------------------------------------------------------------------------------

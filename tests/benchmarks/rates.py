@@ -628,11 +628,12 @@ def _run(task: tuple[Job, float]) -> tuple[str, Counts, float]:
     return job.name, found, time.perf_counter() - started
 
 
-def simulate(scale: float) -> dict[Key, Rate]:
-    tasks = [(job, scale) for job in all_jobs()]
+def simulate(jobs: Sequence[Job], scale: float) -> dict[Key, Rate]:
+    """Return the rates of all cells, in the order of their jobs."""
+    tasks = [(job, scale) for job in jobs]
     found: dict[Key, Rate] = {}
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for done, (name, counts, took) in enumerate(pool.imap_unordered(_run, tasks), 1):
+        for done, (name, counts, took) in enumerate(pool.imap(_run, tasks), 1):
             found |= {key: rate(value) for key, value in counts.items()}
             print(f"{done}/{len(tasks)} {name} {took:.1f} s", flush=True)
     return found
@@ -760,15 +761,25 @@ def two_way_rows() -> list[str]:
     return [f"{name}, n = {n}" for name in [*COMPONENTS, "accuracy"] for n in NUMBERS]
 
 
+def head(title: str, script: Path, scale: float, took_s: float, source: str) -> list[str]:
+    """Return a page's first lines: what wrote it, when, from which source, and for how long."""
+    return [
+        f"# {title}",
+        "",
+        f"Written by `tests/benchmarks/{script.name}` on {today()}: "
+        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
+        f"{source}; {took_s / 60:.0f} minutes on 2 cores. Fixed seeds.",
+        *([] if scale == 1 else ["", f"**Short run: {scale:g} of the full run's replications.**"]),
+        "",
+    ]
+
+
 def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) -> str:
     """Return the whole result as Markdown."""
     text = [
-        "# Error rates, simulated",
-        "",
-        f"Written by `tests/benchmarks/rates.py` on {today()}: Python {platform.python_version()}, "
-        f"numpy {np.__version__}, scipy {scipy.__version__}, {source}; {took_s / 60:.0f} minutes "
-        "on 2 cores. Fixed seeds.",
-        *([] if scale == 1 else ["", f"**Short run: {scale:g} of the full run's replications.**"]),
+        *head("Error rates, simulated", Path(__file__), scale, took_s, source),
+        "[rates_units.md](rates_units.md) has clusters, data sets, folds, unpaired runs, one run "
+        "of each, looks with few columns, and repeats.",
         "",
         "Every cell is a percentage ± its Monte Carlo standard error; nominal are 5 % (type I "
         "error) and 95 % (coverage). Methods without a mark go through the functions of "
@@ -776,7 +787,7 @@ def page(found: dict[Key, Rate], *, scale: float, took_s: float, source: str) ->
         "method never disagree in this package, so type I error and coverage add up to 100 up to "
         "unbounded intervals and Monte Carlo error.",
         "",
-        *agreement(found),
+        *agreement(found, claims(), "STATISTICS.md"),
         *section(
             found,
             "## Seeds only: type I error (%)",
@@ -896,17 +907,26 @@ def section(
     *,
     columns: Sequence[str] = (),
     wrong: Sequence[str] = (),
-    plain: bool = False,
+    plain: bool | Sequence[str] = False,
+    ordered: bool = False,
 ) -> list[str]:
-    """Return one table with its title, note and replications."""
-    order = sorted({key[1] for key in found if key[0] == table}, key=row_order)
+    """Return one table with its title, note and replications.
+
+    `plain` says which columns are no percentages; `ordered`, that the rows stand as they should.
+    """
+    rows = list(dict.fromkeys(key[1] for key in found if key[0] == table))
+    order = rows if ordered else sorted(rows, key=row_order)
     names = list(columns) or list(dict.fromkeys(key[2] for key in found if key[0] == table))
     heads = [f"{name} †" if name in wrong else name for name in names]
     lines = [title, "", *([note, ""] if note else []), "| | " + " | ".join(heads) + " |"]
     lines.append("|---" * (len(names) + 1) + "|")
     for row in order:
-        values = [found.get((table, row, name)) for name in names]
-        shown = ["" if v is None else v.plain if plain else v.percent for v in values]
+        values = {name: found.get((table, row, name)) for name in names}
+        bare = names if plain is True else plain or ()
+        shown = [
+            "" if v is None else v.plain if name in bare else v.percent
+            for name, v in values.items()
+        ]
         lines.append(f"| {row} | " + " | ".join(shown) + " |")
     lines += ["", f"Replications: {replications(found, table, names)}.", ""]
     return lines
@@ -930,20 +950,20 @@ def replications(found: dict[Key, Rate], table: str, names: Sequence[str]) -> st
     return "; ".join(f"{reps} ({', '.join(columns)})" for reps, columns in parts.items())
 
 
-def agreement(found: dict[Key, Rate]) -> list[str]:
-    """Return the comparison with STATISTICS.md, number by number."""
+def agreement(found: dict[Key, Rate], stated: Sequence[Claim], where: str) -> list[str]:
+    """Return the comparison with what is stated, number by number."""
     lines = [
-        "## Against STATISTICS.md",
+        f"## Against {where}",
         "",
         "*Agrees*: every cell lies within the quoted range, rounding of the quoted number and "
         "three Monte Carlo standard errors allowed; a short run can contradict little. "
-        "STATISTICS.md does not state all of its scenarios: where it quotes a range, *no* names "
+        f"{where} does not state all of its scenarios: where it quotes a range, *no* names "
         "the scenarios here that lie outside.",
         "",
         "| stated | measured here | agrees |",
         "|---|---|---|",
     ]
-    for claim in claims():
+    for claim in stated:
         factor = 100 if claim.unit else 1
         got = [found[key] for key in claim.cells]
         off = [
@@ -981,7 +1001,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     started, source = time.perf_counter(), commit()
     scale = 0.1 if quick else 1.0
-    found = simulate(scale)
+    found = simulate(all_jobs(), scale)
     text = page(found, scale=scale, took_s=time.perf_counter() - started, source=source)
     path = Path(__file__).with_suffix(".md")
     path.write_text(text, encoding="utf-8")

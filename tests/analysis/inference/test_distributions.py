@@ -26,6 +26,7 @@ def test_tails_are_those_of_scipy_stats(x: float, df: float):
     assert d.t_cdf(x, df) == pytest.approx(stats.t.cdf(x, df), rel=1e-12)
     assert d.normal_sf(x) == pytest.approx(stats.norm.sf(x), rel=1e-12)
     assert d.chi2_sf(x, df) == pytest.approx(stats.chi2.sf(x, df), rel=1e-12)
+    assert d.f_sf(x, 3, df) == pytest.approx(stats.f.sf(x, 3, df), rel=1e-9)
 
 
 @given(st.integers(0, 30), st.integers(0, 30))

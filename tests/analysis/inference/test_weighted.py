@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats
+from sklearn.datasets import make_moons
+from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
+from sklearn.svm import SVC
 
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import corrected_t, paired_t, two_way, weighted_t, welch
@@ -91,6 +95,55 @@ def test_welch_takes_arms_of_unequal_size():
     assert (r.low, r.high) == pytest.approx((limits.low, limits.high))
 
 
+def test_weights_give_the_error_of_weighted_least_squares_that_allows_for_leverage():
+    # statsmodels: WLS of cluster means on a constant, HC2; for a mean this is Bell & McCaffrey's
+    # CR2, whose leverage of a cluster is its share of the examples
+    rng, sizes = RNG(13), np.array([2, 3, 5, 8, 40])
+    means = rng.normal(size=5)
+    theirs = sm.WLS(means, np.ones(5), weights=sizes).fit(cov_type="HC2")
+    r = weighted_t(means, sizes)
+    assert r.difference == pytest.approx(theirs.params[0])
+    assert r.standard_error == pytest.approx(theirs.bse[0])
+
+
+def test_strata_are_dummies_of_weighted_least_squares():
+    rng, strata = RNG(14), np.repeat([0, 1, 2], [4, 7, 12])
+    d, weights = rng.normal(size=23) * (1 + strata), rng.uniform(1, 5, size=23)
+    dummies = (strata[:, None] == np.arange(3)).astype(float)
+    theirs = sm.WLS(d, dummies, weights=weights).fit(cov_type="HC2").t_test(np.full(3, 1 / 3))
+    r = weighted_t(d, weights, strata)
+    assert r.difference == pytest.approx(float(theirs.effect[0]))
+    assert r.standard_error == pytest.approx(float(theirs.sd[0, 0]))
+
+
+def test_seeds_and_clusters_are_two_ways_of_clustering():
+    # statsmodels: two-way cluster-robust (Cameron, Gelbach & Miller 2011), without corrections for
+    # few clusters, so it agrees up to a share of 1 / S and 1 / G
+    rng, sizes = RNG(15), np.arange(1, 101)
+    d = rng.normal(size=(80, 1)) + 10 * rng.normal(size=100) + rng.normal(size=(80, 100))
+    groups = np.stack([index.ravel() for index in np.indices(d.shape)], axis=1)
+    fit = sm.WLS(d.ravel(), np.ones(d.size), weights=np.tile(sizes, 80)).fit(
+        cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False}
+    )
+    r = two_way_from_mean_squares(*gram(d, sizes).mean_squares())
+    assert r.difference == pytest.approx(fit.params[0])
+    assert r.standard_error == pytest.approx(fit.bse[0], rel=0.02)
+
+
+def test_folds_give_what_scikit_learn_publishes():
+    # scikit-learn.org, "Statistical comparison of models using grid search", 10 × 10 folds:
+    # corrected t-value 0.750, corrected p-value 0.227 (one-sided)
+    x, y = make_moons(noise=0.352, random_state=1, n_samples=100)
+    folds = RepeatedStratifiedKFold(n_splits=10, n_repeats=10, random_state=0)
+    linear, rbf = (
+        cross_val_score(SVC(kernel=kernel, random_state=0), x, y, cv=folds, scoring="roc_auc")
+        for kernel in ("linear", "rbf")
+    )
+    r = corrected_t(linear, rbf, test_share=1 / 9)
+    assert r.difference / r.standard_error == pytest.approx(0.750, abs=5e-4)
+    assert r.p_value / 2 == pytest.approx(0.227, abs=5e-4)
+
+
 def test_folds_get_nadeau_and_bengios_variance():
     rng = RNG(6)
     a, b = rng.normal(0.8, 0.01, size=(2, 10))
@@ -132,6 +185,17 @@ def test_gaps_follow_from_rows_and_columns_that_add_up():
     full = rng.normal(size=(6, 1)) + rng.normal(size=9)
     holes = np.where(rng.random(full.shape) < 0.15, np.nan, full)
     assert additive_fit(holes) == pytest.approx(full)
+
+
+def test_gaps_are_what_least_squares_on_the_observed_cells_predicts():
+    rng = RNG(16)
+    table = rng.normal(size=(5, 8))
+    table[rng.random(table.shape) < 0.2] = np.nan
+    row, column = np.indices(table.shape).reshape(2, -1)
+    dummies = np.c_[row[:, None] == np.arange(5), column[:, None] == np.arange(1, 8)].astype(float)
+    seen = ~np.isnan(table.ravel())
+    fit = sm.OLS(table.ravel()[seen], dummies[seen]).fit()
+    assert additive_fit(table).ravel()[~seen] == pytest.approx(fit.predict(dummies[~seen]))
 
 
 def test_filled_cells_leave_the_residual_no_degrees_of_freedom():
