@@ -52,10 +52,10 @@ def said(path: Path, layout: Layout = LAYOUT, **how):
 
 
 def alike(one: object, other: object) -> None:
-    """Compare every value of two documents, numbers up to rounding."""
+    """Compare every value of two documents but their digests, numbers up to rounding."""
     if isinstance(one, dict):
         assert one.keys() == other.keys()
-        for key in one.keys() - {"summary"}:
+        for key in one.keys() - {"summary", "digest"}:
             alike(one[key], other[key])
     elif isinstance(one, list):
         assert len(one) == len(other)
