@@ -311,7 +311,7 @@ def _changed(tables: Tables, design: Design, treatment: str, seeds: list[int]) -
     if not all(tables.has_columns(design.measure, arm, runs) for arm, runs in known):
         return None
     base, other = (
-        tables.per_example(design.measure, arm, runs).mean(axis=0)
+        tables.per_example(design.measure, arm, runs).mean(axis=0, dtype=np.float64)
         for arm, runs in zip(arms, own, strict=True)
     )
     difference = (other - base) * (1 if design.higher_is_better else -1)
