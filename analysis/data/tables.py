@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.analysis.data.examples import LARGEST
 from bench.analysis.data.metrics import METRICS, Metric, Predictions, Scored, score
 from bench.analysis.data.units import Units
 from bench.analysis.errors import Refusal
@@ -19,7 +20,6 @@ Stop = Literal["fixed", "group", "anytime"]
 
 Goal = Literal["better", "equivalent", "not_worse"]
 
-LARGEST = 1e60  # of a score: fourth powers of larger ones are no numbers any more
 TRIAL_COLUMNS = ("arm", "seed", "status", "reason", "device", "duration_s", "environment")
 
 

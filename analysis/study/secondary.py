@@ -1,6 +1,6 @@
 """Outcomes: what the predictions say beside the primary metric: calibration, NLL, Brier."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from bench.analysis.data.tables import Design, Tables
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference import paired_t
 from bench.analysis.inference.comparison import Comparison
+from bench.analysis.inference.gram import gram
 from bench.analysis.inference.multiplicity import bonferroni, bonferroni_level
 from bench.analysis.inference.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from bench.analysis.study.findings import Reliability, Secondary
@@ -80,7 +81,9 @@ def outcome_sums(
     if len(seeds) >= 2 and all((arm, s) in scored for arm in arms for s in seeds):
         found += _per_example(tables, design, treatment, seeds)
         found += _calibration_errors(design, treatment, seeds, scored, rng)
-    return (*found, *_scores(tables, design, treatment, seeds))
+    crossed = _items(tables, design, treatment, seeds)
+    known = {sums.metric for sums in crossed}
+    return (*found, *crossed, *_scores(tables, design, treatment, seeds, known))
 
 
 def _sums(
@@ -104,7 +107,7 @@ def _sums(
     except UnusableRuns as refusal:
         return replace(sums, reason=refusal.what)
     squares = (of.seeds, of.examples, of.residual)
-    return replace(sums, difference=of.difference, squares=squares, n_columns=int(of.n_examples))
+    return replace(sums, difference=of.difference, squares=squares, n_columns=of.n_examples)
 
 
 def _per_example(
@@ -175,10 +178,35 @@ def _ece_difference(
     return MeanSquares(c.difference, *squares, c.n, c.n_examples)
 
 
-def _scores(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> list[OutcomeSums]:
-    """Return the user's own further scores; nobody declared which direction is better."""
+def _items(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> list[OutcomeSums]:
+    """Return the user's own further scores that every run has of every example or cluster."""
+    arms, of = (design.baseline, treatment), tables.columns
+    if design.scope == "seeds" or not design.units.are_seeds or of.strata is not None or of.filled:
+        return []
+    runs = [tables.items.get((arm, s), {}) for arm in arms for s in seeds]
+    names = set(runs[0]).intersection(*runs) - {design.metric} if len(seeds) >= 2 else set()
     found = []
-    for name in sorted(set(tables.scores.score) - {design.metric}):
+    for name in sorted(names):
+        both = np.stack([run[name] for run in runs]).reshape(2, len(seeds), -1)
+        known, means = METRICS.get(name), (of.mean(both[0]), of.mean(both[1]))
+        head: Head = (name, name, "score", None)
+        if known is not None:
+            head = (name, known.label, known.unit, known.higher_is_better)
+        found.append(_sums(head, *means, gram(both[1] - both[0], of.weights).mean_squares))
+    return found
+
+
+def _scores(
+    tables: Tables, design: Design, treatment: str, seeds: list[int], known: Collection[str]
+) -> list[OutcomeSums]:
+    """Return the user's own further scores; nobody declared which direction is better.
+
+    Parameters
+    ----------
+    known : names that are left out
+    """
+    found = []
+    for name in sorted(set(tables.scores.score) - {design.metric, *known}):
         rows = tables.scores[tables.scores.score == name]
         wide = rows.pivot_table(index="seed", columns="arm", values="value").reindex(seeds)
         if {design.baseline, treatment} - set(wide.columns) or wide.isna().any(axis=None):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bench.analysis.data.tables import Design, Scope, Stop
+from bench.analysis.data.units import Units
 from bench.design import source_digest
 from bench.design.loading import Discovered
 from bench.terminal import cut, label
@@ -46,6 +47,7 @@ class Plan:
     pack_seeds: int = 0  # of the packs to come; 0: every trial is its own pack
     metric: str = "accuracy"
     higher_is_better: bool = True
+    cluster: str = ""  # what test examples come several to, such as a passage
     margin: float | None = None
     claim: float | None = None
     alpha: float = 0.05
@@ -98,7 +100,8 @@ class Plan:
     def analysis(self) -> dict[str, Any]:
         """Return the part that decides how results are judged; changing it trains nothing."""
         names = ("metric", "higher_is_better", "margin", "claim", "alpha", "scope", "stop")
-        return {name: getattr(self, name) for name in (*names, "max_seeds")}
+        named = {"cluster": self.cluster} if self.cluster else {}
+        return {name: getattr(self, name) for name in (*names, "max_seeds")} | named
 
     def trials(self) -> list[TrialKey]:
         """Return every training, the arms of a seed side by side: drift hits both alike."""
@@ -140,11 +143,16 @@ class Plan:
             batches=self.batches,
             aa=self.aa,
             arm_settings=self.arms,
+            units=self.units(),
             hash=self.hash,
             benchmark_id=self.benchmark_id,
-            **self.analysis(),
+            **{name: value for name, value in self.analysis().items() if name != "cluster"},
             **history,
         )
+
+    def units(self) -> Units:
+        """Return what its rows and columns are."""
+        return Units(columns="clusters", cluster=self.cluster) if self.cluster else Units()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
@@ -250,6 +258,7 @@ def make_plan(
         pack_seeds=experiment.pack_seeds or 0 if pack_seeds is None else pack_seeds,
         metric=experiment.metric,
         higher_is_better=experiment.higher_is_better,
+        cluster=experiment.cluster,
         margin=experiment.margin if margin is None else margin,
         claim=experiment.claim if claim is None else claim,
         scope=scope,

@@ -62,6 +62,7 @@ class Scored:
 
     value: float
     examples: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None  # what each counts; None: all alike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +96,8 @@ class Success(_Over):
         for found in (outcome.test, outcome.test_last, outcome.validation):
             if found is not None:
                 sha.update(np.ascontiguousarray(found.log_probabilities).tobytes())
+        for name, values in sorted(outcome.examples.items()):
+            sha.update(name.encode() + values.tobytes())
         return sha.hexdigest()
 
 
@@ -119,15 +122,21 @@ class ScoredOn:
     """The test set that a training was scored on."""
 
     size: int
-    labels: str  # a digest of them, in their order
+    labels: str  # a digest of them, or of the clusters, in their order
 
     @classmethod
     def of(cls, result: Result) -> Self | None:
         """Return the test set of a training; None without one."""
-        test = result.outcome.test if isinstance(result, Success) else None
-        if test is None:
+        if not isinstance(result, Success):
             return None
-        return cls(len(test), hashlib.sha256(test.labels.tobytes()).hexdigest()[:16])
+        test, scored = result.outcome.test, result.outcome.scored
+        if test is not None:
+            size, order = len(test), test.labels.tobytes()
+        elif scored is not None:
+            size, order = len(scored), scored.order
+        else:
+            return None
+        return cls(size, hashlib.sha256(order).hexdigest()[:16])
 
     @classmethod
     def from_tag(cls, tag: str) -> Self | None:

@@ -39,6 +39,7 @@ def write(folder: Path, results: Sequence[Result]) -> None:
     for number, result in enumerate(results):
         if isinstance(result, Success):
             artifacts.write_predictions(folder / f"{number}.npz", result.outcome)
+            artifacts.write_examples(folder / f"{number}.examples.npz", result.outcome)
     part = folder / f".{ANSWER}"
     part.write_text(json.dumps(plain, default=str), "utf-8")
     os.replace(part, folder / ANSWER)
@@ -50,10 +51,7 @@ def read(folder: Path, *, log: str) -> list[Result] | None:
         plain = json.loads((folder / ANSWER).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return [
-        replace(_from_dict(each, folder / f"{number}.npz"), log=log)
-        for number, each in enumerate(plain)
-    ]
+    return [replace(_from_dict(each, folder, number), log=log) for number, each in enumerate(plain)]
 
 
 def _as_dict(result: Result) -> dict[str, Any]:
@@ -64,11 +62,13 @@ def _as_dict(result: Result) -> dict[str, Any]:
     return plain
 
 
-def _from_dict(plain: dict[str, Any], predictions: Path) -> Result:
+def _from_dict(plain: dict[str, Any], answer: Path, number: int) -> Result:
     key, folder = TrialKey(*plain.pop("key")), Path(plain.pop("folder"))
     if "outcome" not in plain:
         return Failure(key=key, folder=folder, **{**plain, "facts": tuple(plain["facts"])})
-    outcome = Outcome(**plain.pop("outcome"), **_read_predictions(predictions))
+    arrays = _read_predictions(answer / f"{number}.npz")
+    arrays |= _read_examples(answer / f"{number}.examples.npz")
+    outcome = Outcome(**plain.pop("outcome"), **arrays)
     return Success(key=key, folder=folder, outcome=outcome, **plain)
 
 
@@ -81,3 +81,10 @@ def _read_predictions(path: Path) -> dict[str, Any]:
             for split in artifacts.SPLITS
             if f"{split}_labels" in archive
         }
+
+
+def _read_examples(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    found = artifacts.read_examples(path)
+    return {"examples": found.values, "clusters": found.clusters}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.analysis.data.format import count
 from bench.analysis.data.metrics import METRICS
@@ -359,7 +358,7 @@ class _Story:
             self.last = {pack: {**self.last.get(pack, {}), result.key: result.fingerprint()}}
         require_drawn(self.streams, result.outcome.facts)
         self.watcher.result(result, value)
-        self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
+        self._pair(result.key, scored_of(result.outcome, value, self.plan))
 
     def _on_the_same_test_set(self, result: Result) -> Result:
         """Return a training as a failure where it was scored on other examples than the first."""
@@ -372,7 +371,8 @@ class _Story:
             return result
         what = f"it has {count(found.size, 'test example')}, {key.title} had {first.size:,}."
         if found.size == first.size:
-            what = f"its test labels, or their order, are not those of {key.title}."
+            kind = "clusters" if result.outcome.test is None else "test labels"
+            what = f"its {kind}, or their order, are not those of {key.title}."
         same = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "outcome"}
         advice = "Every training is scored on the same examples, in the same order."
         return Failure(**same, code="outcome", what=what, facts=(advice,), error="OtherTestSet")
@@ -437,13 +437,15 @@ def value_of(outcome: Outcome, metric: str) -> float | None:
     known = METRICS.get(metric)
     if known is not None and known.per_example is not None and outcome.test is not None:
         return float(np.mean(known.per_example(outcome.test)))
+    if metric in outcome.examples:
+        return float(np.mean(outcome.examples[metric]))
     return outcome.scores.get(metric)
 
 
 def _no_metric(result: Success, metric: str) -> BadOutcome:
     """Return the refusal for a run that cannot be compared; nor, most likely, can the others."""
     computed = [name for name, known in METRICS.items() if known.per_example is not None]
-    scores = sorted(result.outcome.scores)
+    scores = sorted({*result.outcome.scores, *result.outcome.examples})
     there = scores if result.outcome.test is None else [*computed, *scores]
     close = difflib.get_close_matches(metric, there, n=1) or there
     return BadOutcome(
@@ -457,9 +459,13 @@ def _no_metric(result: Success, metric: str) -> BadOutcome:
     )
 
 
-def examples_of(outcome: Outcome, plan: Plan) -> NDArray[np.float64] | None:
-    """Return the metric of each test example, where the plan's rule needs it between the runs."""
+def scored_of(outcome: Outcome, value: float, plan: Plan) -> Scored:
+    """Return a run's metric, with each test example's where the plan's rule needs it meanwhile."""
     known = METRICS.get(plan.metric)
-    if plan.stop == "fixed" or plan.scope == "seeds" or outcome.test is None:
-        return None
-    return None if known is None or known.per_example is None else known.per_example(outcome.test)
+    if plan.stop == "fixed" or plan.scope == "seeds":
+        return Scored(value)
+    if outcome.scored is not None and plan.metric in outcome.examples:
+        return Scored(value, outcome.scored.columns(plan.metric), outcome.scored.weights)
+    if outcome.test is None or known is None or known.per_example is None:
+        return Scored(value)
+    return Scored(value, known.per_example(outcome.test))

@@ -1,11 +1,13 @@
 """Stopping rules: the running interval, and whether the plan says that it is enough."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bench.analysis.data.tables import Design, beyond_computing
 from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference.gram import gram
 from bench.analysis.inference.sequential import anytime, planned_looks
 from bench.analysis.study.findings import Primary
 from bench.analysis.study.pairs import Paired
@@ -86,4 +88,5 @@ def _paired(pairs: Sequence[Pair], design: Design, treatment: str) -> Paired:
             ]
         )
     values = [[run.value for run in arm] for arm in (base, other)]
-    return Paired.of(range(len(pairs)), values[0], values[1], examples)
+    found = Paired.of(range(len(pairs)), values[0], values[1])
+    return found if examples is None else replace(found, crossed=gram(examples, base[0].weights))

@@ -188,6 +188,9 @@ class _Run:
                 f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
+        for outcome in outcomes:
+            if isinstance(outcome, Outcome):
+                experiment.require_clusters_named(outcome)
         drew_globally = _global_states() != before
         late = late_files(self.job.reference)
         more: dict[str, Any] = {"late_modules": source_digest.digests(late)} if late else {}

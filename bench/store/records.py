@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.data.examples import Examples
 from bench.analysis.data.metrics import Predictions
-from bench.analysis.data.tables import TRIAL_COLUMNS, Split, Tables
+from bench.analysis.data.tables import TRIAL_COLUMNS, BadTables, Columns, Split, Tables
 from bench.analysis.errors import Refusal
 from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey, varied_settings
@@ -280,6 +281,7 @@ def tables_of(
     """
     rows, epochs, scores = [], [], []
     predictions: dict[Key, Callable[[], Predictions]] = {}
+    examples: dict[TrialKey, Examples] = {}
     damaged: dict[TrialKey, Damaged] = {}
     order = {key: position for position, key in enumerate(benchmark.plan.trials())}
     for key in sorted(every, key=lambda key: order.get(key, len(order))):
@@ -303,14 +305,45 @@ def tables_of(
             {"arm": key.arm, "seed": key.seed, "score": name, "value": value}
             for name, value in found.outcome.get("scores", {}).items()
         ]
+        if found.examples is not None:
+            examples[key] = found.examples
     if damaged:
         raise _all_damaged(damaged, again())
+    columns = _one_test_set(examples)
+    items = {key: {n: of.columns(n) for n in of.values} for key, of in examples.items()}
+    scores += [
+        {"arm": key.arm, "seed": key.seed, "score": n, "value": columns.mean(of[None])[0]}
+        for key, scored in items.items()
+        for n, of in scored.items()
+    ]
     return Tables(
         trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *EXTRA_COLUMNS]),
         epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
         scores=pd.DataFrame(scores, columns=["arm", "seed", "score", "value"]),
         predictions=StoredPredictions(predictions, again),
+        items={(key.arm, key.seed): scored for key, scored in items.items()},
+        columns=columns,
     )
+
+
+def _one_test_set(examples: Mapping[TrialKey, Examples]) -> Columns:
+    """Return what each column counts, the same in all runs.
+
+    Raises
+    ------
+    BadTables : runs that were scored on other examples, or other clusters of them
+    """
+    if not examples:
+        return Columns()
+    first, its = next(iter(examples.items()))
+    for key, of in examples.items():
+        if len(of) != len(its) or of.order != its.order:
+            raise BadTables(
+                f"{key.title}, was scored on other test examples than {first.title}.",
+                facts=["All runs are scored on the same examples, in the same order."],
+                fix="draw the test set without the trial's seed",
+            )
+    return Columns(weights=its.weights)
 
 
 class StoredPredictions(Mapping[Key, Predictions]):

@@ -90,7 +90,7 @@ class Recorder:
             measure = design.measure
             if design.scope != "seeds" and tables.has_columns(measure, key.arm, [key.seed]):
                 [examples] = tables.per_example(measure, key.arm, [key.seed])
-                known[key] = Scored(run.value, examples)
+                known[key] = Scored(run.value, examples, tables.columns.weights)
         return known
 
     def known_test_set(self) -> tuple[ScoredOn, TrialKey] | None:
