@@ -46,12 +46,13 @@ class Diverged(Refusal):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One training: one arm, one seed.
+    """One training: one arm, one seed, one data set where there are several.
 
     Attributes
     ----------
-    seed : the pair's seed, the same in every arm
+    seed : the pair's seed, the same in every arm; another one on each data set
     arm : the arm's name
+    dataset : the one of `Experiment(datasets=…)` to train on, else ""
     settings : the experiment's settings with the arm's own on top
     device : "cpu", "cuda:0" or "mps": where to train; a training sees its own GPUs alone, from 0
     data_dir : the folder of `--data`, or None
@@ -66,6 +67,7 @@ class Trial:
     device: str = "cpu"
     data_dir: Path | None = None
     folder: Path = Path()
+    dataset: str = ""
     varied: str = ""
     drawn: int = 0
     on_epoch: Callable[[int, dict[str, float]], None] = field(
@@ -320,6 +322,7 @@ FIELD_TYPES: Sequence[tuple[str, Any, str]] = (
     ("question", str, "a text"),
     ("metric", str, "a text"),
     ("cluster", str, 'a text, for example "passage"'),
+    ("datasets", Sequence, "a list of names"),
     ("arms", Mapping, 'a dictionary of names to settings: {"baseline": {}, "mine": {"lr": 0.1}}'),
     ("settings", Mapping, "a dictionary"),
     ("margin", Real | None, "a number, in metric units, or None"),
@@ -342,6 +345,7 @@ class Experiment:
         examples
     cluster : what one cluster of `Outcome(clusters=…)` is called, such as "passage"
     higher_is_better : the direction of `metric`
+    datasets : names, on each of which every arm and seed is trained: `trial.dataset`
     margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
     claim : a claimed gain to check, in metric units
     prepare : settings and data folder to facts about the data ("name", "digest", …); called once
@@ -374,6 +378,7 @@ class Experiment:
     metric: str = "accuracy"
     higher_is_better: bool = True
     cluster: str = ""
+    datasets: Sequence[str] = ()
     margin: float | None = None
     claim: float | None = None
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
@@ -401,6 +406,7 @@ class Experiment:
                 f"cluster is {self.cluster[:60]!r}; it must be one word or two.",
                 fix='cluster="passage", for test examples that come several to a passage',
             )
+        self._require_datasets()
         if not callable(self.train):
             raise BadExperiment(
                 f"train of experiment {self.name!r} is not a function.",
@@ -439,6 +445,23 @@ class Experiment:
             raise BadExperiment(
                 f"devices is {self.devices}, but the experiment trains on the CPU.",
                 fix='device="gpu"',
+            )
+
+    def _require_datasets(self) -> None:
+        """Refuse data sets that are no list of different names; one alone needs no name."""
+        names = [] if isinstance(self.datasets, str) else [*self.datasets]
+        fits = all(isinstance(n, str) and re.fullmatch(r"\w[\w .-]{0,59}", n) for n in names)
+        twice = len({*names}) < len(names) or len(names) == 1
+        if not fits or twice or (self.datasets and not names):
+            raise BadExperiment(
+                f"datasets are {str(self.datasets)[:60]!r}; they must be several different names.",
+                facts=["Names are letters, digits, spaces and _ - ."],
+                fix='datasets=["cifar", "svhn"], or none, where there is one',
+            )
+        if names and "dataset" in {key for arm in self.arms for key in self.arm_settings(arm)}:
+            raise BadExperiment(
+                "a setting is called dataset, and the experiment has datasets.",
+                fix="read trial.dataset in train(), and leave the setting out",
             )
 
     def _require_types(self) -> None:

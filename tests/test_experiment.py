@@ -232,6 +232,16 @@ REFUSED = [
     ({"pack_seeds": "3"}, "pack_seeds is '3'; it must be 1 or more", None),
     ({"cluster": 3}, "cluster is 3; it must be a text", None),
     ({"cluster": "a\nb"}, "cluster is 'a.nb'; it must be one word or two", "passage"),
+    ({"datasets": "abc"}, "datasets are 'abc'; they must be several different names", "svhn"),
+    ({"datasets": ["a"]}, "must be several different names", "where there is one"),
+    ({"datasets": ["a", "a"]}, "must be several different names", None),
+    ({"datasets": ["a", "b:c"]}, "must be several different names", None),
+    ({"datasets": 3}, "datasets is 3; it must be a list of names", None),
+    (
+        {"datasets": ["a", "b"], "settings": {"dataset": "a"}},
+        "a setting is called dataset",
+        "trial.dataset",
+    ),
     ({"pack_seeds": 0}, "pack_seeds is 0; it must be 1 or more", None),
 ]
 

@@ -14,12 +14,12 @@ from bench.analysis.data.format import Unit, count
 from bench.analysis.data.metrics import METRICS, Scored
 from bench.analysis.data.tables import Design, Tables
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import paired_t
 from bench.analysis.inference.comparison import Comparison
 from bench.analysis.inference.gram import gram
 from bench.analysis.inference.multiplicity import bonferroni, bonferroni_level
 from bench.analysis.inference.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from bench.analysis.study.findings import Reliability, Secondary
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.summary import OutcomeSums, RunBins
 from bench.analysis.study.verdict_interval import by_rule, stopping_rule
 
@@ -190,7 +190,7 @@ def _items(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> 
         both = np.stack([run[name] for run in runs]).reshape(2, len(seeds), -1)
         known, means = METRICS.get(name), (of.mean(both[0]), of.mean(both[1]))
         head: Head = (name, name, "score", None)
-        if known is not None:
+        if known is not None and design.benchmark_id:  # elsewhere it may be in percent
             head = (name, known.label, known.unit, known.higher_is_better)
         found.append(_sums(head, *means, gram(both[1] - both[0], of.weights).mean_squares))
     return found
@@ -213,7 +213,12 @@ def _scores(
             continue
         base = wide[design.baseline].to_numpy(dtype=np.float64)
         other = wide[treatment].to_numpy(dtype=np.float64)
-        found.append(_sums((name, name, "score", None), base, other, None))
+        sums = _sums((name, name, "score", None), base, other, None)
+        if design.units.nested:
+            strata, means = [tables.datasets[s] for s in seeds], design.units.new_datasets
+            of = Paired.in_strata(seeds, base, other, strata, means=means)
+            sums = replace(sums, baseline=of.baseline, treatment=of.treatment, strata=of.strata)
+        found.append(sums)
     return found
 
 
@@ -239,8 +244,8 @@ def secondary(outcomes: Sequence[OutcomeSums], design: Design) -> tuple[Secondar
             label=o.label,
             unit=o.unit,
             higher_is_better=o.higher_is_better,
-            baseline=float(np.mean(o.baseline)),
-            treatment=float(np.mean(o.treatment)),
+            baseline=_pairs(o).mean_of(o.baseline),
+            treatment=_pairs(o).mean_of(o.treatment),
             difference=a.difference,
             low=a.low,
             high=a.high,
@@ -254,23 +259,28 @@ def secondary(outcomes: Sequence[OutcomeSums], design: Design) -> tuple[Secondar
     )
 
 
+def _pairs(o: OutcomeSums) -> Paired:
+    seeds = tuple(range(len(o.baseline)))
+    return Paired(seeds=seeds, baseline=o.baseline, treatment=o.treatment, strata=o.strata)
+
+
 def _compared(o: OutcomeSums, design: Design, level: float) -> Comparison:
-    n, differences = len(o.baseline), np.subtract(o.treatment, o.baseline)
+    n, pairs = len(o.baseline), _pairs(o)
     try:
         if design.pending:
             raise UnusableRuns("not judged yet: planned runs are still to be trained")
         if o.method == "paired_t":
-            fixed: Comparison = paired_t(o.baseline, o.treatment, level=level)
+            fixed = pairs.one_way(level=level)
         elif o.squares is None or o.difference is None or o.n_columns is None:
             raise UnusableRuns(o.reason or "the mean squares are not known")
         else:
             fixed = two_way_from_mean_squares(o.difference, *o.squares, n, o.n_columns, level=level)
-        return by_rule(fixed, differences, stopping_rule(n, design), design, level=level)
+        return by_rule(fixed, pairs.series, stopping_rule(n, design), design, level=level)
     except UnusableRuns as refusal:
         return Comparison(
             name=o.metric,
             n=0,
-            difference=float(np.mean(o.treatment) - np.mean(o.baseline)),
+            difference=pairs.mean_of(o.treatment) - pairs.mean_of(o.baseline),
             level=0.95,
             reason=refusal.what,
         )

@@ -90,6 +90,7 @@ class OutcomeSums:
     squares: Squares | None = None
     n_columns: int | float | None = None  # examples, groups of them, or what clusters know as much
     reason: str | None = None  # why there are no mean squares
+    strata: tuple[int, ...] | None = None  # the data set of each value, where each is trained for
 
 
 @dataclass(frozen=True, kw_only=True)

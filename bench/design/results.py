@@ -43,16 +43,16 @@ class Job:
         """Return the job as JSON values."""
         return {
             **{name: getattr(self, name) for name in self.__dataclass_fields__},
-            "keys": [[key.arm, key.seed] for key in self.keys],
+            "keys": [[*key.parts.values()] for key in self.keys],
             "settings": {arm: dict(settings) for arm, settings in self.settings.items()},
-            "draws": [[key.arm, key.seed, dict(draw)] for key, draw in self.draws.items()],
+            "draws": [[*key.parts.values(), dict(draw)] for key, draw in self.draws.items()],
         }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Job":
         """Rebuild a job from its JSON values."""
-        keys = tuple(TrialKey(arm, seed) for arm, seed in plain["keys"])
-        draws = {TrialKey(arm, seed): draw for arm, seed, draw in plain["draws"]}
+        keys = tuple(TrialKey(*key) for key in plain["keys"])
+        draws = {TrialKey(*key): draw for *key, draw in plain["draws"]}
         return cls(**{**plain, "keys": keys, "draws": draws})
 
 

@@ -25,7 +25,8 @@ ANSWER = "answer.json"
 
 def run_folder(root: Path, key: TrialKey) -> Path:
     """Return a run's own folder: what a training sees as `trial.folder`."""
-    return root / f"{file_name(key.arm)}-{key.seed}"
+    where = f"-{file_name(key.dataset)}" if key.dataset else ""
+    return root / f"{file_name(key.arm)}-{key.seed}{where}"
 
 
 def write(folder: Path, results: Sequence[Result]) -> None:
@@ -56,7 +57,7 @@ def read(folder: Path, *, log: str) -> list[Result] | None:
 
 def _as_dict(result: Result) -> dict[str, Any]:
     plain = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "files"}
-    plain |= {"key": [result.key.arm, result.key.seed], "folder": str(result.folder)}
+    plain |= {"key": [*result.key.parts.values()], "folder": str(result.folder)}
     if isinstance(result, Success):
         plain["outcome"] = artifacts.outcome_values(result.outcome)
     return plain

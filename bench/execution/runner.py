@@ -190,9 +190,10 @@ def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
     for key in set(redo) - set(plan.trials()):
         seeds = ", ".join(map(str, plan.seeds[:20])) + (", …" if len(plan.seeds) > 20 else "")
         raise NotPlanned(
-            f"seed {key.seed}, {key.arm}, is not planned, so there is nothing to repeat.",
+            f"seed {key.seed}, {key.arm}{key.dataset and f', {key.dataset}'}, is not planned, "
+            "so there is nothing to repeat.",
             facts=[f"Planned seeds: {seeds}."],
-            replace=[(f"{key.seed}:{key.arm}", f"{plan.seeds[0]}:{key.arm}")],
+            replace=[(key.typed, replace(key, seed=plan.seeds[0]).typed)],
         )
 
 
@@ -255,14 +256,14 @@ class _Story:
         self.keep_going = options.keep_going
         self.packs = {key: n for n, pack in enumerate(plan.packs()) for key in pack}
         self.repeats = Repeats({key.arm for key in recorder.finished})
-        self.test_set = recorder.known_test_set()
+        self.test_sets = recorder.known_test_sets()
         self.reuses = reuses
         self.last: dict[int, dict[TrialKey, str]] = {}  # fingerprints of the latest whole pack
         self._lock = threading.Lock()
-        self.runs: dict[int, dict[str, Scored]] = {}
+        self.runs: dict[TrialKey, Scored] = {}
         for key, run in recorder.known_runs().items():
             if key in self.settled:
-                self.runs.setdefault(key.seed, {})[key.arm] = run
+                self.runs[key] = run
         now = self.look(self._complete())
         # Enough already where seeds were added, another rule was chosen, or nobody noted the stop.
         self.stops_at_once = now is not None and now.stop and not recorder.stopped
@@ -365,8 +366,7 @@ class _Story:
         found = ScoredOn.of(result)
         if found is None or not isinstance(result, Success):
             return result
-        self.test_set = self.test_set or (found, result.key)
-        first, key = self.test_set
+        first, key = self.test_sets.setdefault(result.key.dataset, (found, result.key))
         if found == first:
             return result
         what = f"it has {count(found.size, 'test example')}, {key.title} had {first.size:,}."
@@ -396,12 +396,11 @@ class _Story:
                 self.recorder.note_reuse([key.run_name for key in job.keys], differs)
 
     def _pair(self, key: TrialKey, run: Scored) -> None:
-        mine = self.runs.setdefault(key.seed, {})
-        mine[key.arm] = run
-        if len(mine) < len(self.plan.arms):
+        self.runs[key] = run
+        mine = self._pair_of(key.seed)
+        if mine is None:
             return
-        complete = self._complete()
-        now = self.look(complete)
+        now = self.look(self._complete())
         self.watcher.pair(key.seed, {arm: run.value for arm, run in mine.items()}, now)
         if now is not None and now.stop and not self.enough:
             self.enough = True
@@ -418,8 +417,18 @@ class _Story:
 
     def _complete(self) -> list[Pair]:
         """Return the pairs that are finished in every arm, in plan order."""
-        found = (self.runs.get(seed, {}) for seed in self.plan.seeds)
-        return [runs for runs in found if len(runs) == len(self.plan.arms)]
+        found = map(self._pair_of, self.plan.seeds)
+        return [runs for runs in found if runs is not None]
+
+    def _pair_of(self, seed: int) -> Pair | None:
+        """Return a seed's runs by arm, or their mean over data sets; None until all are there."""
+        keys = self.plan.of_seed(seed)
+        if not self.runs.keys() >= set(keys):
+            return None
+        each = {arm: [self.runs[k] for k in keys if k.arm == arm] for arm in self.plan.arms}
+        if not self.plan.datasets:
+            return {arm: run for arm, [run] in each.items()}
+        return {arm: Scored(float(np.mean([r.value for r in of]))) for arm, of in each.items()}
 
 
 def _tame(result: R) -> R:
@@ -462,7 +471,7 @@ def _no_metric(result: Success, metric: str) -> BadOutcome:
 def scored_of(outcome: Outcome, value: float, plan: Plan) -> Scored:
     """Return a run's metric, with each test example's where the plan's rule needs it meanwhile."""
     known = METRICS.get(plan.metric)
-    if plan.stop == "fixed" or plan.scope == "seeds":
+    if plan.stop == "fixed" or plan.scope == "seeds" or plan.datasets:
         return Scored(value)
     if outcome.scored is not None and plan.metric in outcome.examples:
         return Scored(value, outcome.scored.columns(plan.metric), outcome.scored.weights)

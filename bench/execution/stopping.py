@@ -30,7 +30,7 @@ def looker(plan: Plan) -> Callable[[Sequence[Pair]], Look | None]:
     design = plan.design()
 
     def look(pairs: Sequence[Pair]) -> Look | None:
-        if len(pairs) < FEWEST_SHOWN:
+        if len(pairs) < FEWEST_SHOWN or design.units.new_datasets:
             return None
         first = _paired(pairs, design, design.treatments[0])
         values = np.array([[run.value for run in pair.values()] for pair in pairs])

@@ -237,7 +237,7 @@ class _Run:
         def on_epoch(epoch: int, values: dict[str, float]) -> None:
             row = {"epoch": epoch, "time": time.time(), **values}
             self.epochs[key].append(row)
-            data = encode({"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
+            data = encode({"type": "epoch", **key.parts, "row": row})
             if len(data) <= LONGEST_LINE:
                 with contextlib.suppress(OSError):  # the training closed it; its answer has all
                     self.line.write(data)
@@ -245,6 +245,7 @@ class _Run:
         return _Watched(
             **(self.job.draws.get(key) or {"seed": key.seed}),
             arm=key.arm,
+            dataset=key.dataset,
             settings=typed_settings(experiment, key.arm, self.job.settings[key.arm]),
             device=self.device,
             data_dir=Path(self.job.data_dir) if self.job.data_dir else None,

@@ -184,10 +184,10 @@ def test_scores_of_examples_are_read_back_as_means_of_their_clusters(store: Stor
     assert child.run.metrics["f1"] == pytest.approx(1.75 / 3)
     assert "examples.npz" in json.loads(child.run.tags[spool.DIGESTS])
     with recorder_of(store, plan) as recorder:
-        known, test_set = recorder.known_runs()[KEY], recorder.known_test_set()
+        known, test_sets = recorder.known_runs()[KEY], recorder.known_test_sets()
     assert known.examples is not None and known.examples.tolist() == [0.75, 0.25]
     assert known.weights is not None and known.weights.tolist() == [2, 1]
-    assert test_set is not None and test_set[0].size == 3
+    assert test_sets[""][0].size == 3
 
 
 @pytest.mark.parametrize("clusters", [None, ("a", "b", "b")])
