@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bench.analysis.data.examples import Examples
 from bench.analysis.data.metrics import METRICS, Metric as Metric, Predictions as Predictions
 from bench.analysis.errors import Refusal
 
@@ -45,12 +46,13 @@ class Diverged(Refusal):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One training: one arm, one seed.
+    """One training: one arm, one seed, one data set where there are several.
 
     Attributes
     ----------
-    seed : the pair's seed, the same in every arm
+    seed : the pair's seed, the same in every arm; another one on each data set
     arm : the arm's name
+    dataset : the one of `Experiment(datasets=…)` to train on, else ""
     settings : the experiment's settings with the arm's own on top
     device : "cpu", "cuda:0" or "mps": where to train; a training sees its own GPUs alone, from 0
     data_dir : the folder of `--data`, or None
@@ -65,6 +67,7 @@ class Trial:
     device: str = "cpu"
     data_dir: Path | None = None
     folder: Path = Path()
+    dataset: str = ""
     varied: str = ""
     drawn: int = 0
     on_epoch: Callable[[int, dict[str, float]], None] = field(
@@ -242,29 +245,42 @@ class Outcome:
     test_last : the same at the last epoch
     validation : predictions on validation examples, at the selected epoch
     scores : plain numbers, for experiments without class predictions
+    examples : name of a score to that of every test example, shape (N,), for tasks without class
+        predictions: the same examples in the same order in all runs
+    clusters : shape (N,), of `examples`: a whole number or a text, the same for examples that were
+        drawn together (questions on one passage); `Experiment(cluster=…)` says what they are called
     selected_epoch : the epoch of `test` and `validation`
     facts : small plain values worth keeping with the run (counts, digests, notes); "trained_on",
         how many examples it drew, is compared with the "train_pool" of `Experiment(prepare=…)`
 
     Raises
     ------
-    BadOutcome : neither predictions nor scores, a score that is not a finite number, facts that
-        JSON does not know
+    BadOutcome : neither predictions nor scores nor examples, a score that is not a finite number,
+        one name for two of them, clusters of predictions, facts that JSON does not know
+    BadExamples : scores of examples that are no arrays of finite numbers, all of one length
     """
 
     test: Predictions | None = None
     test_last: Predictions | None = None
     validation: Predictions | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    clusters: Any = None
     selected_epoch: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    scored: Examples | None = field(init=False, default=None)  # examples and clusters, checked
 
     def __post_init__(self) -> None:
-        if self.test is None and not self.scores:
+        if self.examples or self.clusters is not None:
+            found = self._examples()
+            object.__setattr__(self, "scored", found)
+            object.__setattr__(self, "examples", found.values)
+            object.__setattr__(self, "clusters", found.clusters)
+        if self.test is None and not self.scores and self.scored is None:
             raise BadOutcome(
                 "the training returned neither test predictions nor scores.",
-                fix="return Outcome(test=Predictions(log_probabilities, labels)) "
-                'or Outcome(scores={"return": 312.0})',
+                fix="return Outcome(test=Predictions(log_probabilities, labels)), "
+                'Outcome(examples={"bleu": array}) or Outcome(scores={"return": 312.0})',
             )
         plain = {}
         for name, value in self.scores.items():
@@ -278,11 +294,36 @@ class Outcome:
             chosen = _whole(self.selected_epoch, "Outcome(selected_epoch=…)")
             object.__setattr__(self, "selected_epoch", chosen)
 
+    def _examples(self) -> Examples:
+        """Return the scores of examples, where they fit what else there is."""
+        found = Examples(self.examples, self.clusters)
+        for name in found.values:
+            _storable(name)
+            if name in self.scores or (self.test is not None and name in METRICS):
+                raise BadOutcome(
+                    f"{name!r} is a score of every example, and known without them.",
+                    fix=f'leave it out of scores, or name it "my {name}" in examples',
+                )
+        if self.test is not None and self.clusters is not None:
+            raise BadOutcome(
+                "clusters were returned with test predictions, whose analysis knows none.",
+                fix='score them yourself: Outcome(examples={"accuracy": right}, clusters=…)',
+            )
+        if self.test is not None and len(self.test) != len(found):
+            raise BadOutcome(
+                f"there are test predictions for {len(self.test)} examples, and examples of "
+                f"{len(found)}.",
+                fix="score the same test examples by both",
+            )
+        return found
+
 
 FIELD_TYPES: Sequence[tuple[str, Any, str]] = (
     ("name", str, "a text"),
     ("question", str, "a text"),
     ("metric", str, "a text"),
+    ("cluster", str, 'a text, for example "passage"'),
+    ("datasets", Sequence, "a list of names"),
     ("arms", Mapping, 'a dictionary of names to settings: {"baseline": {}, "mine": {"lr": 0.1}}'),
     ("settings", Mapping, "a dictionary"),
     ("margin", Real | None, "a number, in metric units, or None"),
@@ -302,13 +343,15 @@ class Experiment:
     train : one trial to one outcome; any framework
     settings : what all arms share
     metric : "accuracy", "nll", "brier", "macro_f1", "balanced_accuracy", "auroc",
-        "average_precision" or "aurc" of the test predictions, a key of the scores, or the name of
-        one of `metrics`
+        "average_precision" or "aurc" of the test predictions, a name in the scores or examples, or
+        the name of one of `metrics`
     higher_is_better : the direction of `metric`
     metrics : your own functions of the test predictions, such as
         ``Metric("cost", of=cost, higher_is_better=False)``; each is computed when a training ends,
         with what its interval for new test examples rests on, and those that are not `metric` are
         secondary outcomes
+    cluster : what one cluster of `Outcome(clusters=…)` is called, such as "passage"
+    datasets : names, on each of which every arm and seed is trained: `trial.dataset`
     margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
     claim : a claimed gain to check, in metric units
     prepare : settings and data folder to facts about the data ("name", "digest", …); called once
@@ -341,6 +384,8 @@ class Experiment:
     metric: str = "accuracy"
     higher_is_better: bool = True
     metrics: Sequence[Metric] = ()
+    cluster: str = ""
+    datasets: Sequence[str] = ()
     margin: float | None = None
     claim: float | None = None
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
@@ -363,6 +408,12 @@ class Experiment:
             )
         for arm in self.arms:
             _require_plain(self.arm_settings(arm))
+        if self.cluster and not re.fullmatch(r"\w[\w -]{0,39}", self.cluster):
+            raise BadExperiment(
+                f"cluster is {self.cluster[:60]!r}; it must be one word or two.",
+                fix='cluster="passage", for test examples that come several to a passage',
+            )
+        self._require_datasets()
         if not callable(self.train):
             raise BadExperiment(
                 f"train of experiment {self.name!r} is not a function.",
@@ -403,6 +454,23 @@ class Experiment:
             raise BadExperiment(
                 f"devices is {self.devices}, but the experiment trains on the CPU.",
                 fix='device="gpu"',
+            )
+
+    def _require_datasets(self) -> None:
+        """Refuse data sets that are no list of different names; one alone needs no name."""
+        names = [] if isinstance(self.datasets, str) else [*self.datasets]
+        fits = all(isinstance(n, str) and re.fullmatch(r"\w[\w .-]{0,59}", n) for n in names)
+        twice = len({*names}) < len(names) or len(names) == 1
+        if not fits or twice or (self.datasets and not names):
+            raise BadExperiment(
+                f"datasets are {str(self.datasets)[:60]!r}; they must be several different names.",
+                facts=["Names are letters, digits, spaces and _ - ."],
+                fix='datasets=["cifar", "svhn"], or none, where there is one',
+            )
+        if names and "dataset" in {key for arm in self.arms for key in self.arm_settings(arm)}:
+            raise BadExperiment(
+                "a setting is called dataset, and the experiment has datasets.",
+                fix="read trial.dataset in train(), and leave the setting out",
             )
 
     def _require_types(self) -> None:
@@ -446,6 +514,24 @@ class Experiment:
                 names.add(_storable(str(metric.name)))
             except BadOutcome as refusal:
                 raise BadExperiment(refusal.what, facts=refusal.facts, fix=fix) from None
+
+    def require_clusters_named(self, outcome: Outcome) -> None:
+        """Refuse clusters that the experiment does not name, and examples without those it does.
+
+        Raises
+        ------
+        BadOutcome : the plan says something else of the examples than the training
+        """
+        if outcome.scored is not None and bool(self.cluster) != (outcome.clusters is not None):
+            if self.cluster:
+                raise BadOutcome(
+                    f"the training returned no clusters, and each example has a {self.cluster}.",
+                    fix="Outcome(examples=…, clusters=…), one name for each example",
+                )
+            raise BadOutcome(
+                "the training returned clusters, and the experiment does not say what they are.",
+                fix='Experiment(…, cluster="passage"), or what yours are called',
+            )
 
     @property
     def baseline(self) -> str:

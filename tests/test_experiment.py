@@ -1,5 +1,6 @@
 """The contract: streams that do not disturb each other, and refusals that say what to write."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,48 @@ def test_a_score_whose_name_the_store_cannot_hold_is_refused():
         Outcome(scores={"top@5": 0.9})
 
 
+def test_scores_of_every_example_are_an_outcome():
+    found = Outcome(examples={"f1": [0.5, 1.0]}, clusters=["a", "b"])
+    assert found.scored is not None and found.examples["f1"].tolist() == [0.5, 1.0]
+    assert replace(found, facts={"n": 1}).clusters.tolist() == ["a", "b"]
+
+
+TWO = Predictions(np.log(np.full((2, 2), 0.5)), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "fix"),
+    [
+        ({"examples": {"f@1": [1, 2]}}, "nothing can be logged under the name 'f@1'", "top-5"),
+        ({"examples": {"f1": [1, 2]}, "scores": {"f1": 1}}, "'f1' is a score of", "of scores"),
+        ({"examples": {"nll": [1, 2]}, "test": TWO}, "'nll' is a score of every", "my nll"),
+        ({"examples": {"f1": [1, 2, 3]}, "test": TWO}, "for 2 examples, and examples of 3", "same"),
+        (
+            {"examples": {"f1": [1, 2]}, "test": TWO, "clusters": [1, 2]},
+            "clusters were returned with test predictions",
+            "score them yourself",
+        ),
+    ],
+)
+@pytest.mark.sample(5)
+def test_examples_that_contradict_the_rest_are_refused(given: Any, what: str, fix: str):
+    with pytest.raises(BadOutcome, match=what) as caught:
+        Outcome(**given)
+    assert fix in (caught.value.fix or "")
+
+
+def test_clusters_have_a_name_and_examples_have_clusters():
+    with_clusters = Outcome(examples={"f1": [1, 2]}, clusters=[1, 2])
+    with pytest.raises(BadOutcome, match="the experiment does not say what they are") as caught:
+        experiment().require_clusters_named(with_clusters)
+    assert 'cluster="passage"' in (caught.value.fix or "")
+    named = experiment(cluster="passage")
+    named.require_clusters_named(with_clusters)
+    named.require_clusters_named(Outcome(scores={"f1": 1.0}))
+    with pytest.raises(BadOutcome, match="no clusters, and each example has a passage"):
+        named.require_clusters_named(Outcome(examples={"f1": [1, 2]}))
+
+
 # -- experiments -----------------------------------------------------------------------------
 
 
@@ -188,6 +231,18 @@ REFUSED = [
     ({"margin": "0.3 pp"}, "margin is '0.3 pp'; it must be a number", None),
     ({"claim": "big"}, "claim is 'big'; it must be a number", None),
     ({"pack_seeds": "3"}, "pack_seeds is '3'; it must be 1 or more", None),
+    ({"cluster": 3}, "cluster is 3; it must be a text", None),
+    ({"cluster": "a\nb"}, "cluster is 'a.nb'; it must be one word or two", "passage"),
+    ({"datasets": "abc"}, "datasets are 'abc'; they must be several different names", "svhn"),
+    ({"datasets": ["a"]}, "must be several different names", "where there is one"),
+    ({"datasets": ["a", "a"]}, "must be several different names", None),
+    ({"datasets": ["a", "b:c"]}, "must be several different names", None),
+    ({"datasets": 3}, "datasets is 3; it must be a list of names", None),
+    (
+        {"datasets": ["a", "b"], "settings": {"dataset": "a"}},
+        "a setting is called dataset",
+        "trial.dataset",
+    ),
     ({"pack_seeds": 0}, "pack_seeds is 0; it must be 1 or more", None),
 ]
 

@@ -36,10 +36,10 @@ class Predictions:
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        log_p = _array(self.log_probabilities, "log_probabilities").astype(np.float32, copy=False)
+        log_p = as_array(self.log_probabilities, "log_probabilities").astype(np.float32, copy=False)
         if log_p.ndim == 2 and "float16" in str(getattr(self.log_probabilities, "dtype", "")):
             log_p = _normalised(log_p)
-        raw = _array(self.labels, "labels")
+        raw = as_array(self.labels, "labels")
         if log_p.ndim != 2 or log_p.shape[0] == 0 or log_p.shape[1] < 2:
             raise BadPredictions(
                 f"log_probabilities have shape {log_p.shape}; they need (N, K): "
@@ -81,7 +81,7 @@ class Predictions:
         return part
 
 
-def _array(value: object, name: str) -> NDArray[np.generic]:
+def as_array(value: object, name: str) -> NDArray[np.generic]:
     """Return a tensor or an array as numpy's: detached, on the CPU, in a precision numpy has."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if callable(getattr(value, step, None)) else value

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.analysis.data.examples import LARGEST
 from bench.analysis.data.metrics import METRICS, Metric, Predictions, Scored, score
 from bench.analysis.data.own_metrics import OwnMetric, own_metrics
 from bench.analysis.data.units import Units
@@ -21,7 +22,6 @@ Stop = Literal["fixed", "group", "anytime"]
 
 Goal = Literal["better", "equivalent", "not_worse"]
 
-LARGEST = 1e60  # of a score: fourth powers of larger ones are no numbers any more
 TRIAL_COLUMNS = ("arm", "seed", "status", "reason", "device", "duration_s", "environment")
 
 

@@ -1,7 +1,7 @@
 """Pairs: both arms on the same units, and what their columns say of the difference."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -72,6 +72,30 @@ class Paired:
             crossed=None if examples is None else gram(examples),
         )
 
+    @classmethod
+    def in_strata(
+        cls,
+        seeds: Sequence[int],
+        baseline: Floats,
+        treatment: Floats,
+        strata: ArrayLike,
+        *,
+        means: bool,
+    ) -> "Paired":
+        """Return the pairs of several strata, or one pair for each: its means.
+
+        Parameters
+        ----------
+        strata : shape (n,), in which stratum each pair lies
+        means : ask of new strata, not of these ones
+        """
+        of = np.asarray(strata, dtype=np.intp)
+        if not means:
+            return replace(cls.of(seeds, baseline, treatment), strata=tuple(map(int, of)))
+        names = np.unique(of)
+        both = [[values[of == t].mean() for t in names] for values in (baseline, treatment)]
+        return cls.of([int(t) for t in names], *both)
+
     @property
     def n(self) -> int:
         """Pairs; of independent arms the runs of the smaller one."""
@@ -98,15 +122,25 @@ class Paired:
         return found
 
     @property
+    def series(self) -> Floats:
+        """The differences as they came; of several strata their mean, a pair of each at a time."""
+        if self.strata is None:
+            return self.differences
+        parts = [self.differences[np.array(self.strata) == t] for t in np.unique(self.strata)]
+        found: Floats = np.mean([part[: min(map(len, parts))] for part in parts], axis=0)
+        return found
+
+    @property
     def mean(self) -> float | None:
         """The estimate: the mean difference, as the units count; None without a pair."""
         if self.n == 0:
             return None
         if self.published is not None:
             return self.published[1].mean - self.published[0].mean
-        return float(self._mean_of(self.treatment) - self._mean_of(self.baseline))
+        return float(self.mean_of(self.treatment) - self.mean_of(self.baseline))
 
-    def _mean_of(self, values: Sequence[float]) -> float:
+    def mean_of(self, values: Sequence[float]) -> float:
+        """Return the mean of one arm's values, as the units count."""
         of = np.array(values)
         if self.independent:
             return float(of.mean())

@@ -1,6 +1,6 @@
 """Outcomes: what the predictions say beside the primary metric: calibration, NLL, Brier."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -19,11 +19,12 @@ from bench.analysis.data.format import Unit, count
 from bench.analysis.data.metrics import ALWAYS, METRICS, Scored
 from bench.analysis.data.tables import Design, Tables
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import paired_t
 from bench.analysis.inference.comparison import Comparison
+from bench.analysis.inference.gram import gram
 from bench.analysis.inference.multiplicity import Adjusted, bonferroni, bonferroni_level
 from bench.analysis.inference.two_way import MeanSquares, mean_squares, two_way_from_mean_squares
 from bench.analysis.study.findings import Reliability, Secondary
+from bench.analysis.study.pairs import Paired
 from bench.analysis.study.summary import OutcomeSums, RunBins
 from bench.analysis.study.verdict_interval import by_rule, stopping_rule
 
@@ -87,7 +88,9 @@ def outcome_sums(
         found += _per_example(tables, design, treatment, seeds)
         found += _gap(design, treatment, seeds, scored)
         found += _calibration_errors(design, treatment, seeds, scored, rng)
-    return (*found, *_scores(tables, design, treatment, seeds))
+    crossed = _items(tables, design, treatment, seeds)
+    known = {sums.metric for sums in crossed}
+    return (*found, *crossed, *_scores(tables, design, treatment, seeds, known))
 
 
 def _sums(
@@ -111,7 +114,7 @@ def _sums(
     except UnusableRuns as refusal:
         return replace(sums, reason=refusal.what)
     squares = (of.seeds, of.examples, of.residual)
-    return replace(sums, difference=of.difference, squares=squares, n_columns=int(of.n_examples))
+    return replace(sums, difference=of.difference, squares=squares, n_columns=of.n_examples)
 
 
 def _per_example(
@@ -204,11 +207,35 @@ def _error_difference(
     return MeanSquares(c.difference, *squares, c.n, c.n_examples)
 
 
-def _scores(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> list[OutcomeSums]:
-    """Return the user's own further scores and metrics; only a metric has a declared direction."""
+def _items(tables: Tables, design: Design, treatment: str, seeds: list[int]) -> list[OutcomeSums]:
+    """Return the user's own further scores that every run has of every example or cluster."""
+    arms, of = (design.baseline, treatment), tables.columns
+    if design.scope == "seeds" or not design.units.are_seeds or of.strata is not None or of.filled:
+        return []
+    runs = [tables.items.get((arm, s), {}) for arm in arms for s in seeds]
+    names = set(runs[0]).intersection(*runs) - {design.metric} if len(seeds) >= 2 else set()
     found = []
-    arms = (design.baseline, treatment)
-    for name in sorted(set(tables.scores.score) - {design.metric}):
+    for name in sorted(names):
+        both = np.stack([run[name] for run in runs]).reshape(2, len(seeds), -1)
+        known, means = METRICS.get(name), (of.mean(both[0]), of.mean(both[1]))
+        head: Head = (name, name, "score", None)
+        if known is not None and design.benchmark_id:  # elsewhere it may be in percent
+            head = (name, known.label, known.unit, known.higher_is_better)
+        found.append(_sums(head, *means, gram(both[1] - both[0], of.weights).mean_squares))
+    return found
+
+
+def _scores(
+    tables: Tables, design: Design, treatment: str, seeds: list[int], known: Collection[str]
+) -> list[OutcomeSums]:
+    """Return the user's own further scores and metrics; only a metric has a declared direction.
+
+    Parameters
+    ----------
+    known : names that are left out
+    """
+    found, arms = [], (design.baseline, treatment)
+    for name in sorted(set(tables.scores.score) - {design.metric, *known}):
         rows = tables.scores[tables.scores.score == name]
         wide = rows.pivot_table(index="seed", columns="arm", values="value").reindex(seeds)
         if {design.baseline, treatment} - set(wide.columns) or wide.isna().any(axis=None):
@@ -217,14 +244,19 @@ def _scores(tables: Tables, design: Design, treatment: str, seeds: list[int]) ->
         other = wide[treatment].to_numpy(dtype=np.float64)
         head: Head = (name, name, "score", None)
         own = [[tables.own(arm, seed).get(name) for seed in seeds] for arm in arms]
-        known = [[metric for metric in arm if metric is not None] for arm in own]
+        computed = [[metric for metric in arm if metric is not None] for arm in own]
         crossed = None
-        if seeds and all(len(arm) == len(seeds) for arm in known):
-            head = (name, known[0][0].label, "score", known[0][0].higher_is_better)
+        if seeds and all(len(arm) == len(seeds) for arm in computed):
+            head = (name, computed[0][0].label, "score", computed[0][0].higher_is_better)
             if design.scope != "seeds":
-                before, after = (np.stack([m.columns for m in arm]) for arm in known)
+                before, after = (np.stack([m.columns for m in arm]) for arm in computed)
                 crossed = partial(mean_squares, after - before)
-        found.append(_sums(head, base, other, crossed))
+        sums = _sums(head, base, other, crossed)
+        if design.units.nested:
+            strata, means = [tables.datasets[s] for s in seeds], design.units.new_datasets
+            of = Paired.in_strata(seeds, base, other, strata, means=means)
+            sums = replace(sums, baseline=of.baseline, treatment=of.treatment, strata=of.strata)
+        found.append(sums)
     return found
 
 
@@ -259,8 +291,8 @@ def _secondary(o: OutcomeSums, found: Comparison, level: float, m: int) -> Secon
         label=o.label,
         unit=o.unit,
         higher_is_better=o.higher_is_better,
-        baseline=float(np.mean(o.baseline)),
-        treatment=float(np.mean(o.treatment)),
+        baseline=_pairs(o).mean_of(o.baseline),
+        treatment=_pairs(o).mean_of(o.treatment),
         difference=found.difference,
         low=found.low,
         high=found.high,
@@ -273,23 +305,28 @@ def _secondary(o: OutcomeSums, found: Comparison, level: float, m: int) -> Secon
     )
 
 
+def _pairs(o: OutcomeSums) -> Paired:
+    seeds = tuple(range(len(o.baseline)))
+    return Paired(seeds=seeds, baseline=o.baseline, treatment=o.treatment, strata=o.strata)
+
+
 def _compared(o: OutcomeSums, design: Design, level: float) -> Comparison:
-    n, differences = len(o.baseline), np.subtract(o.treatment, o.baseline)
+    n, pairs = len(o.baseline), _pairs(o)
     try:
         if design.pending:
             raise UnusableRuns("not judged yet: planned runs are still to be trained")
         if o.method == "paired_t":
-            fixed: Comparison = paired_t(o.baseline, o.treatment, level=level)
+            fixed = pairs.one_way(level=level)
         elif o.squares is None or o.difference is None or o.n_columns is None:
             raise UnusableRuns(o.reason or "the mean squares are not known")
         else:
             fixed = two_way_from_mean_squares(o.difference, *o.squares, n, o.n_columns, level=level)
-        return by_rule(fixed, differences, stopping_rule(n, design), design, level=level)
+        return by_rule(fixed, pairs.series, stopping_rule(n, design), design, level=level)
     except UnusableRuns as refusal:
         return Comparison(
             name=o.metric,
             n=0,
-            difference=float(np.mean(o.treatment) - np.mean(o.baseline)),
+            difference=pairs.mean_of(o.treatment) - pairs.mean_of(o.baseline),
             level=0.95,
             reason=refusal.what,
         )

@@ -247,14 +247,8 @@ def _of_data_sets(
     tables: Tables, design: Design, seeds: list[int], base: Floats, other: Floats
 ) -> Paired:
     """Return trainings of several data sets: pairs within them, or a pair for each data set."""
-    strata = np.array([tables.datasets[seed] for seed in seeds], dtype=np.intp)
-    if design.units.new_datasets:
-        names = np.unique(strata)
-        base, other = (
-            np.array([values[strata == t].mean() for t in names]) for values in (base, other)
-        )
-        return Paired.of([int(t) for t in names], base, other)
-    return replace(Paired.of(seeds, base, other), strata=tuple(map(int, strata)))
+    strata = [tables.datasets[seed] for seed in seeds]
+    return Paired.in_strata(seeds, base, other, strata, means=design.units.new_datasets)
 
 
 def _by_data_set(tables: Tables, design: Design, treatment: str) -> tuple[DataSet, ...]:

@@ -91,9 +91,10 @@ class OutcomeSums:
     method: Literal["two_way", "paired_t"]
     difference: float | None = None  # of a two-way analysis, as its table gives it
     squares: Squares | None = None
-    n_columns: int | None = None  # test examples, or groups of them for a calibration error
+    n_columns: int | float | None = None  # examples, groups of them, or what clusters know as much
     reason: str | None = None  # why there are no mean squares
     descriptive: bool = False  # its interval does not hold what it promises: nothing is claimed
+    strata: tuple[int, ...] | None = None  # the data set of each value, where each is trained for
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,8 +61,10 @@ def verdict_interval(pairs: Paired, design: Design, *, level: float) -> Comparis
     ------
     UnusableRuns : what `fixed_analysis` refuses
     """
+    if design.pending and design.units.nested and design.units.new_datasets:
+        raise UnusableRuns("not judged yet: planned runs are still to be trained")
     fixed = fixed_analysis(pairs, design, level=level)
-    return by_rule(fixed, pairs.differences, stopping_rule(pairs.n, design), design, level=level)
+    return by_rule(fixed, pairs.series, stopping_rule(pairs.n, design), design, level=level)
 
 
 def by_rule(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-from bench.analysis.data.tables import Scope, Stop
+from bench.analysis.data.tables import Stop
 from bench.analysis.errors import Refusal
 from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
@@ -14,7 +14,7 @@ from bench.commands.common import Usage
 from bench.commands.options import Arms, Design
 from bench.design.loading import Discovered
 from bench.design.option_values import arms_with, in_metric_units, parse_seeds, require_margin
-from bench.design.plan import Plan, make_plan
+from bench.design.plan import Plan, PlanScope, make_plan
 from bench.execution.devices import Slot
 from bench.execution.server import Server
 
@@ -41,6 +41,7 @@ def draft(
     BadSeeds, BadSetting, Usage : options outside their range, or that contradict each other
     """
     scope = _scope(design.scope)
+    _require_datasets(server.found, design)
     require_margin(design.margin, design.claim)
     if design.aa and (arms.arms or design.claim is not None):
         raise Usage(
@@ -91,6 +92,8 @@ def varied(plan: Plan, text: str) -> list[Plan]:
             facts=['A stream is what trainings ask for: trial.rng("init") draws from init.'],
             options=[("vary", "subset,init,order")],
         )
+    if plan.datasets:
+        raise Usage("--vary asks where the spread on one data set comes from.", without=["vary"])
     if plan.stop != "fixed" or plan.aa:
         raise Usage(
             "--vary trains every source on all seeds, so it takes no --stop and no --aa.",
@@ -138,12 +141,29 @@ def _long_enough(stop: str, seeds: tuple[int, ...], option: str) -> tuple[int, .
     return seeds
 
 
-def _scope(text: str) -> Scope:
-    if text not in ("seeds-and-examples", "seeds"):
+def _scope(text: str) -> PlanScope:
+    if text not in ("seeds-and-examples", "seeds", "new-datasets"):
         raise Usage(
-            f'--scope "{text}" is not seeds-and-examples or seeds.', options=[("scope", "seeds")]
+            f'--scope "{text}" is not seeds-and-examples, seeds or new-datasets.',
+            options=[("scope", "seeds")],
         )
-    return cast(Scope, text.replace("-", "_"))
+    return cast(PlanScope, text.replace("-", "_"))
+
+
+def _require_datasets(found: Discovered, design: Design) -> None:
+    """Refuse a question that needs several data sets, or a rule that does not fit them."""
+    several = found.experiment.datasets
+    if design.scope == "new-datasets" and not several:
+        raise Usage(
+            f"{found.experiment.name} trains on one data set, which says nothing of new ones.",
+            facts=['Experiment(datasets=["cifar", "svhn", …]) names several.'],
+            without=["scope"],
+        )
+    if several and design.stop != "fixed":
+        raise Usage(
+            f"--stop {design.stop} looks at pairs of one data set, and there are {len(several)}.",
+            without=["stop", "max_seeds"],
+        )
 
 
 def _where_typed(refusal: Refusal, typed: Arms) -> None:

@@ -83,7 +83,8 @@ class Arms:
 
 
 MARGIN_HELP = "Smallest difference worth having, pp for accuracies (default: the experiment's)."
-SCOPES, RULES = one_of("seeds-and-examples", "seeds"), one_of("fixed", "group", "anytime")
+SCOPES = one_of("seeds-and-examples", "seeds", "new-datasets")
+RULES = one_of("fixed", "group", "anytime")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ class Design:
     scope: str = design(
         "seeds-and-examples",
         "WHAT",
-        "seeds-and-examples, or seeds (this test set only).",
+        "seeds-and-examples, seeds (this test set only), or new-datasets.",
         autocompletion=SCOPES,
     )
     stop: str = design(
@@ -139,7 +140,7 @@ class Recording:
     offline: bool = store(False, "", "Download nothing.")
     fresh: bool = store(False, "", "Start anew; nothing is overwritten.")
     redo: list[str] | None = store(
-        None, "SEED:ARM", "Repeat one run; the old one is kept and marked."
+        None, "SEED:ARM[:DATASET]", "Repeat one run; the old one is kept and marked."
     )
 
 

@@ -192,7 +192,7 @@ def first_line(plan: Plan, note: str | None, workers: int) -> str:
     data = plan.data.get("name")
     parts = [plan.experiment, *([str(data)] if data else [])]
     parts += [
-        f"{count(n, 'seed')} × {len(plan.arms)} arms",
+        f"{count(n, 'seed')} × {len(plan.arms)} arms{_on(plan)}",
         count(workers, "worker"),
         f"plan {plan.hash[:7]}",
     ]
@@ -200,18 +200,27 @@ def first_line(plan: Plan, note: str | None, workers: int) -> str:
     return wrapped(f"{first}\n{second}").replace("\xa0", " ")
 
 
+def _on(plan: Plan) -> str:
+    return f" × {len(plan.datasets)} data sets" if plan.datasets else ""
+
+
 def keys_of(texts: Sequence[str], plan: Plan) -> frozenset[TrialKey]:
-    """Return the trials of --redo SEED:ARM."""
+    """Return the trials of --redo SEED:ARM, or SEED:ARM:DATASET where there are several."""
     keys = set()
     for text in texts:
         seed, colon, arm = text.partition(":")
-        if not colon or not re.fullmatch(r"\s*\d{1,12}\s*", seed) or arm not in plan.arms:
+        dataset = ""
+        if plan.datasets:
+            arm, _, dataset = arm.rpartition(":")
+        known = arm in plan.arms and dataset in (plan.datasets or ("",))
+        if not colon or not re.fullmatch(r"\s*\d{1,12}\s*", seed) or not known:
+            sets = [f"Data sets: {', '.join(plan.datasets)}."] if plan.datasets else []
             raise Usage(
-                f'--redo "{text}" is not SEED:ARM.',
-                facts=[f"Arms: {', '.join(plan.arms)}."],
-                replace=[(text, f"{plan.seeds[0]}:{plan.baseline}")],
+                f'--redo "{text}" is not SEED:ARM{":DATASET" if plan.datasets else ""}.',
+                facts=[f"Arms: {', '.join(plan.arms)}.", *sets],
+                replace=[(text, plan.trials()[0].typed)],
             )
-        keys.add(TrialKey(arm, int(seed)))
+        keys.add(TrialKey(arm, int(seed), dataset))
     return frozenset(keys)
 
 
@@ -219,8 +228,8 @@ def resume_command(typed: Sequence[str], ran: Ran, redo: Collection[TrialKey]) -
     """Return the command that goes on: what was typed, with the repeats that are still to come."""
     words = going_on(typed)
     to_come = set(redo) & {*ran.unstarted, *(failure.key for failure in ran.failures)}
-    for key in sorted(to_come, key=lambda key: (key.seed, key.arm)):
-        words += ["--redo", f"{key.seed}:{key.arm}"]
+    for key in sorted(to_come, key=lambda key: (key.seed, key.arm, key.dataset)):
+        words += ["--redo", key.typed]
     return ["bench", *words]
 
 

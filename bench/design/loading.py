@@ -42,6 +42,8 @@ class Description:
     settings: Settings
     metric: str = "accuracy"
     higher_is_better: bool = True
+    cluster: str = ""
+    datasets: Sequence[str] = ()
     margin: float | None = None
     claim: float | None = None
     pack_seeds: int | None = 0  # 0: no packs; None: it depends on settings and device

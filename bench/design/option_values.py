@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from bench.analysis.data.examples import LARGEST
 from bench.analysis.data.metrics import METRICS
-from bench.analysis.data.tables import LARGEST
 from bench.analysis.errors import Refusal
 from bench.design.loading import Discovered
 from bench.design.plan import digest

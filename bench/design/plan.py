@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from bench.analysis.data.tables import Design, Scope, Stop
+from bench.analysis.data.units import Units
 from bench.design import source_digest
 from bench.design.loading import Discovered
 from bench.terminal import cut, label
@@ -18,18 +19,38 @@ class TrialKey:
 
     arm: str
     seed: int
+    dataset: str = ""  # of a plan that trains on several
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> "TrialKey":
+        """Return the trial that a message with its parts speaks of."""
+        return cls(message["arm"], message["seed"], message.get("dataset", ""))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Its parts by name: arm, seed, and the data set where there is one."""
+        named = {"dataset": self.dataset} if self.dataset else {}
+        return {"arm": self.arm, "seed": self.seed, **named}
+
+    @property
+    def typed(self) -> str:
+        """What --redo takes: 7:smoothed, or 7:smoothed:cifar."""
+        return f"{self.seed}:{self.arm}" + (f":{self.dataset}" if self.dataset else "")
 
     @property
     def run_name(self) -> str:
-        """What MLflow shows: smoothed/seed-07."""
-        return f"{self.arm}/seed-{self.seed:02d}"
+        """What MLflow shows: smoothed/seed-07, or smoothed/cifar/seed-07."""
+        middle = f"{self.dataset}/" if self.dataset else ""
+        return f"{self.arm}/{middle}seed-{self.seed:02d}"
 
     @property
     def title(self) -> str:
         """What messages call it: seed 07, smoothed; a long name is shortened."""
-        return f"seed {self.seed:02d}, {label(self.arm)}"
+        where = f", {label(self.dataset)}" if self.dataset else ""
+        return f"seed {self.seed:02d}, {label(self.arm)}{where}"
 
 
+PlanScope = Scope | Literal["new_datasets"]
 PINNED = 0  # the seed of the streams that `vary` does not name
 
 
@@ -46,10 +67,12 @@ class Plan:
     pack_seeds: int = 0  # of the packs to come; 0: every trial is its own pack
     metric: str = "accuracy"
     higher_is_better: bool = True
+    cluster: str = ""  # what test examples come several to, such as a passage
     margin: float | None = None
     claim: float | None = None
     alpha: float = 0.05
-    scope: Scope = "seeds_and_examples"
+    scope: PlanScope = "seeds_and_examples"
+    datasets: tuple[str, ...] = ()  # on each of which every arm and seed is trained
     stop: Stop = "fixed"
     max_seeds: int | None = None
     aa: bool = False  # the second arm is the first one again, on another family of seeds
@@ -84,12 +107,15 @@ class Plan:
     def trial_digest(self, key: TrialKey) -> str:
         """Return the identity of one trial: same identity, same result."""
         trained = [self.source_digest, key.arm, dict(self.arms[key.arm]), dict(self.data), key.seed]
+        trained += [key.dataset] if key.dataset else []
         return digest([*trained, self.draw(key)] if self.aa or self.vary else trained)
 
     def draw(self, key: TrialKey) -> dict[str, Any]:
         """Return what a trial's generators start from: its seed, unless the plan says otherwise."""
-        if self.aa and key.arm != self.baseline:
-            word = hashlib.sha256(f"another family: {key.seed}".encode()).digest()[:4]
+        again = self.aa and key.arm != self.baseline
+        if again or key.dataset:  # trainings of two data sets share nothing
+            family = f"{'another family: ' if again else ''}{key.dataset and f'{key.dataset}: '}"
+            word = hashlib.sha256(f"{family}{key.seed}".encode()).digest()[:4]
             return {"seed": int.from_bytes(word, "big")}
         if self.vary:
             return {"seed": PINNED, "varied": self.vary, "drawn": key.seed}
@@ -98,19 +124,32 @@ class Plan:
     def analysis(self) -> dict[str, Any]:
         """Return the part that decides how results are judged; changing it trains nothing."""
         names = ("metric", "higher_is_better", "margin", "claim", "alpha", "scope", "stop")
-        return {name: getattr(self, name) for name in (*names, "max_seeds")}
+        named = {"cluster": self.cluster} if self.cluster else {}
+        return {name: getattr(self, name) for name in (*names, "max_seeds")} | named
 
     def trials(self) -> list[TrialKey]:
         """Return every training, the arms of a seed side by side: drift hits both alike."""
-        return [TrialKey(arm, seed) for seed in self.seeds for arm in self.arms]
+        return [key for seed in self.seeds for key in self.of_seed(seed)]
+
+    def of_seed(self, seed: int) -> list[TrialKey]:
+        """Return every training of a seed: all arms on the first data set, then on the next."""
+        sets = self.datasets or ("",)
+        return [TrialKey(arm, seed, name) for name in sets for arm in self.arms]
+
+    def row(self, seed: int, dataset: str) -> int:
+        """Return the number of a seed on a data set among all rows of the analysis."""
+        if not self.datasets:
+            return seed
+        return seed * len(self.datasets) + self.datasets.index(dataset)
 
     def packs(self) -> list[tuple[TrialKey, ...]]:
         """Return the trials in the groups that train together; fixed by the plan alone."""
         if not self.pack_seeds:
             return [(key,) for key in self.trials()]
         return [
-            tuple(TrialKey(arm, seed) for seed in batch for arm in self.arms)
+            tuple(TrialKey(arm, seed, name) for seed in batch for arm in self.arms)
             for batch in self.batches
+            for name in self.datasets or ("",)
         ]
 
     def packs_left(self, finished: Collection[TrialKey]) -> list[tuple[TrialKey, ...]]:
@@ -131,36 +170,54 @@ class Plan:
 
     def design(self, **history: Any) -> Design:
         """Return what the analysis needs to know, with what happened to the plan since."""
+        sets = self.datasets or ("",)
+        names = {self.row(s, name): f"{name}, {s}" for s in self.seeds for name in self.datasets}
+        batches = tuple(tuple(self.row(s, name) for s in b for name in sets) for b in self.batches)
+        judged = {name: value for name, value in self.analysis().items() if name != "cluster"}
         return Design(
             experiment=self.experiment,
             question=self.question,
             baseline=self.baseline,
             treatments=tuple(self.arms)[1:],
-            seeds=self.seeds,
-            batches=self.batches,
+            seeds=tuple(row for batch in batches for row in batch),
+            batches=batches,
             aa=self.aa,
             arm_settings=self.arms,
+            units=self.units(),
+            labels=names,
             hash=self.hash,
             benchmark_id=self.benchmark_id,
-            **self.analysis(),
+            **{**judged, "scope": "seeds"} if self.datasets else judged,
             **history,
+        )
+
+    def units(self) -> Units:
+        """Return what its rows and columns are."""
+        if not self.datasets:
+            return Units(columns="clusters", cluster=self.cluster) if self.cluster else Units()
+        new = self.scope == "new_datasets"
+        return Units(
+            columns="none", datasets=self.datasets, trained="per-dataset", new_datasets=new
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
         plain = asdict(self)
-        del plain["_cache"]
+        for name in ("_cache", *(n for n in ("cluster", "datasets") if not plain[n])):
+            del plain[name]
         return {**plain, "hash": self.hash, "benchmark_id": self.benchmark_id}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Plan":
         """Rebuild a plan from its JSON values."""
         known = {k: v for k, v in plain.items() if k not in ("hash", "benchmark_id")}
-        return cls(**{**known, "batches": tuple(tuple(batch) for batch in plain["batches"])})
+        batches = tuple(tuple(batch) for batch in plain["batches"])
+        return cls(**{**known, "batches": batches, "datasets": tuple(plain.get("datasets", ()))})
 
     def _training(self) -> list[Any]:
         arms = [[name, dict(settings)] for name, settings in self.arms.items()]
         more = [{"aa": self.aa, "vary": self.vary}] if self.aa or self.vary else []
+        more += [{"datasets": [*self.datasets]}] if self.datasets else []
         packed = min(self.pack_seeds, 1)  # how many seeds a device holds is not what is trained
         return [self.experiment, self.source_digest, arms, dict(self.data), packed, *more]
 
@@ -198,6 +255,9 @@ def what_changed(old: Plan, new: Plan) -> list[str]:
         found.append(f"the experiment's source{listed}")
     if digest(dict(old.data)) != digest(dict(new.data)):
         found.append("the data")
+    if old.datasets != new.datasets:
+        before, now = (", ".join(map(label, plan.datasets)) or "one" for plan in (old, new))
+        found.append(f"the data sets ({before}; now {now})")
     if list(old.arms) != list(new.arms):
         before, now = (", ".join(map(label, plan.arms)) for plan in (old, new))
         found.append(f"the arms ({before}; now {now})")
@@ -224,7 +284,7 @@ def make_plan(
     seeds: Sequence[int],
     margin: float | None = None,
     claim: float | None = None,
-    scope: Scope = "seeds_and_examples",
+    scope: PlanScope = "seeds_and_examples",
     stop: Stop = "fixed",
     max_seeds: int | None = None,
     aa: bool = False,
@@ -250,6 +310,8 @@ def make_plan(
         pack_seeds=experiment.pack_seeds or 0 if pack_seeds is None else pack_seeds,
         metric=experiment.metric,
         higher_is_better=experiment.higher_is_better,
+        cluster=experiment.cluster,
+        datasets=tuple(experiment.datasets),
         margin=experiment.margin if margin is None else margin,
         claim=experiment.claim if claim is None else claim,
         scope=scope,

@@ -43,16 +43,16 @@ class Job:
         """Return the job as JSON values."""
         return {
             **{name: getattr(self, name) for name in self.__dataclass_fields__},
-            "keys": [[key.arm, key.seed] for key in self.keys],
+            "keys": [[*key.parts.values()] for key in self.keys],
             "settings": {arm: dict(settings) for arm, settings in self.settings.items()},
-            "draws": [[key.arm, key.seed, dict(draw)] for key, draw in self.draws.items()],
+            "draws": [[*key.parts.values(), dict(draw)] for key, draw in self.draws.items()],
         }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Job":
         """Rebuild a job from its JSON values."""
-        keys = tuple(TrialKey(arm, seed) for arm, seed in plain["keys"])
-        draws = {TrialKey(arm, seed): draw for arm, seed, draw in plain["draws"]}
+        keys = tuple(TrialKey(*key) for key in plain["keys"])
+        draws = {TrialKey(*key): draw for *key, draw in plain["draws"]}
         return cls(**{**plain, "keys": keys, "draws": draws})
 
 
@@ -62,6 +62,7 @@ class Scored:
 
     value: float
     examples: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None  # what each counts; None: all alike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +96,8 @@ class Success(_Over):
         for found in (outcome.test, outcome.test_last, outcome.validation):
             if found is not None:
                 sha.update(np.ascontiguousarray(found.log_probabilities).tobytes())
+        for name, values in sorted(outcome.examples.items()):
+            sha.update(name.encode() + values.tobytes())
         return sha.hexdigest()
 
 
@@ -119,15 +122,21 @@ class ScoredOn:
     """The test set that a training was scored on."""
 
     size: int
-    labels: str  # a digest of them, in their order
+    labels: str  # a digest of them, or of the clusters, in their order
 
     @classmethod
     def of(cls, result: Result) -> Self | None:
         """Return the test set of a training; None without one."""
-        test = result.outcome.test if isinstance(result, Success) else None
-        if test is None:
+        if not isinstance(result, Success):
             return None
-        return cls(len(test), hashlib.sha256(test.labels.tobytes()).hexdigest()[:16])
+        test, scored = result.outcome.test, result.outcome.scored
+        if test is not None:
+            size, order = len(test), test.labels.tobytes()
+        elif scored is not None:
+            size, order = len(scored), scored.order
+        else:
+            return None
+        return cls(size, hashlib.sha256(order).hexdigest()[:16])
 
     @classmethod
     def from_tag(cls, tag: str) -> Self | None:

@@ -160,7 +160,7 @@ class Live(Progress):
         return counts, marks if len(marks) <= width else ""
 
     def _mark(self, seed: int, running: Collection[int]) -> str:
-        keys = [TrialKey(arm, seed) for arm in self.plan.arms]
+        keys = self.plan.of_seed(seed)
         if any(key in self.failed for key in keys):
             return "×"
         if all(key in self.done for key in keys):
@@ -192,7 +192,8 @@ def _seeds(pack: Sequence[TrialKey]) -> str:
 def _arms(pack: Sequence[TrialKey]) -> str:
     arms = {key.arm for key in pack}
     name = min(arms) if len(arms) == 1 else f"{len(arms)} arms"
-    return label(name, LONGEST_ARM)
+    where = pack[0].dataset  # one for all
+    return label(f"{name}, {where}" if where else name, LONGEST_ARM)
 
 
 def _mean(t: Training, *names: str) -> float | None:

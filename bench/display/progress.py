@@ -89,7 +89,7 @@ class Progress(Watcher):
 
     def start(self, message: Mapping[str, Any]) -> None:
         """A training has begun; called from another thread, as is `epoch`."""
-        keys = tuple(TrialKey(arm, seed) for arm, seed in message["keys"])
+        keys = tuple(TrialKey(*key) for key in message["keys"])
         planned = [self.plan.arms[key.arm].get("epochs") for key in keys]
         epochs = [n for n in planned if isinstance(n, int)]
         new = Training(
@@ -116,7 +116,7 @@ class Progress(Watcher):
 
     def epoch(self, message: Mapping[str, Any]) -> None:
         """A worker has logged an epoch."""
-        key = TrialKey(message["arm"], message["seed"])
+        key = TrialKey.of(message)
         with self.lock:
             for training in self.training:
                 if key in training.keys:
@@ -169,10 +169,7 @@ class Progress(Watcher):
 
     def pairs_done(self) -> int:
         """Count the seeds that are finished in every arm."""
-        return sum(
-            all(TrialKey(arm, seed) in self.done for arm in self.plan.arms)
-            for seed in self.plan.seeds
-        )
+        return sum(self.done.issuperset(self.plan.of_seed(seed)) for seed in self.plan.seeds)
 
     def run_s(self) -> float | None:
         """Return what a run takes: the median of those finished, or of those far enough."""
@@ -235,7 +232,7 @@ class Plain(Progress):
     def result(self, result: Result, value: float | None) -> None:
         """A trial is over."""
         super().result(result, value)
-        where = f"seed={result.key.seed} arm={label(result.key.arm)}"
+        where = _where(result.key)
         if isinstance(result, Failure):
             self._line(f"run failed {where} error[{result.code}] {one_line(result.what)}")
             return
@@ -259,7 +256,7 @@ class Plain(Progress):
     def retry(self, failure: Failure) -> None:
         """A trial is tried again."""
         super().retry(failure)
-        where = f"seed={failure.key.seed} arm={label(failure.key.arm)}"
+        where = _where(failure.key)
         self._line(f"run retried {where} error[{failure.code}] {one_line(failure.what)}")
 
     def notice(self, text: str) -> None:
@@ -269,6 +266,12 @@ class Plain(Progress):
     def end(self) -> None:
         """Nothing more will happen."""
         self._closed.set()
+
+
+def _where(key: TrialKey) -> str:
+    """Return what a line calls a trial."""
+    found = f"seed={key.seed} arm={label(key.arm)}"
+    return found + (f" dataset={label(key.dataset)}" if key.dataset else "")
 
 
 def _metric_value(metric: str, x: float | None, unit: Unit) -> str:

@@ -19,6 +19,8 @@ from bench.terminal import label
 MARKS = {"finished": "●", "running": "◐", "failed": "×", "waiting": "·"}
 ASCII = {"●": "o", "◐": "-", "×": "x", "·": "."}
 
+WORST_FIRST = ("failed", "running", "waiting", "finished")
+
 
 @dataclass(frozen=True)
 class State:
@@ -35,14 +37,20 @@ class State:
     stopped_at: int | None = None  # pairs, where a stopping rule ended the training
     again: str = ""  # the command that goes on with it
     aa: bool = False  # the baseline against itself
+    datasets: tuple[str, ...] = ()  # that each seed is trained on
     superseded: bool = False  # the same plan was begun anew later
 
     def pair(self, seed: int) -> str:
         """Return one word for all arms of a seed."""
-        words = {self.trials[TrialKey(arm, seed)] for arm in self.arms}
+        words = {self._word(arm, seed) for arm in self.arms}
         if words == {"finished"}:
             return "finished"
-        return next(word for word in ("failed", "running", "waiting", "finished") if word in words)
+        return next(word for word in WORST_FIRST if word in words)
+
+    def _word(self, arm: str, seed: int) -> str:
+        """Return one word for a seed of an arm, on all data sets."""
+        words = {self.trials[TrialKey(arm, seed, name)] for name in self.datasets or ("",)}
+        return next(word for word in WORST_FIRST if word in words)
 
     def counts(self) -> Counter[str]:
         """Count the pairs by their word."""
@@ -60,10 +68,7 @@ class State:
             "running": self.held,
             "pairs_planned": len(self.seeds),
             **{f"pairs_{word}": counts[word] for word in MARKS},
-            "trials": [
-                {"arm": key.arm, "seed": key.seed, "status": word}
-                for key, word in self.trials.items()
-            ],
+            "trials": [{**key.parts, "status": word} for key, word in self.trials.items()],
         }
 
     def text(self, *, unicode: bool) -> str:
@@ -77,7 +82,7 @@ class State:
             seeds = self.seeds[start : start + 50]
             lines.append(f"  {'seed':<{width}}  {seeds[0]} to {seeds[-1]}")
             for arm in self.arms:
-                marks = "".join(MARKS[self.trials[TrialKey(arm, seed)]] for seed in seeds)
+                marks = "".join(MARKS[self._word(arm, seed)] for seed in seeds)
                 lines.append(f"  {names[arm]:<{width}}  {marks}")
         total = ", ".join(
             f"{counts[word]} {'done' if word == 'finished' else word}" for word in MARKS
@@ -305,6 +310,7 @@ def _stored(store: Store | Glance, benchmark: Benchmark) -> State:
         seeds=plan.seeds,
         stopped_at=benchmark.stopped_at,
         aa=plan.aa,
+        datasets=plan.datasets,
         trials={key: words.get(key, "waiting") for key in plan.trials()},
     )
 

@@ -25,7 +25,8 @@ ANSWER = "answer.json"
 
 def run_folder(root: Path, key: TrialKey) -> Path:
     """Return a run's own folder: what a training sees as `trial.folder`."""
-    return root / f"{file_name(key.arm)}-{key.seed}"
+    where = f"-{file_name(key.dataset)}" if key.dataset else ""
+    return root / f"{file_name(key.arm)}-{key.seed}{where}"
 
 
 def write(folder: Path, results: Sequence[Result]) -> None:
@@ -39,6 +40,7 @@ def write(folder: Path, results: Sequence[Result]) -> None:
     for number, result in enumerate(results):
         if isinstance(result, Success):
             artifacts.write_predictions(folder / f"{number}.npz", result.outcome)
+            artifacts.write_examples(folder / f"{number}.examples.npz", result.outcome)
     part = folder / f".{ANSWER}"
     part.write_text(json.dumps(plain, default=str), "utf-8")
     os.replace(part, folder / ANSWER)
@@ -50,25 +52,24 @@ def read(folder: Path, *, log: str) -> list[Result] | None:
         plain = json.loads((folder / ANSWER).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return [
-        replace(_from_dict(each, folder / f"{number}.npz"), log=log)
-        for number, each in enumerate(plain)
-    ]
+    return [replace(_from_dict(each, folder, number), log=log) for number, each in enumerate(plain)]
 
 
 def _as_dict(result: Result) -> dict[str, Any]:
     plain = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "files"}
-    plain |= {"key": [result.key.arm, result.key.seed], "folder": str(result.folder)}
+    plain |= {"key": [*result.key.parts.values()], "folder": str(result.folder)}
     if isinstance(result, Success):
         plain["outcome"] = artifacts.outcome_values(result.outcome)
     return plain
 
 
-def _from_dict(plain: dict[str, Any], predictions: Path) -> Result:
+def _from_dict(plain: dict[str, Any], answer: Path, number: int) -> Result:
     key, folder = TrialKey(*plain.pop("key")), Path(plain.pop("folder"))
     if "outcome" not in plain:
         return Failure(key=key, folder=folder, **{**plain, "facts": tuple(plain["facts"])})
-    outcome = Outcome(**plain.pop("outcome"), **_read_predictions(predictions))
+    arrays = _read_predictions(answer / f"{number}.npz")
+    arrays |= _read_examples(answer / f"{number}.examples.npz")
+    outcome = Outcome(**plain.pop("outcome"), **arrays)
     return Success(key=key, folder=folder, outcome=outcome, **plain)
 
 
@@ -81,3 +82,10 @@ def _read_predictions(path: Path) -> dict[str, Any]:
             for split in artifacts.SPLITS
             if f"{split}_labels" in archive
         }
+
+
+def _read_examples(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    found = artifacts.read_examples(path)
+    return {"examples": found.values, "clusters": found.clusters}

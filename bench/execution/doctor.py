@@ -104,7 +104,7 @@ def experiment(
     if data:
         digest = f", sha256 {str(data['digest'])[:12]}…" if data.get("digest") else ""
         yield Finding("data", "ok", f"{data.get('name', 'ready')}{digest}")
-    plan = replace(plan, batches=tuple((seed,) for seed in SEEDS))
+    plan = replace(plan, batches=tuple((seed,) for seed in SEEDS), datasets=plan.datasets[:1])
     on_cpu = not any(slot.devices for slot in slots)
     together = replace(plan, batches=(SEEDS,)) if on_cpu else plan  # on a GPU it changes rounding
     try:
@@ -171,7 +171,7 @@ def _seeds_differ(runs: Runs, plan: Plan) -> Finding:
     deaf = [
         arm
         for arm in plan.arms
-        if len({runs[TrialKey(arm, seed)].fingerprint() for seed in SEEDS}) < len(SEEDS)
+        if len({run.fingerprint() for key, run in runs.items() if key.arm == arm}) < len(SEEDS)
     ]
     if not deaf:
         return Finding("seeds", "ok", "another seed gives other predictions in every arm")
@@ -207,13 +207,13 @@ def _same_streams(runs: Runs, plan: Plan) -> Finding:
         f"{arm} draws nothing from {name}"
         for arm in plan.arms
         for name in asked
-        if any(name not in drawn[TrialKey(arm, seed)] for seed in SEEDS)
+        if any(name not in drawn[key] for key in plan.trials() if key.arm == arm)
     ]
     common = [name for name in asked if all(name in streams for streams in drawn.values())]
     odd = [
         name
         for name in common
-        if any(len({drawn[TrialKey(arm, seed)][name] for arm in plan.arms}) > 1 for seed in SEEDS)
+        if any(len({drawn[key][name] for key in plan.of_seed(seed)}) > 1 for seed in SEEDS)
     ]
     if odd:
         text = f"the arms draw differently from {', '.join(odd)}"

@@ -22,6 +22,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
+from bench.design.plan import TrialKey
 from bench.design.results import Failure, Job, Result, Success
 from bench.execution import answers
 from bench.execution.base import Closing, Message
@@ -337,14 +338,14 @@ class Processes(Closing):
         """Listen to a training until nothing of it is left."""
         seconds = _seconds(job)
         deadline = None if seconds is None else time.monotonic() + seconds
-        late, rows = False, dict[tuple[str, int], list[dict[str, float]]]()
+        late, rows = False, dict[TrialKey, list[dict[str, float]]]()
         while True:
             message = line.receive(deadline)
             if message is None:
                 late, deadline = True, None
                 line.end(STOP_GRACE_S, for_good=False)
             elif message.get("type") == "epoch":
-                rows.setdefault((message["arm"], message["seed"]), []).append(message["row"])
+                rows.setdefault(TrialKey.of(message), []).append(message["row"])
                 self._say({**message, "attempt": job.attempt})
             elif message.get("type") == "done" and not late:
                 place.reused = True
@@ -385,7 +386,7 @@ class _Heard:
 
     code: int | None  # its exit status, minus a signal's number; None where it was ended from here
     late: bool
-    rows: Mapping[tuple[str, int], list[dict[str, float]]]
+    rows: Mapping[TrialKey, list[dict[str, float]]]
 
     @property
     def ended(self) -> bool:
@@ -402,7 +403,7 @@ def _begun(job: Job, place: Place) -> Message:
         "type": "start",
         "slot": place.number,
         "pack": job.pack,
-        "keys": [[key.arm, key.seed] for key in job.keys],
+        "keys": [[*key.parts.values()] for key in job.keys],
         "device": place.slot.device,
         "attempt": job.attempt,
     }
@@ -441,7 +442,7 @@ def _failures(
             facts=tuple(facts),
             traceback=log,  # with where it stood, which the process wrote as it ended
             error=error,
-            epochs=heard.rows.get((key.arm, key.seed), []),
+            epochs=heard.rows.get(key, []),
             duration_s=took_s / len(job.keys),
             started_at=began,
             device=slot.device,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.analysis.data.format import count
 from bench.analysis.data.metrics import METRICS
@@ -192,9 +191,10 @@ def _require_planned(redo: Collection[TrialKey], plan: Plan) -> None:
     for key in set(redo) - set(plan.trials()):
         seeds = ", ".join(map(str, plan.seeds[:20])) + (", …" if len(plan.seeds) > 20 else "")
         raise NotPlanned(
-            f"seed {key.seed}, {key.arm}, is not planned, so there is nothing to repeat.",
+            f"seed {key.seed}, {key.arm}{key.dataset and f', {key.dataset}'}, is not planned, "
+            "so there is nothing to repeat.",
             facts=[f"Planned seeds: {seeds}."],
-            replace=[(f"{key.seed}:{key.arm}", f"{plan.seeds[0]}:{key.arm}")],
+            replace=[(key.typed, replace(key, seed=plan.seeds[0]).typed)],
         )
 
 
@@ -257,14 +257,14 @@ class _Story:
         self.keep_going = options.keep_going
         self.packs = {key: n for n, pack in enumerate(plan.packs()) for key in pack}
         self.repeats = Repeats({key.arm for key in recorder.finished})
-        self.test_set = recorder.known_test_set()
+        self.test_sets = recorder.known_test_sets()
         self.reuses = reuses
         self.last: dict[int, dict[TrialKey, str]] = {}  # fingerprints of the latest whole pack
         self._lock = threading.Lock()
-        self.runs: dict[int, dict[str, Scored]] = {}
+        self.runs: dict[TrialKey, Scored] = {}
         for key, run in recorder.known_runs().items():
             if key in self.settled:
-                self.runs.setdefault(key.seed, {})[key.arm] = run
+                self.runs[key] = run
         now = self.look(self._complete())
         # Enough already where seeds were added, another rule was chosen, or nobody noted the stop.
         self.stops_at_once = now is not None and now.stop and not recorder.stopped
@@ -360,20 +360,20 @@ class _Story:
             self.last = {pack: {**self.last.get(pack, {}), result.key: result.fingerprint()}}
         require_drawn(self.streams, result.outcome.facts)
         self.watcher.result(result, value)
-        self._pair(result.key, Scored(value, examples_of(result.outcome, self.plan)))
+        self._pair(result.key, scored_of(result.outcome, value, self.plan))
 
     def _on_the_same_test_set(self, result: Result) -> Result:
         """Return a training as a failure where it was scored on other examples than the first."""
         found = ScoredOn.of(result)
         if found is None or not isinstance(result, Success):
             return result
-        self.test_set = self.test_set or (found, result.key)
-        first, key = self.test_set
+        first, key = self.test_sets.setdefault(result.key.dataset, (found, result.key))
         if found == first:
             return result
         what = f"it has {count(found.size, 'test example')}, {key.title} had {first.size:,}."
         if found.size == first.size:
-            what = f"its test labels, or their order, are not those of {key.title}."
+            kind = "clusters" if result.outcome.test is None else "test labels"
+            what = f"its {kind}, or their order, are not those of {key.title}."
         same = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "outcome"}
         advice = "Every training is scored on the same examples, in the same order."
         return Failure(**same, code="outcome", what=what, facts=(advice,), error="OtherTestSet")
@@ -397,12 +397,11 @@ class _Story:
                 self.recorder.note_reuse([key.run_name for key in job.keys], differs)
 
     def _pair(self, key: TrialKey, run: Scored) -> None:
-        mine = self.runs.setdefault(key.seed, {})
-        mine[key.arm] = run
-        if len(mine) < len(self.plan.arms):
+        self.runs[key] = run
+        mine = self._pair_of(key.seed)
+        if mine is None:
             return
-        complete = self._complete()
-        now = self.look(complete)
+        now = self.look(self._complete())
         self.watcher.pair(key.seed, {arm: run.value for arm, run in mine.items()}, now)
         if now is not None and now.stop and not self.enough:
             self.enough = True
@@ -419,8 +418,18 @@ class _Story:
 
     def _complete(self) -> list[Pair]:
         """Return the pairs that are finished in every arm, in plan order."""
-        found = (self.runs.get(seed, {}) for seed in self.plan.seeds)
-        return [runs for runs in found if len(runs) == len(self.plan.arms)]
+        found = map(self._pair_of, self.plan.seeds)
+        return [runs for runs in found if runs is not None]
+
+    def _pair_of(self, seed: int) -> Pair | None:
+        """Return a seed's runs by arm, or their mean over data sets; None until all are there."""
+        keys = self.plan.of_seed(seed)
+        if not self.runs.keys() >= set(keys):
+            return None
+        each = {arm: [self.runs[k] for k in keys if k.arm == arm] for arm in self.plan.arms}
+        if not self.plan.datasets:
+            return {arm: run for arm, [run] in each.items()}
+        return {arm: Scored(float(np.mean([r.value for r in of]))) for arm, of in each.items()}
 
 
 def _tame(result: R) -> R:
@@ -437,16 +446,17 @@ def value_of(outcome: Outcome, metric: str) -> float | None:
     """Return an outcome's value of the plan's metric, or None if it has none."""
     known = METRICS.get(metric)
     if known is not None and outcome.test is not None:
-        return float(
-            np.mean(known.columns(outcome.test))
-        )  # so that what has no interval is refused
+        columns = known.columns(outcome.test)  # so that what has no interval is refused
+        return float(np.mean(columns))
+    if metric in outcome.examples:
+        return float(np.mean(outcome.examples[metric]))
     return outcome.scores.get(metric)
 
 
 def _no_metric(result: Success, metric: str) -> BadOutcome:
     """Return the refusal for a run that cannot be compared; nor, most likely, can the others."""
     computed = list(METRICS)
-    scores = sorted(result.outcome.scores)
+    scores = sorted({*result.outcome.scores, *result.outcome.examples})
     there = scores if result.outcome.test is None else [*computed, *scores]
     close = difflib.get_close_matches(metric, there, n=1) or there
     return BadOutcome(
@@ -460,11 +470,15 @@ def _no_metric(result: Success, metric: str) -> BadOutcome:
     )
 
 
-def examples_of(outcome: Outcome, plan: Plan) -> NDArray[np.float64] | None:
-    """Return what the metric is the mean of, where the plan's rule needs it between the runs."""
-    if plan.stop == "fixed" or plan.scope == "seeds" or outcome.test is None:
-        return None
+def scored_of(outcome: Outcome, value: float, plan: Plan) -> Scored:
+    """Return a run's metric, and its columns where the plan's rule needs them meanwhile."""
+    if plan.stop == "fixed" or plan.scope == "seeds" or plan.datasets:
+        return Scored(value)
+    if outcome.scored is not None and plan.metric in outcome.examples:
+        return Scored(value, outcome.scored.columns(plan.metric), outcome.scored.weights)
+    if outcome.test is None:
+        return Scored(value)
     if plan.metric in METRICS:
-        return METRICS[plan.metric].columns(outcome.test)
+        return Scored(value, METRICS[plan.metric].columns(outcome.test))
     own = own_metrics(outcome.facts).get(plan.metric)
-    return None if own is None else own.columns
+    return Scored(value) if own is None else Scored(value, own.columns)

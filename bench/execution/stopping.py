@@ -1,11 +1,13 @@
 """Stopping rules: the running interval, and whether the plan says that it is enough."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bench.analysis.data.tables import Design, beyond_computing
 from bench.analysis.errors import UnusableRuns
+from bench.analysis.inference.gram import gram
 from bench.analysis.inference.sequential import anytime, planned_looks
 from bench.analysis.study.findings import Primary
 from bench.analysis.study.pairs import Paired
@@ -28,7 +30,7 @@ def looker(plan: Plan) -> Callable[[Sequence[Pair]], Look | None]:
     design = plan.design()
 
     def look(pairs: Sequence[Pair]) -> Look | None:
-        if len(pairs) < FEWEST_SHOWN:
+        if len(pairs) < FEWEST_SHOWN or design.units.new_datasets:
             return None
         first = _paired(pairs, design, design.treatments[0])
         values = np.array([[run.value for run in pair.values()] for pair in pairs])
@@ -86,4 +88,5 @@ def _paired(pairs: Sequence[Pair], design: Design, treatment: str) -> Paired:
             ]
         )
     values = [[run.value for run in arm] for arm in (base, other)]
-    return Paired.of(range(len(pairs)), values[0], values[1], examples)
+    found = Paired.of(range(len(pairs)), values[0], values[1])
+    return found if examples is None else replace(found, crossed=gram(examples, base[0].weights))

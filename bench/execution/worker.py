@@ -189,6 +189,9 @@ class _Run:
                 f"the training returned {kinds or 'nothing'}, not one Outcome a trial.",
                 fix="return Outcome(test=Predictions(log_probabilities, labels))",
             )
+        for outcome in outcomes:
+            if isinstance(outcome, Outcome):
+                experiment.require_clusters_named(outcome)
         drew_globally = _global_states() != before
         late = late_files(self.job.reference)
         more: dict[str, Any] = {"late_modules": source_digest.digests(late)} if late else {}
@@ -235,7 +238,7 @@ class _Run:
         def on_epoch(epoch: int, values: dict[str, float]) -> None:
             row = {"epoch": epoch, "time": time.time(), **values}
             self.epochs[key].append(row)
-            data = encode({"type": "epoch", "arm": key.arm, "seed": key.seed, "row": row})
+            data = encode({"type": "epoch", **key.parts, "row": row})
             if len(data) <= LONGEST_LINE:
                 with contextlib.suppress(OSError):  # the training closed it; its answer has all
                     self.line.write(data)
@@ -243,6 +246,7 @@ class _Run:
         return _Watched(
             **(self.job.draws.get(key) or {"seed": key.seed}),
             arm=key.arm,
+            dataset=key.dataset,
             settings=typed_settings(experiment, key.arm, self.job.settings[key.arm]),
             device=self.device,
             data_dir=Path(self.job.data_dir) if self.job.data_dir else None,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.analysis.data.examples import means_by
 from bench.analysis.inference.additive import additive_fit
 from bench.importers.layout import BadPairs, column_of
 
@@ -62,10 +63,7 @@ def cells_of(
         given = long[column_of(metric)].to_numpy(dtype=np.float64)
         seen = ~np.isnan(given)
         size = int(np.prod(shape))
-        total = np.bincount(place[seen], weights=given[seen], minlength=size)
-        count = np.bincount(place[seen], minlength=size)
-        with np.errstate(invalid="ignore"):
-            values[metric] = (total / count).reshape(shape)
+        values[metric] = means_by(place[seen], given[seen], size).reshape(shape)
     examples = pd.DataFrame({"column": column})
     examples["example"] = long["example"].to_numpy() if "example" in long else np.arange(len(long))
     if "example" not in long:  # each row of the first run is an example of its own

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.data.examples import unequal
 from bench.analysis.data.tables import TRIAL_COLUMNS, Columns, Design, Goal, Scope, Tables
 from bench.analysis.data.units import ColumnUnit, RowUnit, Trained, Units
 from bench.design.option_values import MetricUnits
@@ -329,9 +330,7 @@ def _columns(cells: Cells, units: Units) -> Columns:
     names = tuple(", ".join(name) for name in cells.columns)
     if units.columns not in ("clusters", "examples"):
         return Columns(names=names if units.columns == "datasets" else ())
-    weights = cells.sizes.astype(np.float64) if units.columns == "clusters" else None
-    if weights is not None and np.ptp(weights) == 0:
-        weights = None
+    weights = unequal(cells.sizes) if units.columns == "clusters" else None
     sets = {name: i for i, name in enumerate(units.datasets)}
     strata = np.array([sets[name[0]] for name in cells.columns], dtype=np.intp) if sets else None
     return Columns(weights=weights, strata=strata, filled=cells.filled, names=names)

@@ -125,6 +125,11 @@ def retrain(
     from bench.execution.resume import jobs
     from bench.execution.runner import value_of
 
+    if f.design.units.nested:
+        raise OtherTraining(
+            f"the report is of {len(f.design.units.datasets)} data sets, and a pair is of one.",
+            fix="repeat a run where it was trained: bench run NAME --redo SEED:ARM:DATASET",
+        )
     stated = {run.arm: run.value for run in f.runs if run.seed == seed}
     if not stated:
         seeds = sorted({run.seed for run in f.runs})

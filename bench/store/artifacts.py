@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pyarrow import parquet
 
+from bench.analysis.data.examples import Examples
 from bench.analysis.data.metrics import METRICS, Predictions, confidence, correct, ece
 from bench.analysis.data.tables import Split
 from bench.analysis.errors import BadPredictions
@@ -24,6 +25,7 @@ from bench.store.names import storable
 from bench.store.private import keep_private, make_folder
 
 PREDICTIONS, EPOCHS, OUTCOME = "predictions.npz", "epochs.parquet", "outcome.json"
+EXAMPLES = "examples.npz"
 LOG, TRACEBACK = "log.txt", "traceback.txt"
 SPLITS: tuple[Split, ...] = get_args(Split)
 T = TypeVar("T")
@@ -75,6 +77,7 @@ def _write_outcome(folder: Path, result: Success) -> None:
     plain = outcome_values(result.outcome)
     (folder / OUTCOME).write_text(json.dumps(plain, indent=1, default=str), "utf-8")
     write_predictions(folder / PREDICTIONS, result.outcome)
+    write_examples(folder / EXAMPLES, result.outcome)
 
 
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
@@ -98,6 +101,16 @@ def write_predictions(path: Path, outcome: Outcome) -> None:
         np.savez(path, allow_pickle=False, **arrays)
 
 
+def write_examples(path: Path, outcome: Outcome) -> None:
+    """Write an outcome's scores of every example; no file where there are none."""
+    if outcome.scored is not None:
+        of = outcome.scored
+        arrays = {"names": np.array([*of.values]), "values": np.stack([*of.values.values()])}
+        if of.clusters is not None:
+            arrays["clusters"] = of.clusters
+        np.savez(path, allow_pickle=False, **arrays)
+
+
 @dataclass(frozen=True, eq=False)
 class Recorded:
     """What a finished run left behind."""
@@ -105,6 +118,7 @@ class Recorded:
     outcome: Mapping[str, Any]  # scores, selected_epoch, facts
     epochs: pd.DataFrame | None
     predictions: Mapping[Split, Callable[[], Predictions]]  # read when called
+    examples: Examples | None = None
 
 
 def load(digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str) -> Recorded:
@@ -131,6 +145,7 @@ def load(digests: Mapping[str, str], locate: Callable[[str], Path], *, who: str)
         outcome=get(OUTCOME, "outcome", read_outcome, {}),
         epochs=get(EPOCHS, "epochs", read_epochs, None),
         predictions=get(PREDICTIONS, "predictions", partial(prediction_readers, who=who), {}),
+        examples=get(EXAMPLES, "examples", read_examples, None),
     )
 
 
@@ -188,6 +203,13 @@ def read_predictions(path: Path, split: Split) -> Predictions:
         return Predictions(archive[f"{split}_log_probabilities"], archive[f"{split}_labels"])
 
 
+def read_examples(path: Path) -> Examples:
+    """Read the scores of every example, with the CRC-32 of their bytes; never a pickle."""
+    with np.load(path, allow_pickle=False) as archive:
+        values = dict(zip(map(str, archive["names"]), archive["values"], strict=True))
+        return Examples(values, archive["clusters"] if "clusters" in archive else None)
+
+
 def read_epochs(path: Path) -> pd.DataFrame:
     """Read what every epoch measured; without pandas' detours, which thousands of runs feel."""
     with parquet.ParquetFile(path) as file:
@@ -214,6 +236,8 @@ def final_scores(result: Success, metric: str = "") -> dict[str, float]:
     metric : of the plan: computed of the test predictions also where it is no mean over examples
     """
     values: dict[str, float] = dict(result.outcome.scores)
+    for name, scores in result.outcome.examples.items():
+        values[f"test/{name}" if name in METRICS else name] = float(np.mean(scores))
     for split in SPLITS:
         item: Predictions | None = getattr(result.outcome, split)
         if item is None:

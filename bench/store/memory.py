@@ -120,7 +120,7 @@ class MemoryStore(Store):
 
     def start(self, benchmark: Benchmark, key: TrialKey, provenance: Mapping[str, Any]) -> Run:
         """Create the run of a trial and return it."""
-        tags = {"parent": benchmark.run_id, "arm": key.arm, "seed": str(key.seed)}
+        tags = {"parent": benchmark.run_id, **{name: str(part) for name, part in key.parts.items()}}
         return self._create(key.run_name, benchmark.experiment_id, tags)
 
     def _create(self, name: str, experiment_id: str, tags: Mapping[str, str]) -> Run:
@@ -143,7 +143,7 @@ class MemoryStore(Store):
 
     def describe(self, run: Run, plan: Plan, key: TrialKey) -> None:
         """Say what a run trains: arm, seed, settings."""
-        values = {"arm": key.arm, "seed": key.seed, **plan.arms[key.arm]}
+        values = {**key.parts, **plan.arms[key.arm]}
         self._change(run.run_id, params={name: str(value) for name, value in values.items()})
 
     def log(

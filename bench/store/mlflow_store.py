@@ -218,8 +218,7 @@ class Store(Reader):
             "bench.benchmark": benchmark.benchmark_id,
             "bench.trial": benchmark.plan.trial_digest(key),
             "mlflow.parentRunId": benchmark.run_id,
-            "arm": key.arm,
-            "seed": str(key.seed),
+            **{name: str(part) for name, part in key.parts.items()},
             **_source_tags(provenance),
         }
         made = self.client.create_run(benchmark.experiment_id, tags=tags, run_name=key.run_name)
@@ -227,7 +226,7 @@ class Store(Reader):
 
     def describe(self, run: Run, plan: Plan, key: TrialKey) -> None:
         """Say what a run trains: arm, seed, settings, data."""
-        params = {"arm": key.arm, "seed": key.seed, **plan.arms[key.arm]}
+        params = {**key.parts, **plan.arms[key.arm]}
         self._batches(run.run_id, [], _params(params), {})
         self.client.log_inputs(run.run_id, [_dataset(plan)])
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.data.metrics import Predictions
-from bench.analysis.data.tables import TRIAL_COLUMNS, Split, Tables
+from bench.analysis.data.examples import Examples
+from bench.analysis.data.metrics import Predictions, score
+from bench.analysis.data.tables import TRIAL_COLUMNS, BadTables, Columns, Split, Tables
 from bench.analysis.errors import Refusal
 from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey, varied_settings
@@ -227,9 +228,9 @@ def _key_of(run: Run, plan: Plan) -> TrialKey:
     Damaged : its tags say no seed, or an arm that the plan does not have
     """
     try:
-        key = TrialKey(run.tags["arm"], int(run.tags["seed"]))
-        if key.arm not in plan.arms:
-            raise KeyError(key.arm)
+        key = TrialKey(run.tags["arm"], int(run.tags["seed"]), run.tags.get("dataset", ""))
+        if key.arm not in plan.arms or key.dataset not in (plan.datasets or ("",)):
+            raise KeyError(key)
         return key
     except (KeyError, ValueError) as error:
         raise Damaged(
@@ -280,8 +281,10 @@ def tables_of(
     """
     rows, epochs, scores = [], [], []
     predictions: dict[Key, Callable[[], Predictions]] = {}
+    examples: dict[TrialKey, Examples] = {}
     damaged: dict[TrialKey, Damaged] = {}
-    order = {key: position for position, key in enumerate(benchmark.plan.trials())}
+    plan = benchmark.plan
+    order = {key: position for position, key in enumerate(plan.trials())}
     for key in sorted(every, key=lambda key: order.get(key, len(order))):
         runs = every[key]
         active = [child for child in runs if not child.deleted]
@@ -291,26 +294,74 @@ def tables_of(
             if child is None:
                 continue
             found = _recorded(child, benchmark, locate)
+            means = _means(found) if plan.datasets else {}  # each has a test set of its own
         except Damaged as damage:
             damaged[key] = damage
             continue
-        rows.append(_trial_row(child, found.outcome, attempts=len(active)))
+        row = plan.row(key.seed, key.dataset)
+        rows.append(_trial_row(child, row, found.outcome, attempts=len(active)))
         if found.epochs is not None:
-            epochs.append(found.epochs.assign(arm=key.arm, seed=key.seed))
-        for split, read in found.predictions.items():
-            predictions[key.arm, key.seed, split] = read
+            epochs.append(found.epochs.assign(arm=key.arm, seed=row))
+        known = {**found.outcome.get("scores", {}), **means}
+        if not plan.datasets:
+            for split, read in found.predictions.items():
+                predictions[key.arm, key.seed, split] = read
+            if found.examples is not None:
+                examples[key] = found.examples
         scores += [
-            {"arm": key.arm, "seed": key.seed, "score": name, "value": value}
-            for name, value in found.outcome.get("scores", {}).items()
+            {"arm": key.arm, "seed": row, "score": name, "value": value}
+            for name, value in known.items()
         ]
     if damaged:
         raise _all_damaged(damaged, again())
+    columns = _one_test_set(examples)
+    items = {key: {n: of.columns(n) for n in of.values} for key, of in examples.items()}
+    scores += [
+        {"arm": key.arm, "seed": key.seed, "score": n, "value": columns.mean(of[None])[0]}
+        for key, scored in items.items()
+        for n, of in scored.items()
+    ]
     return Tables(
         trials=pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *EXTRA_COLUMNS]),
         epochs=pd.concat(epochs, ignore_index=True) if epochs else _no_epochs(),
         scores=pd.DataFrame(scores, columns=["arm", "seed", "score", "value"]),
         predictions=StoredPredictions(predictions, again),
+        items={(key.arm, key.seed): scored for key, scored in items.items()},
+        columns=columns,
+        datasets={
+            plan.row(seed, name): place
+            for seed in plan.seeds
+            for place, name in enumerate(plan.datasets)
+        },
     )
+
+
+def _means(found: artifacts.Recorded) -> dict[str, float]:
+    """Return a run's scores on its test set as one number each."""
+    every = {} if found.examples is None else dict(found.examples.values)
+    if "test" in found.predictions:
+        every |= score(found.predictions["test"]()).values
+    return {name: float(values.mean()) for name, values in every.items()}
+
+
+def _one_test_set(examples: Mapping[TrialKey, Examples]) -> Columns:
+    """Return what each column counts, the same in all runs.
+
+    Raises
+    ------
+    BadTables : runs that were scored on other examples, or other clusters of them
+    """
+    if not examples:
+        return Columns()
+    first, its = next(iter(examples.items()))
+    for key, of in examples.items():
+        if len(of) != len(its) or of.order != its.order:
+            raise BadTables(
+                f"{key.title}, was scored on other test examples than {first.title}.",
+                facts=["All runs are scored on the same examples, in the same order."],
+                fix="draw the test set without the trial's seed",
+            )
+    return Columns(weights=its.weights)
 
 
 class StoredPredictions(Mapping[Key, Predictions]):
@@ -415,7 +466,7 @@ def _superseded(child: Child) -> bool:
 def _all_damaged(damaged: Mapping[TrialKey, Damaged], again: Sequence[str]) -> Damaged:
     """Return one refusal for all damaged runs, with the command that mends them."""
     first, *others = damaged.values()
-    repeats = [word for key in damaged for word in ("--redo", f"{key.seed}:{key.arm}")]
+    repeats = [word for key in damaged for word in ("--redo", key.typed)]
     return Damaged(
         first.what,
         facts=[*first.facts, *(f"And {other.what}" for other in others)],
@@ -452,11 +503,13 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds))
 
 
-def _trial_row(child: Child, outcome: Mapping[str, Any], *, attempts: int) -> dict[str, Any]:
+def _trial_row(
+    child: Child, row: int, outcome: Mapping[str, Any], *, attempts: int
+) -> dict[str, Any]:
     tags = child.run.tags
     return {
         "arm": child.key.arm,
-        "seed": child.key.seed,
+        "seed": row,
         "status": child.status.lower(),
         "reason": tags.get("bench.reason", ""),
         "code": tags.get("bench.failure", ""),
@@ -478,7 +531,7 @@ def _no_epochs() -> pd.DataFrame:
 
 def complete_seeds(plan: Plan, finished: Mapping[TrialKey, Any]) -> list[int]:
     """Return the seeds that every arm has finished."""
-    return [s for s in plan.seeds if all(TrialKey(arm, s) in finished for arm in plan.arms)]
+    return [s for s in plan.seeds if all(key in finished for key in plan.of_seed(s))]
 
 
 def frozen(plan: Plan) -> dict[str, Any]:

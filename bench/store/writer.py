@@ -90,15 +90,16 @@ class Recorder:
             measure = design.measure
             if design.scope != "seeds" and tables.has_columns(measure, key.arm, [key.seed]):
                 [examples] = tables.per_example(measure, key.arm, [key.seed])
-                known[key] = Scored(run.value, examples)
+                known[key] = Scored(run.value, examples, tables.columns.weights)
         return known
 
-    def known_test_set(self) -> tuple[ScoredOn, TrialKey] | None:
-        """Return the test set of a recorded run, and the run; None where none has one."""
+    def known_test_sets(self) -> dict[str, tuple[ScoredOn, TrialKey]]:
+        """Return the test set of a recorded run, and the run, by the data set."""
+        known: dict[str, tuple[ScoredOn, TrialKey]] = {}
         for key, child in self.finished.items():
             if found := ScoredOn.from_tag(child.run.tags.get(spool.TEST_SET, "")):
-                return found, key
-        return None
+                known.setdefault(key.dataset, (found, key))
+        return known
 
     @property
     def stopped(self) -> bool:
@@ -223,7 +224,7 @@ class Recorder:
             self._ended.add((item.key, item.attempt))
             self._entries.append(item)
             return
-        attempt = TrialKey(item["arm"], item["seed"]), int(item["attempt"])
+        attempt = TrialKey.of(item), int(item["attempt"])
         if attempt not in self._ended:
             self._rows[attempt].append(item["row"])
 

@@ -131,7 +131,7 @@ def refusal_of(said: Any) -> str:
         (
             ["--scope", "all"],
             2,
-            'error[option]: --scope "all" is not seeds-and-examples or seeds.\n'
+            'error[option]: --scope "all" is not seeds-and-examples, seeds or new-datasets.\n'
             "  fix: bench run MINE --scope seeds\n",
         ),
         (

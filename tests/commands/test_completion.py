@@ -32,7 +32,7 @@ def script() -> str:
         ("bench run my_exp", []),  # bash offers files
         ("bench run digits --se", ["--seeds", "--set"]),
         ("bench run digits --stop a", ["anytime"]),
-        ("bench run digits --scope ", ["seeds-and-examples", "seeds"]),
+        ("bench run digits --scope ", ["seeds-and-examples", "seeds", "new-datasets"]),
     ],
 )
 def test_bash_offers_what_may_follow(typed: str, offered: list[str], script: str):

@@ -66,7 +66,11 @@ def test_the_most_seeds_of_a_rule_are_planned(server: Server):
         (typed(stop="group", seeds="8"), "looks first at half of 8 seeds", "seeds=11"),
         (typed(stop="group", max_seeds=8), "looks first at half of 8 seeds", "max_seeds=11"),
         (typed(stop="anytime", seeds="3,4", max_seeds=9), "already lists", "without seeds"),
-        (typed(scope="images"), "is not seeds-and-examples or seeds", 'scope="seeds"'),
+        (
+            typed(scope="images"),
+            "is not seeds-and-examples, seeds or new-datasets",
+            'scope="seeds"',
+        ),
         (typed(margin=-1.0), "is not a number above 0", "margin=0.3"),
         (typed(claim=float("nan")), "is not a number", "claim=0.3"),
         (typed(aa=True, claim=0.3), "takes no --arm and no --claim", "without arm, without claim"),

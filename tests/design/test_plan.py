@@ -17,6 +17,7 @@ from bench.design.plan import (
     digest,
     make_plan,
     varied_settings,
+    what_changed,
 )
 from bench.execution.devices import Device, Slot
 from bench.execution.server import Server
@@ -274,3 +275,54 @@ def test_the_design_carries_the_plan_and_its_history():
     assert (design.baseline, design.treatments, design.seeds) == ("a", ("b",), (0, 1, 2))
     assert (design.margin, design.looks, design.frozen_at) == (0.01, (2,), "2026-01-01")
     assert design.hash == a_plan(margin=0.01).hash
+
+
+# -- several data sets ---------------------------------------------------------------------------
+
+
+def test_a_plan_of_one_data_set_is_what_it_always_was():
+    plan = a_plan(margin=0.01)
+    assert (
+        plan.hash == "25fb91510d059c11acea40ebb6e6eda5e3d4fd0732259e0ed19c4cdbf17c232b"
+        and plan.benchmark_id == "dcc9aaae0151498d2d9e01bc789334d0b0ac48abd998f70656907b7b2019d140"
+    )
+    assert (
+        plan.trial_digest(TrialKey("b", 1))
+        == "cc93873bdd11bc4b213105374cb0542dfeaa5614ec770db346a80d47832fa21d"
+    )
+    assert plan.draw(TrialKey("b", 1)) == {"seed": 1}
+    assert not {"datasets", "cluster"} & plan.as_dict().keys()
+
+
+def test_every_data_set_has_trainings_of_its_own():
+    plan = a_plan(datasets=("cifar", "svhn"), batches=((0, 7),))
+    assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
+    keys = plan.trials()
+    assert [key.typed for key in keys[:4]] == ["0:a:cifar", "0:b:cifar", "0:a:svhn", "0:b:svhn"]
+    assert keys[2].run_name == "a/svhn/seed-00" and keys[2].title == "seed 00, a, svhn"
+    assert len({plan.trial_digest(key) for key in keys}) == len(keys) == 8
+    drawn = {(key.seed, key.dataset): plan.draw(key)["seed"] for key in keys}
+    assert len(set(drawn.values())) == 4  # the same in both arms
+    again = replace(plan, aa=True)
+    assert len({again.draw(key)["seed"] for key in keys}) == 8
+    assert plan.benchmark_id != replace(plan, datasets=("svhn", "cifar")).benchmark_id
+
+
+def test_seeds_and_data_sets_are_rows_that_stay_when_seeds_are_added():
+    plan = a_plan(datasets=("cifar", "svhn"), batches=((0, 7),), scope="new_datasets")
+    design = plan.with_seeds([3]).design()
+    assert design.seeds == (0, 1, 14, 15, 6, 7) and design.batches == ((0, 1, 14, 15), (6, 7))
+    assert design.labels[15] == "svhn, 7" and design.scope == "seeds"
+    assert design.units.nested and design.units.new_datasets
+    assert design.units.datasets == ("cifar", "svhn") and design.units.columns == "none"
+
+
+def test_a_pack_trains_on_one_data_set():
+    packs = a_plan(datasets=("cifar", "svhn"), pack_seeds=2, batches=((0, 1), (2,))).packs()
+    assert [{key.dataset for key in pack} for pack in packs] == [{"cifar"}, {"svhn"}] * 2
+    assert [len(pack) for pack in packs] == [4, 4, 2, 2]
+
+
+def test_other_data_sets_are_another_benchmark_and_said():
+    old, new = a_plan(datasets=("cifar", "svhn")), a_plan()
+    assert what_changed(old, new) == ["the data sets (cifar, svhn; now one)"]

@@ -69,6 +69,17 @@ def test_a_success_comes_back_to_the_last_bit(tmp_path: Path):
         assert a.labels.tobytes() == b.labels.tobytes() and a.labels.dtype == b.labels.dtype
 
 
+@pytest.mark.parametrize("clusters", [None, [3, 1, 3], ["é", "b", "é"]])
+@pytest.mark.sample(3)
+def test_scores_of_examples_come_back_with_their_clusters(tmp_path: Path, clusters: Any):
+    scores = {"F-1/é": [0.1 + 0.2, 1e-300, -5.0], "file": [1, 2, 3]}
+    sent = success(tmp_path, examples=scores, clusters=clusters)
+    (found,) = there_and_back(tmp_path, sent)
+    assert isinstance(found, Success) and found.fingerprint() == sent.fingerprint()
+    assert {n: v.tolist() for n, v in found.outcome.examples.items()} == scores
+    assert np.array_equal(found.outcome.clusters, sent.outcome.clusters)
+
+
 def test_what_was_not_returned_is_none(tmp_path: Path):
     first, second = there_and_back(
         tmp_path, success(tmp_path, scores={"return": 1.0}), success(tmp_path, test=predictions(0))
@@ -183,6 +194,8 @@ def test_a_fingerprint_knows_the_last_bit_and_every_split(tmp_path: Path):
         {"test": Predictions(nudged, p.labels)},
         {"test": p, "validation": p},
         {"test": p, "scores": {"x": 1.0}},
+        {"test": p, "examples": {"x": [1.0] * 5}},
+        {"test": p, "examples": {"x": [1.0] * 4 + [float(np.nextafter(1.0, 2))]}},
         {"test": p, "scores": {"x": float(np.nextafter(1.0, 2))}},
     ]
     prints = {success(tmp_path, **outcome).fingerprint() for outcome in outcomes}

@@ -276,7 +276,7 @@ def test_a_process_that_ends_without_an_answer_says_how(
 ):
     key = TrialKey("on", 1)
     job = Job(0, (key,), {}, "r", "d", None, 60.0, attempt=3)
-    heard = replace(heard, rows={("on", 1): [{"epoch": 0}]})
+    heard = replace(heard, rows={key: [{"epoch": 0}]})
     (failure,) = _failures(job, cpu_slots(1)[0], heard, "one\n two \n\n", 5.0, 2.0)
     assert (failure.code, failure.what, failure.retryable) == (code, what, retryable)
     assert failure.facts[0] == "It printed last: two" and failure.epochs == [{"epoch": 0}]

@@ -69,8 +69,8 @@ class Recorder:
     def known_runs(self) -> dict[TrialKey, Scored]:
         return {key: Scored(value) for key, value in self.finished.items()}
 
-    def known_test_set(self) -> None:
-        return None
+    def known_test_sets(self) -> dict[str, Any]:
+        return {}
 
     def stop(self, pairs: int) -> None:
         self.stopped_at = pairs

@@ -56,6 +56,26 @@ def test_values_that_cannot_be_squared_show_nothing_instead_of_ending_the_traini
     assert looker(plan("anytime"))([pair(unit * v, 1.1 * unit * v) for v in values]) is None
 
 
+def test_a_look_counts_each_cluster_with_its_examples(plan: Callable[..., Plan]):
+    look = looker(plan("anytime", scope="seeds_and_examples", cluster="passage"))
+    sizes, rng = np.array([9.0] * 3 + [1.0] * 9), np.random.default_rng(0)
+    gaps = 0.5 + np.arange(12) / 10 + 0.01 * rng.normal(size=(20, 12))
+
+    def seen(gaps: Any, weights: Any) -> Look:
+        means = np.average(gaps, axis=1, weights=weights)
+        pairs = [
+            {"weak": Scored(0.0, 0 * gap, weights), "strong": Scored(mean, gap, weights)}
+            for gap, mean in zip(gaps, means, strict=True)
+        ]
+        found = look(pairs)
+        assert found is not None and found.low is not None and found.high is not None
+        return found
+
+    few, many = seen(gaps, sizes), seen(np.repeat(gaps, sizes.astype(int), axis=1), None)
+    assert few.mean == pytest.approx(many.mean)
+    assert few.high - few.low > 1.5 * (many.high - many.low)  # 36 examples, not drawn alone
+
+
 def test_anytime_stops_at_the_first_pair_that_settles_the_word(plan: Callable[..., Plan]):
     look = looker(plan("anytime"))
     gaps = 0.02 + 0.004 * np.random.default_rng(0).normal(size=20)

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis.data.tables import BadTables
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Result, Success
 from bench.experiment import Outcome, Predictions
 from bench.store import spool
+from bench.store.artifacts import Damaged
 from bench.store.base import Store
 from bench.store.locks import Locked
 from bench.store.records import NothingRecorded
@@ -162,6 +164,49 @@ def test_a_plan_that_may_stop_knows_the_examples_of_what_is_recorded(store: Stor
     with recorder_of(store, plan) as recorder:
         [run] = recorder.known_runs().values()
     assert run.examples is not None and run.value == pytest.approx(run.examples.mean())
+
+
+def scored(key: TrialKey, clusters: Any = ("a", "b", "a"), **scores: Any) -> Success:
+    values = {"f1": [key.seed + 0.5, 0.25, 1.0], "em": [True, False, True], **scores}
+    return success(key, outcome=Outcome(examples=values, clusters=clusters))
+
+
+def test_scores_of_examples_are_read_back_as_means_of_their_clusters(store: Store, plan: Plan):
+    plan = replace(plan, metric="f1", cluster="passage", stop="anytime")
+    benchmark = session(store, plan, [scored(key) for key in plan.trials()])
+    tables, units = store.tables(benchmark), benchmark.design().units
+    assert (units.columns, units.column.many) == ("clusters", "passages")
+    assert tables.items["smoothed", 1]["f1"].tolist() == [1.25, 0.25]
+    assert tables.columns.weights is not None and tables.columns.weights.tolist() == [2, 1]
+    values = tables.values(benchmark.design(), "smoothed", [0, 1])
+    assert values.tolist() == pytest.approx([1.75 / 3, 2.75 / 3])
+    (child,) = runs_of(store, benchmark)
+    assert child.run.metrics["f1"] == pytest.approx(1.75 / 3)
+    assert "examples.npz" in json.loads(child.run.tags[spool.DIGESTS])
+    with recorder_of(store, plan) as recorder:
+        known, test_sets = recorder.known_runs()[KEY], recorder.known_test_sets()
+    assert known.examples is not None and known.examples.tolist() == [0.75, 0.25]
+    assert known.weights is not None and known.weights.tolist() == [2, 1]
+    assert test_sets[""][0].size == 3
+
+
+@pytest.mark.parametrize("clusters", [None, ("a", "b", "b")])
+def test_runs_of_other_test_examples_are_no_table(store: Store, plan: Plan, clusters: Any):
+    first, second, *_ = plan.trials()
+    benchmark = session(store, plan, [scored(first), scored(second, clusters)])
+    with pytest.raises(BadTables, match="smoothed, was scored on other test examples than seed 00"):
+        store.tables(benchmark)
+
+
+def test_scores_of_examples_that_changed_are_damaged(store: Store, plan: Plan):
+    benchmark = session(store, plan, [scored(key) for key in plan.trials()])
+    (child,) = runs_of(store, benchmark)
+    path = Path(child.run.artifact_uri.removeprefix("file://")) / "examples.npz"
+    if not path.is_file():
+        pytest.skip("this store keeps its files elsewhere")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(Damaged, match="the stored examples of seed 00, baseline, are damaged"):
+        store.tables(benchmark)
 
 
 # -- runs of one trial --------------------------------------------------------------------------
