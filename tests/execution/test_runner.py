@@ -20,7 +20,7 @@ from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution import runner
 from bench.execution.base import Options
-from bench.execution.runner import Look, Pair, Ran, examples_of, value_of
+from bench.execution.runner import Look, Pair, Ran, scored_of, value_of
 from bench.execution.signals import Ending, Terminated, ended_by_signals
 from bench.experiment import BadOutcome, Metric, Outcome, Predictions
 from bench.store.memory import MemoryStore
@@ -538,10 +538,10 @@ def test_a_rule_looks_at_groups_where_a_metric_is_no_mean(metric: str, mine: Ben
     run = Predictions(np.log([[0.8, 0.2], [0.4, 0.6]] * 50), np.array([0, 1] * 50))
     own = computed([Metric("cost", of=METRICS["auroc"].value)], run)
     outcome = Outcome(test=run, facts={"own_metrics": own})
-    columns = examples_of(outcome, plan)
+    columns = scored_of(outcome, 0.5, plan).examples
     assert columns is not None and columns.shape == (40,)
     assert columns.mean() == pytest.approx(METRICS["auroc"].value(run))
-    assert examples_of(outcome, replace(plan, stop="fixed")) is None
+    assert scored_of(outcome, 0.5, replace(plan, stop="fixed")).examples is None
 
 
 def test_the_first_run_without_the_metric_ends_it_all_and_says_what_it_has(mine: Bench):
