@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-from bench.analysis.data.tables import Stop
+from bench.analysis.data.tables import Goal, Stop
 from bench.analysis.errors import Refusal
 from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
@@ -68,6 +68,7 @@ def draft(
         margin=in_metric_units(design.margin, metric),
         claim=in_metric_units(design.claim, metric),
         scope=scope,
+        goal=_goal(design, found.experiment.margin),
         stop=cast(Stop, design.stop),
         max_seeds=design.max_seeds,
         aa=design.aa,
@@ -148,6 +149,20 @@ def _scope(text: str) -> PlanScope:
             options=[("scope", "seeds")],
         )
     return cast(PlanScope, text.replace("-", "_"))
+
+
+def _goal(design: Design, margin: float | None) -> Goal:
+    if design.goal not in ("better", "equivalent", "not-worse"):
+        raise Usage(
+            f'--goal "{design.goal}" is not better, equivalent or not-worse.',
+            options=[("goal", "better")],
+        )
+    if design.goal != "better" and design.margin is None and margin is None:
+        raise Usage(
+            f"--goal {design.goal} needs the smallest difference worth having.",
+            options=[("margin", 0.3)],
+        )
+    return cast(Goal, design.goal.replace("-", "_"))
 
 
 def _require_datasets(found: Discovered, design: Design) -> None:

@@ -84,6 +84,7 @@ class Arms:
 
 MARGIN_HELP = "Smallest difference worth having, pp for accuracies (default: the experiment's)."
 SCOPES = one_of("seeds-and-examples", "seeds", "new-datasets")
+GOALS = one_of("better", "equivalent", "not-worse")
 RULES = one_of("fixed", "group", "anytime")
 
 
@@ -101,6 +102,12 @@ class Design:
         "WHAT",
         "seeds-and-examples, seeds (this test set only), or new-datasets.",
         autocompletion=SCOPES,
+    )
+    goal: str = design(
+        "better",
+        "GOAL",
+        "better, equivalent, or not-worse (a word of its own; needs a margin).",
+        autocompletion=GOALS,
     )
     stop: str = design(
         "fixed",
@@ -121,7 +128,7 @@ class Training:
     backend: str = devices(
         "processes",
         "NAME",
-        "What trains: processes (this machine), dask, …",
+        "What trains: processes (this machine) or dask.",
         autocompletion=executor_names,
     )
     address: str | None = devices(None, "URI", "The dask scheduler's: tcp://HOST:8786.")

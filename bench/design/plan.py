@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from bench.analysis.data.tables import Design, Scope, Stop
+from bench.analysis.data.tables import Design, Goal, Scope, Stop
 from bench.analysis.data.units import Units
 from bench.design import source_digest
 from bench.design.loading import Discovered
@@ -73,6 +73,7 @@ class Plan:
     alpha: float = 0.05
     scope: PlanScope = "seeds_and_examples"
     datasets: tuple[str, ...] = ()  # on each of which every arm and seed is trained
+    goal: Goal = "better"  # what would be a success
     stop: Stop = "fixed"
     max_seeds: int | None = None
     aa: bool = False  # the second arm is the first one again, on another family of seeds
@@ -125,6 +126,7 @@ class Plan:
         """Return the part that decides how results are judged; changing it trains nothing."""
         names = ("metric", "higher_is_better", "margin", "claim", "alpha", "scope", "stop")
         named = {"cluster": self.cluster} if self.cluster else {}
+        named |= {"goal": self.goal} if self.goal != "better" else {}
         return {name: getattr(self, name) for name in (*names, "max_seeds")} | named
 
     def trials(self) -> list[TrialKey]:
@@ -203,7 +205,8 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
         plain = asdict(self)
-        for name in ("_cache", *(n for n in ("cluster", "datasets") if not plain[n])):
+        usual = {"cluster": "", "datasets": (), "goal": "better"}
+        for name in ("_cache", *(n for n, value in usual.items() if plain[n] == value)):
             del plain[name]
         return {**plain, "hash": self.hash, "benchmark_id": self.benchmark_id}
 
@@ -285,6 +288,7 @@ def make_plan(
     margin: float | None = None,
     claim: float | None = None,
     scope: PlanScope = "seeds_and_examples",
+    goal: Goal = "better",
     stop: Stop = "fixed",
     max_seeds: int | None = None,
     aa: bool = False,
@@ -315,6 +319,7 @@ def make_plan(
         margin=experiment.margin if margin is None else margin,
         claim=experiment.claim if claim is None else claim,
         scope=scope,
+        goal=goal,
         stop=stop,
         max_seeds=max_seeds,
         aa=aa,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.data.format import count
+from bench.analysis.data.format import count, magnitude, suffix
 from bench.analysis.inference.comparison import no_spread
 from bench.analysis.study.analyses import WAYS
 from bench.analysis.study.checks.registry import (
@@ -20,6 +20,7 @@ from bench.analysis.study.checks.registry import (
 from bench.analysis.study.gates import gate
 from bench.analysis.study.verdict_interval import seeds_only
 
+MOST_SDS = 20  # of the pairs' differences, in a margin
 SKEW_MATTERS = 0.1  # times sqrt(n): below, the false words stay near what is promised
 # Pairs to how often exponential differences are called worse without an effect, and equivalent at
 # exactly the margin (2.5 and 5 % promised); 100,000 draws each.
@@ -277,6 +278,26 @@ def _against_its_name(e: Evidence) -> Answer | None:
         f"The direction of {e.design.metric} is not at odds with its name.",
         f"{e.design.metric} was said to be better when lower, against its name.",
         "With the other direction better and worse change places.",
+    )
+
+
+@check("C19", "caution")
+def _plausible_margin(e: Evidence) -> Answer:
+    """Look for a margin in another unit: then everything would be too small to matter."""
+    margin, unit = e.design.margin, e.design.measure.unit
+    arms = [arm for arm in e.arms if arm.min is not None and arm.max is not None]
+    if margin is None or not arms:
+        return not_checked("There is no margin to hold against the values.")
+    low, high = min(arm.min or 0.0 for arm in arms), max(arm.max or 0.0 for arm in arms)
+    spreads = [c.power.sd for c in e.comparisons if c.power.sd]
+    wide = bool(spreads) and margin > MOST_SDS * max(spreads)
+    typed = f"{magnitude(margin, unit)}{suffix(unit)}"
+    size = f"{MOST_SDS} SD of the differences" if wide else "the range of all values"
+    return passed_if(
+        not wide and (margin <= high - low or high == low),
+        f"The margin, {typed}, is of the size of what was measured.",
+        f"The margin, {typed}, is larger than {size}.",
+        "If it was typed in another unit, whatever happens is called too small to matter.",
     )
 
 
