@@ -2,15 +2,18 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from bench.analysis.data.metrics import Predictions
+from bench.analysis.data.tables import Design, Tables
 from bench.analysis.data.units import Units
 from bench.analysis.study.checks.design import SKEW_COST, _strong_skew
 from bench.analysis.study.conclude import _collapsed, _pooled_mad
+from bench.analysis.study.study import study
 
-ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in [*range(1, 19), 20, 21])]
+ALL = [*(f"B{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 22))]
 
 
 def check(f, name):
@@ -447,3 +450,28 @@ def test_an_auroc_near_its_ceiling_is_a_caution(simulate, base, expected):
 
 def test_the_ceiling_of_other_metrics_is_not_asked_about(plain):
     assert "C24" not in {c.id for c in plain.findings().checks}
+
+
+@pytest.mark.parametrize(
+    ("margin", "state", "said"),
+    [
+        (0.002, "passed", "is of the size of what was measured"),
+        (0.5, "failed", "The margin, 50.00 pp, is larger than"),
+        (None, "not checked", "There is no margin"),
+    ],
+)
+def test_a_margin_in_another_unit_is_a_caution(margin, state, said):
+    design = Design(
+        experiment="e", question="?", baseline="a", treatments=("b",), metric="accuracy",
+        higher_is_better=True, seeds=tuple(range(8)), margin=margin, scope="seeds",
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    rows = [(arm, seed, 0.9 + 0.003 * rng.normal()) for seed in range(8) for arm in "ab"]
+    scores = pd.DataFrame(rows, columns=["arm", "seed", "value"]).assign(score="accuracy")
+    trials = scores[["arm", "seed"]].assign(
+        status="finished", reason="", device="", duration_s=np.nan, environment="{}"
+    )
+    empty = pd.DataFrame({"arm": [], "seed": [], "epoch": []})
+    f = study(Tables(trials=trials, epochs=empty, scores=scores, predictions={}), design)
+    [check] = [check for check in f.checks if check.id == "C19"]
+    assert check.state == state and said in check.text
