@@ -255,8 +255,8 @@ class Tables:
         if some is not None and self.has_columns(design.measure, some[0], [some[1]]):
             width = self.per_example(design.measure, some[0], [some[1]]).shape[1]
             items |= {key: {**items.get(key, {}), name: np.full(width, worst)} for key in failed}
-        return replace(
-            self, trials=trials, scores=pd.concat([others, values], ignore_index=True), items=items
+        return self._with(
+            trials=trials, scores=pd.concat([others, values], ignore_index=True), items=items
         )
 
     def per_example(self, measure: Metric, arm: str, seeds: list[int]) -> NDArray[np.float64]:
@@ -323,6 +323,12 @@ class Tables:
         self._scored[arm, seed, split] = replace(now, values=values)
         return found
 
+    def _with(self, **changes: Any) -> "Tables":
+        """Return changed tables that know what was read of the predictions already."""
+        other = replace(self, **changes)
+        other._scored.update(self._scored)
+        return other
+
     @cached_property
     def _scored(self) -> dict[tuple[str, int, Split], Scored]:
         return {}
@@ -340,7 +346,7 @@ class Tables:
                 frame[frame.seed.isin(own)] for frame in (self.trials, self.epochs, self.scores)
             )
             trials, epochs, scores = kept
-            return replace(self, trials=trials, epochs=epochs, scores=scores, datasets={})
+            return self._with(trials=trials, epochs=epochs, scores=scores, datasets={})
         strata = self.columns.strata
         at = [place] if strata is None else np.flatnonzero(strata == place)
         weights = None if self.columns.weights is None else self.columns.weights[at]
@@ -348,7 +354,7 @@ class Tables:
             key: {name: values[at] for name, values in scored.items()}
             for key, scored in self.items.items()
         }
-        return replace(self, items=items, columns=Columns(weights=weights))
+        return self._with(items=items, columns=Columns(weights=weights))
 
     def require_one_test_set(self) -> None:
         """Refuse runs whose test labels differ: seeds × examples would not be a table."""

@@ -56,7 +56,7 @@ ORDER: dict[str, Callable[[Findings], bool]] = {
     "components": lambda f: any(c.variance for c in f.comparisons),
     "secondary": lambda f: any(c.secondary for c in f.comparisons),
     "changed": lambda f: any(c.changed for c in f.comparisons),
-    "cost": lambda f: any(c.cost for c in f.comparisons),
+    "cost": lambda f: bool(f.costs),
     "classes": lambda f: bool(f.classes),
     "datasets": lambda f: any(c.datasets for c in f.comparisons),
     "runs": lambda f: True,
@@ -421,9 +421,9 @@ def changed(f: Findings, c: Treatment) -> Table | None:
 
 def cost(f: Findings, c: Treatment) -> Table | None:
     """Return what the treatment costs in training time; None where it was not recorded."""
-    if c.cost is None:
+    of = next((cost for cost in f.costs if cost.of == c.treatment), None)
+    if of is None:
         return None
-    of = c.cost
     limits = form.NONE
     if of.low is not None and of.high is not None:
         limits = form.interval(of.low, of.high, "score", digits=1)

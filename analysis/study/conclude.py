@@ -81,7 +81,6 @@ def conclude(s: Summary) -> Findings:
             replace(
                 blocked(c, blocking(evidence, checks, c), design),
                 changed=of.changed,
-                cost=_cost(s, c),
             )
             for c, of in zip(seen, s.treatments, strict=True)
         ),
@@ -96,6 +95,7 @@ def conclude(s: Summary) -> Findings:
         run_calibration=s.calibration,
         run_bins=s.bins,
         sources=source_rows(s.sources, design),
+        costs=tuple(cost for c in seen if (cost := _cost(s, c)) is not None),
         among=among(s.treatments, s.between, design),
         classes=class_rows(s.classes, {name: p.n for name, p in pairs.items()}, design),
         provenance=s.provenance,
@@ -111,6 +111,7 @@ def _cost(s: Summary, c: Treatment) -> Cost | None:
     base, other = ([times[key] for key in own] for own in keys)
     level = 1 - s.design.alpha
     cost = Cost(
+        of=c.treatment,
         baseline=float(np.mean(base)),
         treatment=float(np.mean(other)),
         difference=float(np.mean(other) - np.mean(base)),

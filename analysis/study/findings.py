@@ -226,6 +226,7 @@ class DataSetRow:
 class Cost:
     """Training time a run, in seconds; the interval is a paired t's."""
 
+    of: str  # the treatment
     baseline: float
     treatment: float
     difference: float
@@ -293,7 +294,6 @@ class Treatment:
     anytime: AnytimeFinding
     datasets: tuple[DataSetRow, ...] = ()
     changed: Changed | None = None
-    cost: Cost | None = None
     pairs: Paired = unstored()
 
     def analysis(self, name: str) -> Analysis | None:
@@ -400,6 +400,7 @@ class Findings:
     classes: tuple[ClassRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
     among: Among | None = None
+    costs: tuple[Cost, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
 
@@ -428,6 +429,7 @@ class Findings:
             **{name: plain(getattr(self, name)) for name in TABLES},
             "sources": plain(self.sources),
             "among": plain(self.among),
+            "costs": plain(self.costs),
             "run_calibration": columns(self.run_calibration),
             "run_bins": columns(self.run_bins),
             "pairs": plain(self.runs),
