@@ -55,6 +55,7 @@ class Description:
 def described(experiment: Experiment) -> Description:
     """Return what an experiment says of itself."""
     plain = {f.name: getattr(experiment, f.name) for f in fields(Description)}
+    plain["datasets"] = list(experiment.datasets)
     if experiment.train_pack is None:
         plain["pack_seeds"] = 0
     elif callable(experiment.pack_seeds):
