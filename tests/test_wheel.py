@@ -154,7 +154,8 @@ def test_an_editable_install_follows_the_checkout(links: str, project: Path, tmp
 
 def test_what_it_imports_is_what_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["cluster"], *extras["excel"]]
     known = {re.split(r"[^\w.-]", text)[0].lower() for text in declared}
     imported = set()
     for package in ("analysis", "bench", "experiments"):
@@ -167,7 +168,7 @@ def test_what_it_imports_is_what_is_declared():
                 elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
                     if isinstance(node.args[0], ast.Constant):
                         imported.add(str(node.args[0].value).partition(".")[0])
-    others = imported - {"bench"} - sys.stdlib_module_names
+    others = imported - {"bench", "wandb"} - sys.stdlib_module_names  # wandb: if it is there
     sources = metadata.packages_distributions()
     assert {"torch", "mlflow", "PIL"} <= others
     used = {name: {source.lower() for source in sources[name]} for name in others}

@@ -20,7 +20,7 @@ import pytest
 
 LONG = os.environ.get("BENCH_CAMPAIGN") == "long"
 # places, times, a repetition, and the digest of a file that holds these
-VOLATILE = {"provenance", "frozen_at", "duration_s", "attempts", "digest"}
+VOLATILE = {"costs", "provenance", "frozen_at", "duration_s", "attempts", "digest"}
 OF_THIS_STORE = {"N1", "N3"}  # checks that note a repetition, and the other plans of the store
 LOST, WRONG = "finished runs lost", "wrong"
 TRAINED = """
