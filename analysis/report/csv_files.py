@@ -75,6 +75,8 @@ def _pairs(f: Findings, shown: Mapping[str, str]) -> Iterator[Line]:
     base, metric = shown[f.design.baseline], shown[f.design.metric]
     for c in f.comparisons:
         p = c.pairs
+        if p.independent:
+            continue  # the runs of arms that share nothing are in runs.csv
         rows = zip(p.seeds, p.baseline, p.treatment, c.differences, strict=True)
         for seed, old, new, difference in rows:
             yield seed, base, shown[c.treatment], metric, old, new, difference

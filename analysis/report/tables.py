@@ -185,12 +185,16 @@ def _analyses(f: Findings, c: Treatment) -> list[Row]:
     for a in c.analyses:
         text, note = common.analysis_name(a, c.n_pairs, f.design.units)
         main = a.name == c.primary.method
-        name = Cell(text=text, note=f"{note}; primary, fixed in the plan" if main else note)
+        name = Cell(text=text, note=f"{note}; {_planned(f)}" if main else note)
         rows.append(_analysis(f, a, name, main=main))
     if not any(row.main for row in rows):  # the planned one could not be done
         name = Cell(text="Planned analysis", note=common.method(f, c.primary))
         rows.append(_analysis(f, Analysis.of(c.primary.method, c.primary), name, main=True))
     return sorted(rows, key=lambda row: not row.main)
+
+
+def _planned(f: Findings) -> str:
+    return "primary, fixed in the plan" if f.design.hash else "primary"
 
 
 def _analysis(f: Findings, a: Analysis, name: Cell, *, main: bool) -> Row:

@@ -83,6 +83,9 @@ def _answer(f: Findings, c: Treatment) -> list[str]:
         lines += [f"    {part}" for part in numbers]
     else:
         won = f"won on {common.won(f, c)}" if c.effect else ""
+        exact = c.analysis("mcnemar")
+        if exact is not None:
+            won += f"   McNemar’s exact {form.p_equation(exact.p_value)}"
         first = [common.signed_estimate(f, c.primary), numbers[0], *numbers[2:]]
         lines += _wrapped("    " + "   ".join(first), 4)
         lines += _wrapped("    " + "   ".join(part for part in (numbers[1], won) if part), 4)

@@ -3,9 +3,10 @@
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from bench import __version__
 from bench.commands import options as panels
@@ -138,7 +139,9 @@ def compare(
     command = shlex.join(["bench", *map(redacted, sys.argv[1:])])
     asked |= {"store": store, "command": command, "say": output.say}
     if judged.summary or file is None:
-        found = [_published(file, judged, (metrics or ["score"])[0], command, output)]
+        found = [
+            _published(file, judged, asdict(columns), (metrics or ["score"])[0], command, output)
+        ]
     else:
         how.pop("summary")
         found = compared(file, layout, **asked, **how)
@@ -163,7 +166,12 @@ def compare(
 
 
 def _published(
-    file: str | None, judged: Judged, metric: str, command: str, output: Output
+    file: str | None,
+    judged: Judged,
+    columns: Mapping[str, object],
+    metric: str,
+    command: str,
+    output: Output,
 ) -> "Findings":
     """Compare published summaries, which stand in the place of a file."""
     from bench.reports.compare import published
@@ -171,6 +179,13 @@ def _published(
     if not judged.summary or file is not None:
         what = "with --summary no file is read" if file else "there is no file, and no --summary"
         raise Usage(f"{what}.", fix="name a file, or give a --summary of each arm")
+    read = ("summary", "margin", "claim", "lower_is_better", "unit", "goal")
+    usual = asdict(Judged())
+    more = [k for k, value in asdict(judged).items() if k not in read and value != usual[k]]
+    more += [k for k, value in columns.items() if value and k != "metric"]
+    if more:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in more)
+        raise Usage(f"of published summaries {options} says nothing.", without=more)
     return published(
         judged.summary,
         command=command,
@@ -179,6 +194,7 @@ def _published(
         claim=judged.claim,
         lower_is_better=judged.lower_is_better,
         metric=metric,
+        unit=cast(Any, judged.unit),
         goal="not_worse" if judged.goal == "not-worse" else "better",
     )
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.data.examples import means_by
+from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.additive import additive_fit
 from bench.importers.layout import BadPairs, column_of
 
@@ -118,7 +119,7 @@ def complete(cells: Cells, path: Path, *, allow_missing: bool) -> Cells:
     for metric, table in values.items():
         table = np.where(runs[:, :, None], np.nan, table)
         for arm in np.flatnonzero(inside.any(axis=(1, 2))):
-            table[arm, ~runs[arm]] = additive_fit(table[arm, ~runs[arm]])
+            table[arm, ~runs[arm]] = _filled(table[arm, ~runs[arm]], path)
         values[metric] = table
     dropped = tuple(", ".join(cells.rows[i]) or "the run" for i in np.flatnonzero(runs.any(axis=0)))
     return Cells(
@@ -132,6 +133,16 @@ def complete(cells: Cells, path: Path, *, allow_missing: bool) -> Cells:
     )
 
 
+def _filled(table: Floats, path: Path) -> Floats:
+    try:
+        return additive_fit(table)
+    except UnusableRuns as refusal:
+        raise BadPairs(
+            f"{path.name}: {refusal.what}, so what is missing cannot be filled.",
+            fix="leave out the columns that a run lacks, with where",
+        ) from None
+
+
 def _refuse_missing(cells: Cells, gone: NDArray[np.bool_], path: Path) -> None:
     arm, row, column = (int(place) for place in np.argwhere(gone.transpose(1, 0, 2))[0][[1, 0, 2]])
     where = ", ".join((*cells.rows[row], *cells.columns[column]))
@@ -140,10 +151,10 @@ def _refuse_missing(cells: Cells, gone: NDArray[np.bool_], path: Path) -> None:
         f"{path.name} has {counts} values; pair {where} has no {cells.arms[arm]}.",
         facts=[
             "Dropping a pair can bias the result, so it is not dropped silently.",
-            "With leave the missing value counts as a failed run, also at its worst."
+            "With allow_missing the missing value counts as a failed run, also at its worst."
             if len(cells.columns) == 1
-            else "With leave a missing run counts as failed; a gap inside a run is filled from the "
-            "run and the column it lies in, right if values are missing at random.",
+            else "With allow_missing a missing run counts as failed; a gap inside a run is filled "
+            "from the run and the column it lies in, right if values are missing at random.",
         ],
         fix="add the missing value, or",
         options=[("allow_missing", True)],

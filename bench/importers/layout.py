@@ -10,7 +10,16 @@ import pandas as pd
 
 from bench.analysis.errors import Refusal
 from bench.importers.files import BadScores
-from bench.importers.rows import BY_PLACE, UNPAIRED, Keys, remedy, resolved, shown, told_apart_by
+from bench.importers.rows import (
+    BY_PLACE,
+    UNPAIRED,
+    Keys,
+    UnknownRows,
+    remedy,
+    resolved,
+    shown,
+    told_apart_by,
+)
 
 WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
 UNIT_COLUMNS = ("seed", "fold", "example", "cluster", "dataset", "repeat")
@@ -120,7 +129,30 @@ def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
             options=[("pair", UNPAIRED)],
             without=["pair"],
         )
+    if keys.pair is None and not keys.named:
+        _require_no_key(frame, layout)
     return replace(layout, **{name: getattr(keys, name) for name in UNIT_COLUMNS})
+
+
+def _require_no_key(frame: pd.DataFrame, layout: Layout) -> None:
+    """Refuse to call runs unpaired beside a column that may say which belong together."""
+    for column in (c for c in frame.columns if c not in layout.values):
+        own = frame[column]
+        if layout.is_long:
+            by_arm = [frozenset(names) for _, names in own.groupby(frame[layout.arm])]
+            alike = len(set(by_arm)) == 1 and len(by_arm[0]) * len(by_arm) == len(own)
+        else:
+            alike = own.nunique() == len(own)
+        if alike and len(own) > 2:
+            raise UnknownRows(
+                f"what a row of {column!r} is, is not known.",
+                facts=[
+                    "Its name says nothing. It may number trainings (seed), folds (fold) or test "
+                    "examples (example); or runs may share nothing (pair none)."
+                ],
+                fix="if each is a training of its own:",
+                options=[("seed", column)],
+            )
 
 
 def _unknown_column(column: str, columns: Sequence[str], path: Path) -> BadColumns:
@@ -237,15 +269,24 @@ def require_once(frame: pd.DataFrame, long: pd.DataFrame, layout: Layout, path: 
         by = told_apart_by(frame, named, layout.metrics)
     facts = ["Each pair needs exactly one value in each arm."]
     for column in by[:5]:
-        seen = ", ".join(dict.fromkeys(map(str, frame[column][:1000])))
+        values = list(dict.fromkeys(map(shown, frame[column])))
+        seen = ", ".join(values[:8]) + (", …" if len(values) > 8 else "")
         facts.append(
-            f"The rows differ in {column} ({seen[:80]}): if these are {remedy(column)[1]}, "
+            f"The rows differ in {column} ({seen[:120]}): if these are {remedy(column)[1]}, "
             f"say so by {remedy(column)[0]} ({'last' if remedy(column)[0] == 'at' else column})."
         )
     which = ", ".join(str(row[key]) for key in keys[1:])
     raise BadPairs(
         f"{path.name}: pair {which} occurs twice in {row['arm']}.",
         facts=facts,
-        fix=f"compare within one {by[0]}:" if by else "keep one row a pair and arm",
-        options=[("where", f"{by[0]}={frame[by[0]].iloc[0]}")] if by else [],
+        fix=None if by else "keep one row a pair and arm",
+        options=[_said_by(by)] if by else [],
     )
+
+
+def _said_by(columns: Sequence[str]) -> tuple[str, str]:
+    """Return the option that most likely says what tells duplicates apart."""
+    order = ("example", "dataset", "seed", "fold", "at", "repeat", "by")
+    best = min(columns, key=lambda column: order.index(remedy(column)[0]))
+    option = remedy(best)[0]
+    return option, "last" if option == "at" else best

@@ -107,12 +107,16 @@ def unit_of(long: pd.DataFrame, metric: str, unit: GivenUnit) -> Shown:
     if unit == "fraction" and not (low >= 0 and high <= 1):
         raise BadScores(
             f"{metric} runs from {low:g} to {high:g}, so it holds no fractions.",
-            options=[("unit", _shares(low, high))],
+            options=[("unit", shares(low, high))],
         )
     if unit != "auto":
         return unit
-    name = words(metric)
-    return _shares(low, high) if name & FRACTIONS and not name & NO_FRACTION else "plain"
+    return shares(low, high) if is_fraction(metric) else "plain"
+
+
+def is_fraction(metric: str) -> bool:
+    """Tell whether a metric is a share of a whole by a whole word of its name."""
+    return bool(words(metric) & FRACTIONS) and not words(metric) & NO_FRACTION
 
 
 def require_margin_within(
@@ -125,13 +129,13 @@ def require_margin_within(
         return
     if unit != "plain" and not (bare and unit == "fraction" and margin >= LARGE_MARGIN):
         return
-    shares, fix = _shares(low, high), "if the margin is in percentage points:"
-    points = [("margin", f"{margin:g}pp")] if bare and shares != "plain" else []
-    other = [] if shares == "plain" or unit != "plain" else [("unit", shares)]
+    in_shares, fix = shares(low, high), "if the margin is in percentage points:"
+    points = [("margin", f"{margin:g}pp")] if bare and in_shares != "plain" else []
+    other = [] if in_shares == "plain" or unit != "plain" else [("unit", in_shares)]
     raise BadScores(
         f"the margin, {margin:g}, is larger than the range of all values ({low:g} to {high:g}).",
         facts=[f"{metric} is read as {KINDS[unit]}, so the margin is too."],
-        fix="give a smaller margin" if shares == "plain" else fix,
+        fix="give a smaller margin" if in_shares == "plain" else fix,
         options=[*points, *other],
     )
 
@@ -140,11 +144,11 @@ def require_points(long: pd.DataFrame, metric: str, unit: Shown, **amounts: floa
     """Refuse percentage points of values that are no shares of a whole."""
     for option, amount in amounts.items():
         if unit == "plain" and isinstance(amount, Points):
-            shares = _shares(*_range(long, metric))
+            in_shares = shares(*_range(long, metric))
             raise BadScores(
                 f"{option}: {metric} is read as plain numbers, which have no percentage points.",
-                fix=f"give the {option} in the metric's own unit" if shares == "plain" else None,
-                options=[] if shares == "plain" else [("unit", shares)],
+                fix=f"give the {option} in the metric's own unit" if in_shares == "plain" else None,
+                options=[] if in_shares == "plain" else [("unit", in_shares)],
             )
 
 
@@ -161,7 +165,7 @@ def _range(long: pd.DataFrame, metric: str) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-def _shares(low: float, high: float) -> Shown:
+def shares(low: float, high: float) -> Shown:
     """Return in which unit values of this range can be shares of a whole."""
     if low < 0 or high > 100:
         return "plain"

@@ -11,10 +11,11 @@ from bench.analysis.errors import Refusal
 from bench.analysis.inference.welch import Published
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.summary import Between, Summary, TreatmentSums
+from bench.importers.numbers import GivenUnit, Shown, is_fraction, shares
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 FORM = re.compile(
-    rf"(?P<arm>[^=]+)=(?P<mean>{NUMBER})%?\s*(?:±|\+-|\+/-)\s*(?P<spread>{NUMBER})%?\s*"
+    rf"(?P<arm>[^=]+)=(?P<mean>{NUMBER})%?\s*(?:±|\+-|\+/-)\s*(?P<spread>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)%?\s*"
     r"(?:\((?P<kind>sd|se)\))?\s*(?:,\s*n\s*=\s*(?P<n>\d+))?"
 )
 
@@ -58,20 +59,29 @@ def read(typed: str) -> tuple[str, Published]:
     return match["arm"].strip(), Published(n=n, mean=float(match["mean"]), sd=sd)
 
 
-def summary_of(typed: Sequence[str], *, provenance: Mapping[str, Any], **design: Any) -> Summary:
+def shown_in(arms: Sequence[Published], metric: str, unit: GivenUnit) -> Shown:
+    """Return in which unit means are printed: as typed, or by the metric's whole-word name."""
+    if unit != "auto":
+        return unit
+    means = [arm.mean for arm in arms]
+    return shares(min(means), max(means)) if is_fraction(metric) else "plain"
+
+
+def summary_of(
+    arms: Sequence[tuple[str, Published]], *, provenance: Mapping[str, Any], **design: Any
+) -> Summary:
     """Return published summaries as a study's: the first is the baseline, nothing is paired.
 
     Parameters
     ----------
-    typed : as `read` takes them, two or more
+    arms : as `read` gives them, two or more, in metric units
     provenance : what is known of them
     design : margin, direction and goal, as `Design` has them
 
     Raises
     ------
-    BadSummary : what `read` refuses, one arm alone, or two of one name
+    BadSummary : one arm alone, or two of one name
     """
-    arms = [read(each) for each in typed]
     names = [name for name, _ in arms]
     if len(arms) < 2 or len(set(names)) < len(names):
         raise BadSummary(

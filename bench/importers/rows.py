@@ -95,7 +95,10 @@ def resolved(keys: Keys, columns: Sequence[str]) -> Keys:
     ------
     UnknownRows : it numbers steps of one run, or what it numbers is not known
     """
-    if keys.pair in (BY_PLACE, UNPAIRED) and keys.pair not in columns:
+    if keys.pair == BY_PLACE and BY_PLACE not in columns:
+        return keys
+    if keys.pair == UNPAIRED and UNPAIRED not in columns:
+        _require_runs(keys, columns)
         return keys
     if keys.row is not None or keys.example is not None:
         return keys
@@ -132,6 +135,20 @@ def resolved(keys: Keys, columns: Sequence[str]) -> Keys:
         options=[("seed", pair)],
         without=["pair"],
     )
+
+
+def _require_runs(keys: Keys, columns: Sequence[str]) -> None:
+    """Refuse to count test examples, folds or data sets as runs that share nothing."""
+    for column in (c for c in columns if c not in keys.named):
+        kind = kind_of(column)
+        if kind in ("steps", "folds", "examples", "datasets") and keys.seed is None:
+            what = remedy(column)
+            raise UnknownRows(
+                f"by the name of column {column!r}, rows are {what[1]}, not runs.",
+                facts=["Unpaired, each row would count as a run of its own."],
+                options=[(what[0], "last" if what[0] == "at" else column)],
+                without=["pair"],
+            )
 
 
 def _by_name(columns: Sequence[str], keys: Keys) -> str | None:

@@ -1,6 +1,7 @@
 """Imports a table of scores (CSV, JSON lines, Parquet): the tables and design of a study."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,7 +121,9 @@ def imported(
     units = _units(layout, long, new_datasets, trained, test_share)
     if cells is None:
         cells = _cells(long, layout, units, arms)
-    if units.paired:
+    if not units.paired:
+        _require_whole_runs(long, cells, arms, path)
+    else:
         cells = complete(cells, path, allow_missing=allow_missing)
     by_name = bool(numbers.words(metrics[0]) & numbers.LOWER_IS_BETTER) and not lower_is_better
     design = Design(
@@ -144,7 +147,8 @@ def imported(
     digest = _sha256(path) if text is None else hashlib.sha256(text).hexdigest()
     against_name = lower_is_better and bool(numbers.words(metrics[0]) & numbers.NOT_LOWER)
     points = any(x is not None and not isinstance(x, MetricUnits) for x in (margin, claim))
-    said = _said(design, shown, by_name=by_name, points=points)
+    asked = layout.pair == rows.UNPAIRED
+    said = _said(design, shown, by_name=by_name, points=points, asked=asked)
     tables = _tables(long, cells, design, units)
     return Imported(tables, design, cells.dropped, digest, said, against_name, cells.filled)
 
@@ -163,6 +167,21 @@ def _beside_target(
 ) -> tuple[pd.DataFrame, Layout]:
     """Return the table with a baseline that has the target's value beside every run."""
     name = f"{target:g}"
+    if not math.isfinite(target) or layout.baseline:
+        what = "a baseline and a number in its place" if layout.baseline else f"{target}"
+        raise BadColumns(
+            f"{what} cannot be compared against.",
+            without=["baseline"] if layout.baseline else ["against"],
+            fix="give one of them" if layout.baseline else "give a finite number",
+        )
+    if layout.is_long and not _named_units(layout, frame):
+        of = frame[str(layout.arm)].astype(str)
+        names = list(layout.treatments) or list(dict.fromkeys(of))
+        if len(names) == 1 and layout.metrics:
+            values = frame.loc[of == names[0], layout.metrics[0]].reset_index(drop=True)
+            wide = pd.DataFrame({names[0]: values})
+            layout = Layout(baseline="", treatments=(names[0],), metrics=layout.metrics[:1])
+            return _beside_target(wide, layout, target)
     if not layout.is_long:
         pair = layout.pair or (
             None if rows.resolved(layout.keys, _free(frame, layout)).named else rows.BY_PLACE
@@ -175,6 +194,10 @@ def _beside_target(
     for metric in layout.metrics:
         fixed[metric] = target
     return pd.concat([kept, fixed], ignore_index=True), replace(layout, baseline=name)
+
+
+def _named_units(layout: Layout, frame: pd.DataFrame) -> tuple[str, ...]:
+    return rows.resolved(layout.keys, _free(frame, layout)).named
 
 
 def _free(frame: pd.DataFrame, layout: Layout) -> list[str]:
@@ -210,17 +233,27 @@ def _units(
             "without a column of data sets nothing can be said of new ones.",
             options=[("dataset", "COLUMN")],
         )
+    if keys.fold and sets:
+        raise rows.UnknownRows(
+            "folds of several data sets are compared one data set at a time.",
+            options=[("by", keys.dataset)],
+            without=["dataset", "scope", "trained"],
+        )
     unit_of_rows: RowUnit = "folds" if keys.fold else "seeds" if "seed" in long else "none"
     if unit_of_rows == "none" and scored is None and not sets:
         return Units(columns="none", paired=False)
+    if new_datasets and unit_of_rows == "none":
+        scored = None  # one mean a data set
     if sets and unit_of_rows != "none":
         trained = _trained(layout, long, trained, new_datasets)
+    if trained == "per-dataset":
+        scored = None  # each data set has examples of its own: one value a run
     columns: ColumnUnit = scored or ("datasets" if sets and trained != "per-dataset" else "none")
     return Units(
         rows=unit_of_rows,
         columns=columns,
         cluster=(keys.cluster or "").rpartition(".")[2],
-        paired=True,
+        paired=keys.pair != rows.UNPAIRED,
         datasets=sets if scored or unit_of_rows != "none" else (),
         trained=trained,
         new_datasets=new_datasets and unit_of_rows != "none",
@@ -255,6 +288,12 @@ def _trained(
 
 def _test_share(long: pd.DataFrame, typed: float | None) -> float:
     """Return n_test / n_train: as typed, or of K folds within a repeat."""
+    if typed is not None and not typed > 0:
+        raise rows.UnknownRows(
+            f"test_share {typed:g} is not the ratio of two numbers of examples.",
+            options=[("test_share", 0.25)],
+            without=["test_share"],
+        )
     if typed is not None:
         return typed
     folds = long["fold"].nunique()
@@ -284,9 +323,35 @@ def _cells(long: pd.DataFrame, layout: Layout, units: Units, arms: Sequence[str]
     if units.columns in ("clusters", "examples"):
         column_names.append("cluster" if units.columns == "clusters" else "example")
     if not units.paired:
-        long = long.assign(run=long.groupby("arm").cumcount())
-        row_names = ["run"]
+        of_arm = long.groupby("arm")
+        named = of_arm["seed"].transform(_in_order) if "seed" in long else of_arm.cumcount()
+        long, row_names = long.assign(run=named), ["run"]
     return cells_of(long, arms, layout.every_metric, rows=row_names, columns=column_names)
+
+
+def _require_whole_runs(long: pd.DataFrame, cells: Cells, arms: Sequence[str], path: Path) -> None:
+    """Refuse unpaired runs of which some lack columns that others have."""
+    for a, arm in enumerate(arms):
+        n = _n_runs(long[long["arm"] == arm])
+        gone = np.isnan(cells.values[next(iter(cells.values))][a, :n])
+        if len(cells.columns) > 1 and gone.any():
+            raise BadPairs(
+                f"{path.name}: {int(gone.any(axis=1).sum())} of {n} runs of {arm} lack scores that "
+                "others have.",
+                fix="give every run the same columns",
+            )
+    values = next(iter(cells.values.values()))
+    if len(cells.columns) == 1 and np.isin(values[~np.isnan(values)], (0, 1)).all():
+        raise rows.UnknownRows(
+            "every value is 0 or 1, as answers to test examples are, and no column names these.",
+            facts=["As runs that share nothing they would say nothing of either."],
+            fix="add a column of test examples, and name it:",
+            options=[("example", "COLUMN")],
+        )
+
+
+def _in_order(names: pd.Series) -> pd.Series:
+    return pd.Series(pd.factorize(names)[0], index=names.index)
 
 
 def _tables(long: pd.DataFrame, cells: Cells, design: Design, units: Units) -> Tables:
@@ -300,7 +365,7 @@ def _tables(long: pd.DataFrame, cells: Cells, design: Design, units: Units) -> T
     trials, scores = [], []
     for a, arm in enumerate(cells.arms):
         for s, seed in enumerate(seeds):
-            if not units.paired and s >= int((long["arm"] == arm).sum()):
+            if not units.paired and s >= _n_runs(long[long["arm"] == arm]):
                 continue
             trials.append((arm, seed, "failed" if lacking[a, s] else "finished"))
             if lacking[a, s]:
@@ -324,6 +389,10 @@ def _tables(long: pd.DataFrame, cells: Cells, design: Design, units: Units) -> T
         if units.nested
         else {},
     )
+
+
+def _n_runs(own: pd.DataFrame) -> int:
+    return own["seed"].nunique() if "seed" in own else len(own)
 
 
 def _columns(cells: Cells, units: Units) -> Columns:
@@ -350,7 +419,7 @@ def _labels(cells: Cells) -> dict[int, str]:
     return {seed: ", ".join(row) for seed, row in found if row and (str(seed),) != row}
 
 
-def _said(design: Design, shown: str, *, by_name: bool, points: bool) -> str:
+def _said(design: Design, shown: str, *, by_name: bool, points: bool, asked: bool) -> str:
     """Return how the values are read: what a user has to know to trust the word."""
     side = "higher is better" if design.higher_is_better else "lower is better"
     unit = ", margin and claim in percentage points" if points and shown != "plain" else ""
@@ -358,7 +427,8 @@ def _said(design: Design, shown: str, *, by_name: bool, points: bool) -> str:
     text += f"{', by its name' if by_name else ''}."
     units = design.units
     if not units.paired:
-        text += " No column says which runs belong together, so they are compared unpaired."
+        why = "As asked" if asked else "No column says which runs belong together, so"
+        text += f" {why} they are compared unpaired."
     elif units.rows == "none":
         text += f" Rows are {units.column.many}, scored by one run of each arm."
     elif units.rows == "folds":

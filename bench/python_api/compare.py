@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.analysis.data.json_values import plain
 from bench.analysis.errors import literal
 from bench.design.option_values import amount
-from bench.importers.layout import UNIT_COLUMNS, Layout
+from bench.importers.layout import UNIT_COLUMNS, BadColumns, Layout
 from bench.importers.numbers import GivenUnit
 from bench.python_api.refusals import in_python
 from bench.redaction import redacted
@@ -39,11 +39,21 @@ def _names(given: Names) -> tuple[str, ...]:
     return tuple(map(str, given if many else (given,)))  # type: ignore[arg-type]
 
 
+def _finite(given: Any) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        raise BadColumns(
+            f"against={str(given)[:40]!r} is no number.", fix="give a number"
+        ) from None
+
+
 SINGULAR = {"treatments": "treatment", "metrics": "metric"}
 READ: Mapping[str, Callable[[Any], Any]] = {  # of the arguments that are not taken as they are
     "baseline": lambda given: _name(given) or "",
     **dict.fromkeys(("arm", "pair", "by", *UNIT_COLUMNS), _name),
     **dict.fromkeys(("treatment", "metric", "where"), _names),
+    "against": lambda given: None if given is None else _finite(given),
     **{option: partial(amount, option) for option in ("margin", "claim")},
 }
 
@@ -141,6 +151,7 @@ def compare(
                 say=lambda text: None,
                 lower_is_better=lower_is_better,
                 metric=next(iter(_names(metric)), "score"),
+                unit=unit,
                 goal="not_worse" if goal == "not-worse" else "better",
                 **plain_margin,
             )

@@ -16,8 +16,8 @@ from bench.importers import run_files, sources
 from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
 from bench.importers.long_parquet import is_long
-from bench.importers.numbers import LOWER_IS_BETTER, words
-from bench.importers.published import summary_of
+from bench.importers.numbers import KINDS, LOWER_IS_BETTER, GivenUnit, in_design_units, words
+from bench.importers.published import read, shown_in, summary_of
 from bench.importers.rows import chosen, shown
 from bench.importers.tables import Imported, imported
 
@@ -113,15 +113,16 @@ def published(
     claim: float | None = None,
     lower_is_better: bool = False,
     metric: str = "score",
+    unit: GivenUnit = "auto",
     goal: Goal = "better",
 ) -> Findings:
-    """Analyse means and spreads as papers print them; numbers are read as they stand.
+    """Analyse means and spreads as papers print them.
 
     Parameters
     ----------
     typed : a summary an arm, as `bench.importers.published.read` takes it, the baseline's first
     command, say : as in `compared`
-    margin, claim : in the summaries' own unit
+    margin, claim, unit : as `imported` takes them
     metric : what was measured
 
     Raises
@@ -129,21 +130,26 @@ def published(
     BadSummary : what cannot be compared
     """
     require_margin(margin, claim)
+    arms = [read(each) for each in typed]
+    shown = shown_in([of for _, of in arms], metric, unit)
+    if shown == "percent":
+        arms = [(name, replace(of, mean=of.mean / 100, sd=of.sd / 100)) for name, of in arms]
     by_name = bool(words(metric) & LOWER_IS_BETTER)
     side = "lower" if lower_is_better or by_name else "higher"
     said = (
-        f"{metric} is read as plain numbers; {side} is better. Published summaries, compared "
+        f"{metric} is read as {KINDS[shown]}; {side} is better. Published summaries, compared "
         "unpaired: what single runs gave is not known."
     )
     design = {
         "metric": metric,
         "higher_is_better": side == "higher",
-        "margin": None if margin is None else float(margin),
-        "claim": None if claim is None else float(claim),
+        "margin": in_design_units(margin, shown),
+        "claim": in_design_units(claim, shown),
+        "unit": "score" if shown == "plain" else "fraction",
         "goal": goal,
     }
     facts = {"command": command, "data": {"name": "published summaries"}, "notes": [said]}
-    found = conclude(summary_of(typed, provenance=facts, **design))
+    found = conclude(summary_of(arms, provenance=facts, **design))
     say(said)
     return found
 

@@ -74,7 +74,11 @@ class Result(Findings):
         )
 
     def _adjusted(self, p: float | None) -> float | None:
-        return None if p is None else min(1.0, len(self.design.treatments) * p)
+        return (
+            None
+            if p is None
+            else min(1.0, self.design.conditions * len(self.design.treatments) * p)
+        )
 
     def _named(self, arm: str | None) -> Treatment:
         found = [c for c in self.comparisons if arm in (None, c.treatment)]

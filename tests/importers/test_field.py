@@ -51,7 +51,7 @@ def test_the_same_ten_pairs_in_every_dress_give_scipys_numbers(name: str):
         ("pooled_cells.csv", Layout(baseline="base", arm="model", metrics=("Acc",), pair="cell"),
          "what a row of 'cell' is, is not known", [("seed", "cell")]),
         ("two_datasets.csv", Layout(baseline="base", arm="model", metrics=("acc",)),
-         "pair 42 occurs twice in base", [("where", "dataset=B")]),
+         "pair 42 occurs twice in base", [("dataset", "dataset")]),
         ("missing_dash.csv", WIDE, "10 base and 9 new values; pair 4 has no new",
          [("allow_missing", True)]),
     ],

@@ -258,6 +258,69 @@ def test_every_data_set_and_every_two_arms_have_a_row(tmp_path: Path):
     assert "Every two arms are told apart." in text and "Each data set by itself" in text
 
 
+# -- what a stranger brought -------------------------------------------------------------------
+
+
+def test_unpaired_runs_may_be_scored_on_the_same_examples(tmp_path: Path):
+    rng = np.random.default_rng(20)
+    rows = [
+        {"model": m, "run": f"{m}{r}", "question": q, "acc": rng.normal() + 0.5 * (m == "new")}
+        for m, k in (("base", 8), ("new", 6)) for r in range(k) for q in range(30)
+    ]  # fmt: skip
+    path = saved(rows, tmp_path / "r.csv")
+    f = answered(
+        path, Layout(**{**vars(LONG), "pair": "none", "seed": "run", "example": "question"})
+    )
+    assert [arm.n_finished for arm in f.arms] == [8, 6]
+    assert f.comparisons[0].primary.method == "two_way"
+    assert verdict.reached(f, f.comparisons[0]).startswith("New runs and new test examples.")
+    with pytest.raises(Refusal, match="rows are test examples of one run, not runs"):
+        answered(path, Layout(**{**vars(LONG), "pair": "none"}))
+
+
+def test_one_run_over_items_of_data_sets_answers_of_new_ones_too(tmp_path: Path):
+    rng = np.random.default_rng(21)
+    rows = [
+        {"model": m, "dataset": t, "question": q, "acc": float(rng.random() < 0.6)}
+        for m in ("base", "new") for t in range(8) for q in range(20)
+    ]  # fmt: skip
+    path, layout = (
+        saved(rows, tmp_path / "r.csv"),
+        Layout(**{**vars(LONG), "dataset": "dataset", "example": "question"}),
+    )
+    means = pd.DataFrame(rows).groupby(["dataset", "model"]).acc.mean().unstack()
+    f = answered(path, layout, new_datasets=True)
+    right = paired_t(means["base"], means["new"])
+    assert limits(f) == pytest.approx((right.difference, right.low, right.high))
+    assert verdict.reached(f, f.comparisons[0]) == "New data sets, for these two models."
+
+
+@pytest.mark.parametrize(
+    ("columns", "how", "said"),
+    [
+        ({"id": range(9)}, {}, "what a row of 'id' is, is not known"),
+        ({}, {"answers": True}, "every value is 0 or 1"),
+        ({"fold": [*range(3)] * 3, "dataset": [*"AAABBBCCC"]}, {}, "one data set at a time"),
+        ({"fold": range(9)}, {"test_share": 0.0}, "not the ratio of two numbers of examples"),
+    ],
+)
+def test_what_a_row_is_is_asked_where_it_is_not_known(columns, how, said, tmp_path: Path):
+    rng, how = np.random.default_rng(22), dict(how)
+    values = rng.integers(0, 2, size=(2, 9)) if how.pop("answers", 0) else rng.normal(size=(2, 9))
+    path = saved({**columns, "base": values[0], "new": values[1]}, tmp_path / "r.csv")
+    layout = Layout(**{**vars(WIDE), "dataset": "dataset" if "dataset" in columns else None})
+    with pytest.raises(Refusal, match=said):
+        answered(path, layout, **how)
+
+
+def test_a_number_and_a_baseline_contradict_each_other(tmp_path: Path):
+    path = saved({"seed": range(8), "base": range(8), "new": range(1, 9)}, tmp_path / "r.csv")
+    with pytest.raises(Refusal, match="a baseline and a number in its place"):
+        answered(path, WIDE, against=0.5)
+    with pytest.raises(Refusal, match="nan cannot be compared against"):
+        answered(path, Layout(baseline="", treatments=("new",)), against=float("nan"))
+
+
 # -- gates -------------------------------------------------------------------------------------
 
 

@@ -8,14 +8,14 @@ from bench.analysis.study.findings import Findings, Treatment
 
 def paragraph(f: Findings, c: Treatment) -> str:
     """Return the paste-ready results paragraph."""
-    u, design, p, n = f.measure.unit, f.design, c.primary, c.n_pairs
+    u, design, p = f.measure.unit, f.design, c.primary
     base, other = f.arm(design.baseline), f.arm(c.treatment)
     verb = "raised" if (p.difference or 0) > 0 else "lowered"
     if c.verdict.word in ("none", "inconclusive", "equivalent"):
         change = (
             f"{design.baseline} reached a mean {f.metric_label} of {form.value(base.mean, u)} (SD "
             f"{form.spread(base.sd, u)}) and {c.treatment} {form.value(other.mean, u)} (SD "
-            f"{form.spread(other.sd, u)}), a mean paired difference of "
+            f"{form.spread(other.sd, u)}), a mean {_difference(c)} of "
             f"{common.signed_estimate(f, p)}"
         )
     else:
@@ -23,9 +23,9 @@ def paragraph(f: Findings, c: Treatment) -> str:
             f"{c.treatment} {verb} mean {f.metric_label} from {form.value(base.mean, u)} (SD "
             f"{form.spread(base.sd, u)}) to {form.value(other.mean, u)} (SD "
             f"{form.spread(other.sd, u)}), a mean "
-            f"paired difference of {common.signed_estimate(f, p)}"
+            f"{_difference(c)} of {common.signed_estimate(f, p)}"
         )
-    parts = [f"Across {_across(f, n)}, {change}"]
+    parts = [f"Across {_across(f, c)}, {change}"]
     if c.verdict.word == "none":
         parts[0] += "."
     else:
@@ -41,9 +41,13 @@ def paragraph(f: Findings, c: Treatment) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _across(f: Findings, n: int) -> str:
+def _across(f: Findings, c: Treatment) -> str:
     seeds = f.design.units.are_seeds
-    return form.count(n, "paired training seed") if seeds else common.counted(f, n)
+    return form.count(c.n_pairs, "paired training seed") if seeds else common.pairs(f, c)
+
+
+def _difference(c: Treatment) -> str:
+    return "difference" if c.pairs.independent else "paired difference"
 
 
 def _companions(f: Findings, c: Treatment) -> str:
@@ -123,7 +127,12 @@ def _completeness(f: Findings) -> str:
     planned = len(design.seeds) * len(design.arms)
     done = sum(run.status == "finished" for run in f.runs)
     failed = sum(run.status == "failed" for run in f.runs)
-    if done == planned:
+    if not design.benchmark_id:  # nobody planned these here
+        runs = (
+            f"{form.count(done, 'run')} analysed" if done else "Published summaries were analysed"
+        )
+        runs += f", {failed} without a value" if failed else ""
+    elif done == planned:
         runs = f"All {planned} planned runs were completed and analysed"
     else:
         runs = f"{done} of {planned} planned runs were completed"
@@ -157,7 +166,7 @@ def neurips(f: Findings) -> str:
     else:
         bars = (
             f"[Yes] Error bars are {form.level(c.primary.level)} confidence intervals of the mean "
-            f"paired difference over {_across(f, c.n_pairs).replace('paired ', '')} "
+            f"paired difference over {_across(f, c).replace('paired ', '')} "
             f"({common.method(f, c.primary)}; for {common.reach(f, c)}). SDs, where "
             f"given, are over {f.design.units.row.many}."
         )

@@ -101,10 +101,13 @@ def flip_name(n: int) -> str:
 
 def adjusted_p(f: Findings, p: float | None) -> str:
     """Return "p = 0.003", counting all treatments as the interval beside it does."""
-    m = len(f.design.treatments)
-    if p is None or m == 1:
+    arms, conditions = len(f.design.treatments), f.design.conditions
+    if p is None or arms * conditions == 1:
         return form.p_equation(p)
-    return f"{form.p_equation(min(1.0, m * p))}, adjusted for {m} treatments"
+    counted = [form.count(arms, "treatment")] if arms > 1 else []
+    counted += [form.count(conditions, "condition")] if conditions > 1 else []
+    adjusted = min(1.0, arms * conditions * p)
+    return f"{form.p_equation(adjusted)}, adjusted for {' and '.join(counted)}"
 
 
 def estimate(f: Findings, p: Primary) -> str:
