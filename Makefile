@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS := 1
 help:
 	@echo "make demo      set up .venv, train the embedded experiment, write a report"
 	@echo "make test      set up .venv and run the tests: at least one case of every behaviour"
-	@echo "make test-all  up to 4 cases of every test, and samples of faults, fuzz and error rates"
+	@echo "make test-all  up to 3 cases of every test, and samples of faults, fuzz and error rates"
 	@echo "make coverage  make test, and which lines of bench and analysis it ran"
 	@echo "make lint      ruff and mypy"
 	@echo "make lock      write requirements.lock anew from pyproject.toml"

@@ -34,7 +34,7 @@ QUIET = (
 )
 
 SAMPLE = 2  # cases of one test that `make test` runs
-LARGE_SAMPLE = 4  # and `make test-all`
+LARGE_SAMPLE = 3  # and `make test-all`
 
 settings.register_profile("thorough", derandomize=True, deadline=None)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `thorough` all but a sample of each test's cases: the first and the last, or more.
 
     `make test` leaves the thorough ones out. `make test-all` runs them, but of a test with more
-    than 4 cases a sample of 4: the others are marked `by_hand`, as are the longest tests, and
+    than 3 cases a sample of 3: the others are marked `by_hand`, as are the longest tests, and
     only plain pytest runs them.
     A test whose cases are behaviours of their own says how many `make test` needs:
     `@pytest.mark.sample(8)`.

@@ -253,6 +253,7 @@ def slurm(home: Home) -> Path:
     return home.write("slurm.py", replaced(block("slurm.py"), changes))
 
 
+@pytest.mark.by_hand
 def test_the_slurm_script_trains_in_jobs_and_replaces_one_that_ends(
     home: Home, slurm: Path, undisturbed: Any
 ):
@@ -309,6 +310,7 @@ def ssh_cluster(home: Home) -> Path:
     return home.write("ssh-cluster.sh", replaced(block("ssh-cluster.sh"), changes))
 
 
+@pytest.mark.by_hand
 def test_the_ssh_script_trains_on_every_host_and_leaves_nothing_behind(
     home: Home, ssh_cluster: Path, undisturbed: Any
 ):
