@@ -245,12 +245,8 @@ class Tables:
         trials.loc[gone, "status"] = "finished"
         values = pd.DataFrame(failed, columns=["arm", "seed"]).assign(score=name, value=worst)
         others = self.scores[~pd.MultiIndex.from_frame(self.scores[["arm", "seed"]]).isin(failed)]
-        some = next(
-            iter(
-                dict.fromkeys(trials.loc[~gone, ["arm", "seed"]].itertuples(index=False, name=None))
-            ),
-            None,
-        )
+        kept = trials.loc[~gone, ["arm", "seed"]]
+        some = next(kept.itertuples(index=False, name=None), None)
         items = dict(self.items)
         if some is not None and self.has_columns(design.measure, some[0], [some[1]]):
             width = self.per_example(design.measure, some[0], [some[1]]).shape[1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.data.format import count
 from bench.analysis.data.tables import Goal
 from bench.analysis.study.conclude import conclude
 from bench.analysis.study.findings import Findings
@@ -96,6 +97,12 @@ def compared(
     judged["goal"] = (judged.get("goal") or "better").replace("-", "_")
     found = []
     for condition, each in _conditions(frame, path, layout, by, **judged):
+        if each.filled:
+            gaps = count(each.filled, "score")
+            notes.append(
+                f"{gaps} inside runs lacking: filled from the run and the column they lie in, "
+                "right if values are missing at random."
+            )
         said = f"{condition}: {each.said}" if condition else each.said
         say(said)
         design = replace(each.design, experiment=", ".join(x for x in (called, condition) if x))
@@ -172,6 +179,10 @@ def _conditions(
         yield "", imported(path, layout, frame=frame, **judged)
         return
     frame = chosen(frame, judged.pop("where", ()), path)
+    if by in (layout.arm, *layout.metrics):
+        raise BadColumns(
+            f"{by} holds the arms or what is compared, so it splits nothing.", without=["by"]
+        )
     if by not in frame.columns:
         raise BadColumns(
             f'{path.name} has no column "{by}".',

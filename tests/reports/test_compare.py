@@ -133,3 +133,17 @@ def test_reads_another_projects_mlflow_runs(
     assert chosen.loc[last, ["metrics.val_acc", "metrics.epochs"]].tolist() == [0.9, 1]
     said = bench("compare", "mlflow:thiers", "--store", store.uri, "--baseline", "a")
     assert (said.status, "Closest: theirs" in said.err) == (2, True)
+
+
+def test_gaps_that_were_filled_are_said_and_the_arms_are_no_conditions(tmp_path: Path, bench: Any):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"seed": s, "item": i, "model": m, "score": rng.normal()}
+        for s in range(7) for i in range(9) for m in ("base", "new")
+    ]  # fmt: skip
+    pd.DataFrame(rows[1:]).to_csv(tmp_path / "r.csv", index=False)
+    how = ("--arm", "model", "--metric", "score", "--baseline", "base", "--seed", "seed")
+    found = bench("compare", tmp_path / "r.csv", *how, "--example", "item", "--allow-missing")
+    assert "1 score inside runs lacking: filled" in " ".join(found.out.split())
+    split = bench("compare", tmp_path / "r.csv", *how, "--by", "model")
+    assert "splits nothing" in split.err and split.status == 2
