@@ -183,13 +183,13 @@ def _beside_target(
             layout = Layout(baseline="", treatments=(names[0],), metrics=layout.metrics[:1])
             return _beside_target(wide, layout, target)
     if not layout.is_long:
-        pair = layout.pair or (
-            None if rows.resolved(layout.keys, _free(frame, layout)).named else rows.BY_PLACE
-        )
+        pair = layout.pair or (None if _named_units(layout, frame) else rows.BY_PLACE)
         return frame.assign(**{name: target}), replace(layout, baseline=name, pair=pair)
     arm = str(layout.arm)
     kept = frame[frame[arm].astype(str).isin(layout.treatments)] if layout.treatments else frame
-    fixed = kept.drop_duplicates(list(_keys_in(layout, kept))).copy()
+    named = [column for column in _named_units(layout, kept) if column in kept.columns]
+    units = named or kept.columns
+    fixed = kept.drop_duplicates(list(units)).copy()
     fixed[arm] = name
     for metric in layout.metrics:
         fixed[metric] = target
@@ -197,16 +197,9 @@ def _beside_target(
 
 
 def _named_units(layout: Layout, frame: pd.DataFrame) -> tuple[str, ...]:
-    return rows.resolved(layout.keys, _free(frame, layout)).named
-
-
-def _free(frame: pd.DataFrame, layout: Layout) -> list[str]:
-    return [column for column in frame.columns if column not in layout.values]
-
-
-def _keys_in(layout: Layout, frame: pd.DataFrame) -> tuple[str, ...]:
-    named = rows.resolved(layout.keys, _free(frame, layout)).named
-    return tuple(column for column in named if column in frame.columns) or tuple(frame.columns)
+    """Return the columns that number units, as they were typed or are found by their names."""
+    free = [column for column in frame.columns if column not in layout.values]
+    return rows.resolved(layout.keys, free).named
 
 
 # -- units -------------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def counted(f: Findings, n: int) -> str:
     return f.design.units.pair.counted(n)
 
 
+def in_pairs(f: Findings, n: int) -> str:
+    """Return "20 pairs"; of other units than seeds "220 test examples"."""
+    return form.count(n, "pair") if f.design.units.are_seeds else counted(f, n)
+
+
 def pairs(f: Findings, c: Treatment) -> str:
     """Return "20 pairs", "220 test examples", "30 and 40 runs"."""
     units = f.design.units

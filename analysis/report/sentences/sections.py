@@ -52,7 +52,7 @@ def seeds_lede(f: Findings, c: Treatment) -> str:
     if p.detectable_at_80 is None:
         return f"It cannot be said: {p.reason}."
     text = (
-        f"With {_pairs(f, c.n_pairs)} the design has an 80% chance of detecting "
+        f"With {common.in_pairs(f, c.n_pairs)} the design has an 80% chance of detecting "
         f"{form.spread(p.detectable_at_80, f.measure.unit)}, counting {common.reach(f, c)}"
     )
     if f.design.margin is None:
@@ -63,12 +63,8 @@ def seeds_lede(f: Findings, c: Treatment) -> str:
         return f"{text}; on which side of {margin} it lies is settled."
     if p.seeds_for_margin is None:
         return f"{text}; settling {margin} {_not_settled(f, c)}."
-    return f"{text}; settling {margin} would take about {_pairs(f, p.seeds_for_margin)} in all."
-
-
-def _pairs(f: Findings, n: int) -> str:
-    seeds = f.design.units.are_seeds
-    return form.count(n, "pair") if seeds else common.counted(f, n)
+    needed = common.in_pairs(f, p.seeds_for_margin)
+    return f"{text}; settling {margin} would take about {needed} in all."
 
 
 def _not_settled(f: Findings, c: Treatment) -> str:
