@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from bench.design.loading import Discovered, discover
+from bench.design.description import Discovered
+from bench.design.loading import discover
 from bench.design.option_values import arms_with
 from bench.design.plan import Plan, make_plan
 from bench.execution.server import Server

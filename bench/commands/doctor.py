@@ -37,6 +37,7 @@ def doctor(
     With NAME two seeds are trained twice in both arms; nothing is recorded.
     """
     from bench.commands.drafting import draft, seeds_of
+    from bench.commands.studies import asked_study
     from bench.execution import doctor as looks
     from bench.execution.devices import slots
     from bench.execution.server import Server
@@ -52,9 +53,9 @@ def doctor(
         add(found)
     if name is not None:
         folder, design = data_folder(data), Design()
-        with Server(name) as server:
+        with asked_study(name, arms) as asked, Server(str(asked.name)) as server:
             places = server.slots(devices)
-            _, plan = draft(server, folder, design, arms, seeds_of(design), places)
+            _, plan = draft(server, folder, design, asked.arms, seeds_of(design), places)
             for found in looks.experiment(server, plan, places, folder=folder):
                 add(found)
         add(looks.pairing(store, plan.experiment))

@@ -12,7 +12,7 @@ from bench.analysis.inference.sequential import planned_looks
 from bench.analysis.study.verdict import FEWEST_PAIRS
 from bench.commands.common import Usage
 from bench.commands.options import Arms, Design
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.option_values import arms_with, in_metric_units, parse_seeds, require_margin
 from bench.design.plan import Plan, PlanScope, make_plan
 from bench.execution.devices import Slot

@@ -72,6 +72,9 @@ Devices = Annotated[
 ]
 
 
+ARM_HELP = "Add an arm, also NAME='COMMAND' or NAME@git:REV; repeatable."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arms:
     """What is trained: the experiment's arms, changed."""
@@ -79,7 +82,15 @@ class Arms:
     settings: list[str] | None = design(
         None, "KEY=VALUE", "Change a setting of every arm; repeatable.", "--set"
     )
-    arms: list[str] | None = design(None, "NAME:K=V", "Add a treatment arm; repeatable.", "--arm")
+    arms: list[str] | None = design(None, "NAME:K=V", ARM_HELP, "--arm")
+    append: str | None = design(None, "WORDS", "What every command ends with.")
+    metric: list[str] | None = design(
+        None, "NAME=REGEX", "A score that commands print; the first decides; repeatable."
+    )
+    lower_is_better: bool = design(False, "", "Of commands: the metric is a loss or an error.")
+    datasets: list[str] | None = design(
+        None, "NAME", "Train every command on each, as {dataset}; repeatable.", "--dataset"
+    )
 
 
 MARGIN_HELP = "Smallest difference worth having, pp for accuracies (default: the experiment's)."

@@ -156,6 +156,7 @@ def _freeze(
     Locked : another process runs this benchmark
     """
     from bench.commands.drafting import draft, seeds_of
+    from bench.commands.studies import asked_study
     from bench.display.status import as_recorded
     from bench.execution import provenance
     from bench.execution.server import Server
@@ -165,10 +166,10 @@ def _freeze(
     if name is None:
         example = ["bench", "plan", "digits", *sys.argv[2:]]
         raise Usage("--freeze needs the NAME of an experiment.", command=example)
-    seeds = seeds_of(design)
-    with Server(name) as server:
+    with asked_study(name, arms) as asked, Server(str(asked.name)) as server:
+        design = asked.design(design)
         places = server.slots(devices)
-        found, plan = draft(server, folder, design, arms, seeds, places)
+        found, plan = draft(server, folder, design, asked.arms, seeds_of(design), places)
     facts = provenance.collect(["bench", *sys.argv[1:]], Path(found.file), places)
     store = Store(uri)
     plan, _ = as_recorded(store, plan, found.source)

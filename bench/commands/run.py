@@ -111,14 +111,49 @@ def execute(
     ------
     Incomplete : a training failed, or the time was up
     """
+    from bench.commands.studies import asked_study
+
+    if recording.offline:
+        os.environ["BENCH_OFFLINE"] = "1"
+    _require_able(training, dry_run=asked.dry_run)
+    with asked_study(name, arms) as found:
+        design = found.design(design)
+        if found.study is not None and training.timeout is None:
+            training = replace(training, timeout=found.study.timeout_min)
+        return _execute(
+            found.name,
+            design=design,
+            arms=found.arms,
+            devices=devices,
+            training=training,
+            data=data,
+            asked=asked,
+            recording=recording,
+            store=store,
+            output=output,
+            words=words,
+        )
+
+
+def _execute(
+    name: str | None,
+    *,
+    design: Design,
+    arms: Arms,
+    devices: str,
+    training: Training,
+    data: Path | None,
+    asked: Asked,
+    recording: Recording,
+    store: str | None,
+    output: Output,
+    words: Sequence[str],
+) -> "Findings | None":
     from bench.commands.drafting import draft, seeds_of, varied
     from bench.commands.session import Session, end, first_line, incomplete, keys_of, resume_command
     from bench.execution.base import Options
 
-    if recording.offline:
-        os.environ["BENCH_OFFLINE"] = "1"
     seeds = seeds_of(design)
-    _require_able(training, dry_run=asked.dry_run)
     options = Options(
         timeout_s=None if training.timeout is None else 60 * training.timeout,
         deadline=time.monotonic() + 3600 * (training.max_hours or float("inf")),

@@ -19,7 +19,7 @@ from bench.analysis.study.findings import Findings
 from bench.analysis.study.verdict import FEWEST_PAIRS
 from bench.commands.common import Usage, opened, publish
 from bench.commands.options import Output, Recording, Training
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure
 from bench.design.sample_size import ASSUMED_SD, gain_of, unit_of

@@ -11,16 +11,17 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
 import bench.experiments as experiments
 from bench.analysis.errors import text_of
-from bench.design import source_digest
-from bench.experiment import BadExperiment, Experiment, Settings
+from bench.design import source_digest, study
+from bench.design.description import Discovered, described
+from bench.experiment import BadExperiment, Experiment
+from bench.programs.study_file import is_study, placed
 
 BUILT_IN = experiments.__name__
 _before: dict[str, set[str]] = {}  # modules that were loaded before an experiment
@@ -30,54 +31,6 @@ _importing: list[str] = []  # experiments that are being imported just now
 
 class UnknownExperiment(BadExperiment):
     """A name that is no experiment."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What an experiment says of itself; the fields are those of `Experiment`."""
-
-    name: str
-    question: str
-    arms: Mapping[str, Settings]
-    settings: Settings
-    metric: str = "accuracy"
-    higher_is_better: bool = True
-    cluster: str = ""
-    datasets: Sequence[str] = ()
-    margin: float | None = None
-    claim: float | None = None
-    pack_seeds: int | None = 0  # 0: no packs; None: it depends on settings and device
-    device: str = "any"
-    devices: int = 1
-    reuse_process: bool = False
-
-
-def described(experiment: Experiment) -> Description:
-    """Return what an experiment says of itself."""
-    plain = {f.name: getattr(experiment, f.name) for f in fields(Description)}
-    plain["datasets"] = list(experiment.datasets)
-    if experiment.train_pack is None:
-        plain["pack_seeds"] = 0
-    elif callable(experiment.pack_seeds):
-        plain["pack_seeds"] = None
-    return Description(**plain)
-
-
-@dataclass(frozen=True, eq=False)
-class Discovered:
-    """An experiment, how a process finds it again, and the files that it consists of."""
-
-    experiment: Description
-    reference: str  # a module name, or the absolute path of a file
-    source: Mapping[str, str]  # text of each of its own modules, by the path in its project
-    files: Mapping[str, str]  # SHA-256 of the same, and of its inputs
-    versions: Mapping[str, str] = field(default_factory=dict)  # of the packages that they use
-    file: str = ""  # its own source file
-
-    @property
-    def source_digest(self) -> str:
-        """Digest of all its files."""
-        return source_digest.digest(self.files)
 
 
 def built_in() -> list[str]:
@@ -105,6 +58,8 @@ def discover(name: str) -> Discovered:
     """
     reference = reference_of(name)
     experiment = load(reference)
+    if is_study(reference):
+        return _discovered_study(reference, experiment)
     own = _loaded[reference]
     files, inputs = source_digest.own_files(own), _inputs(reference)
     return Discovered(
@@ -117,25 +72,47 @@ def discover(name: str) -> Discovered:
     )
 
 
+def _discovered_study(reference: str, experiment: Experiment) -> Discovered:
+    said = placed(reference)
+    files = study.files_of(said)
+    inputs = source_digest.input_files(experiment.inputs, Path(said.folder))
+    found = source_digest.digests({**files, **inputs})
+    return Discovered(
+        described(experiment),
+        reference,
+        study.texts_of(files),
+        {**found, study.STUDY: study.own_digest(said)},
+        file=said.file or str(next(iter(files.values()), Path(said.folder) / "study")),
+    )
+
+
 def _inputs(reference: str) -> dict[str, Path]:
     return source_digest.input_files(load(reference).inputs, file_of(reference).parent)
 
 
 def own_paths(reference: str) -> list[Path]:
     """Return the files of an experiment that is loaded: its own modules and its inputs."""
+    if is_study(reference):
+        return [*study.files_of(placed(reference)).values(), *_inputs(reference).values()]
     return [*source_digest.own_files(_loaded[reference]).values(), *_inputs(reference).values()]
 
 
 def late_files(reference: str) -> dict[str, Path]:
     """Return the files of own modules that were loaded after the experiment itself."""
+    if is_study(reference):
+        return {}
     return source_digest.own_files(set(sys.modules) - _before[reference] - _loaded[reference])
 
 
 def reference_of(name: str) -> str:
     """Return the module or file that a name stands for, without importing it."""
+    if name.startswith("{"):
+        return name
     name = _of_first_edition(name)
     if name in built_in():
         return f"{BUILT_IN}.{name}"
+    if is_study(name):
+        return placed(name).reference
     if name.endswith(".py") or "/" in name or "\\" in name:
         path = Path(name).expanduser()
         if not path.is_file():
@@ -217,6 +194,8 @@ def _is_module(name: str) -> bool:
 @lru_cache(maxsize=8)
 def load(reference: str) -> Experiment:
     """Import an experiment by its reference; once a process."""
+    if is_study(reference):
+        return study.experiment_of(placed(reference))
     before = set(sys.modules)
     _importing.append(reference)
     try:
@@ -324,7 +303,10 @@ def _where(error: BaseException, reference: str) -> str:
 
 
 def file_of(reference: str) -> Path:
-    """Return the source file of an experiment."""
+    """Return the source file of an experiment; of a study what would be one."""
+    if is_study(reference):
+        said = placed(reference)
+        return Path(said.file or Path(said.folder) / "study.toml")
     if reference.endswith(".py"):
         return Path(reference)
     spec = importlib.util.find_spec(reference)

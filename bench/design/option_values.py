@@ -13,7 +13,7 @@ from typing import Any
 from bench.analysis.data.examples import LARGEST
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.errors import Refusal
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import digest
 from bench.experiment import BadExperiment
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bench.analysis.data.tables import Design, Goal, Scope, Stop
 from bench.analysis.data.units import Units
 from bench.design import source_digest
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.terminal import cut, label
 
 

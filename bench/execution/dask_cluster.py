@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import __version__
 from bench.analysis.errors import Refusal, text_of
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.results import Failure, Job, Result
 from bench.execution.base import Closing, Message
 from bench.execution.devices import Slot, slots

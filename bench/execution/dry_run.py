@@ -16,6 +16,7 @@ from bench.execution.devices import Slot
 from bench.execution.processes import Processes
 from bench.execution.resume import jobs
 from bench.execution.server import Server
+from bench.programs.study_file import is_study
 from bench.terminal import tell
 
 BESIDES_S = 0.04  # that a run takes to fork and to record, whatever the workers (soak.md)
@@ -156,6 +157,8 @@ def _timed(
     [first, *_] = jobs(plan, server.found, options, ())
     epochs = plan.arms[plan.baseline].get("epochs")
     known = epochs if isinstance(epochs, int) and epochs > 0 else None
+    if is_study(server.found.reference):  # to its end: only there it has a result, or has none
+        known = None
     seen: list[float] = []
 
     def deliver(message: dict[str, Any]) -> None:

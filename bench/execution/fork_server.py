@@ -29,7 +29,8 @@ from typing import Any
 
 from bench.analysis.errors import Refusal, text_of
 from bench.design import source_digest
-from bench.design.loading import Discovered, discover, load
+from bench.design.description import Discovered
+from bench.design.loading import discover, load
 from bench.execution.failures import own_line
 from bench.execution.guard import (
     SET_PDEATHSIG,

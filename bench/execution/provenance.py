@@ -2,11 +2,9 @@
 
 import getpass
 import hashlib
-import os
 import platform
 import shlex
 import socket
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -15,13 +13,9 @@ from typing import Any
 
 from bench import __version__
 from bench.execution.devices import Slot, cores
+from bench.programs import git
 from bench.store.address import redacted
 
-# What a repository's own configuration would start, whoever wrote it.
-NOTHING_RUN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-# What a git hook sets: the repository that it runs for would stand for the experiment's.
-OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX",
-                    "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")  # fmt: skip
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "mlflow", "joblib")
 
 
@@ -52,33 +46,20 @@ def collect(command: Sequence[str], source: Path | None, slots: Sequence[Slot]) 
 
 def git_state(folder: Path) -> dict[str, Any]:
     """Return the commit of a folder's repository, and whether it was changed since."""
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = git.ask(folder, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None, "diff_sha256": None}
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no") or ""
-    diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "HEAD") or "" if changes else ""
+    changes = git.ask(folder, "status", "--porcelain", "--untracked-files=no") or ""
+    diff = (
+        git.ask(folder, "diff", "--no-ext-diff", "--no-textconv", "HEAD") or "" if changes else ""
+    )
     return {
         "commit": commit,
         "dirty": bool(changes),
-        "diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
+        "diff_sha256": hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest()
+        if diff
+        else None,
     }
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    inherited = {name: os.environ[name] for name in os.environ if name not in OTHER_REPOSITORY}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *NOTHING_RUN, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            errors="replace",
-            env=inherited,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _versions() -> dict[str, str]:

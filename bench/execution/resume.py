@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Job
 from bench.execution.base import Options

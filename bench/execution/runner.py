@@ -14,7 +14,7 @@ from bench.analysis.data.format import count
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.own_metrics import own_metrics
 from bench.analysis.errors import Refusal
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution.base import Executor, Options

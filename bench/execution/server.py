@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.analysis.errors import Refusal
-from bench.design.loading import Description, Discovered
+from bench.design.description import Description, Discovered
 from bench.design.plan import digest
 from bench.execution import devices
 from bench.execution.base import Closing

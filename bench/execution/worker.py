@@ -28,8 +28,9 @@ import numpy as np
 
 from bench.analysis.data.own_metrics import FACT as OWN_METRICS, computed
 from bench.analysis.errors import Refusal, text_of
-from bench.design import source_digest
-from bench.design.loading import Discovered, discover, file_of, late_files, load, own_paths
+from bench.design import source_digest, study
+from bench.design.description import Discovered
+from bench.design.loading import discover, file_of, late_files, load, own_paths
 from bench.design.plan import TrialKey
 from bench.design.results import Epochs, Failure, Job, Result, Success
 from bench.execution import answers, failures
@@ -37,6 +38,7 @@ from bench.execution.file_watch import FileWatch
 from bench.execution.lines import Lines, encode
 from bench.execution.repeats import EDITED
 from bench.experiment import BadOutcome, Diverged, Experiment, Outcome, Trial
+from bench.programs.study_file import is_study, placed
 
 LONGEST_LINE = 2**16  # an epoch with more to say is not shown while it trains, only recorded
 
@@ -163,6 +165,7 @@ class _Run:
         self.job, self.request, self.line = job, request, line
         self.epochs: dict[TrialKey, Epochs] = {key: [] for key in job.keys}
         self.versions: dict[str, str] = {}
+        self.changed_files: list[str] = []  # that runs may have written themselves
         self.started_at, self.clock = time.time(), time.perf_counter()
 
     def train(self) -> list[Outcome | Diverged]:
@@ -195,6 +198,7 @@ class _Run:
         drew_globally = _global_states() != before
         late = late_files(self.job.reference)
         more: dict[str, Any] = {"late_modules": source_digest.digests(late)} if late else {}
+        more |= {"changed_files": self.changed_files} if self.changed_files else {}
         if watch is not None:
             more["undeclared"] = sorted(
                 map(str, watch.found - {p.resolve() for p in late.values()})
@@ -222,8 +226,7 @@ class _Run:
 
     def _load(self) -> Experiment:
         found = _discovered(self.job.reference)
-        if found.source_digest != self.job.source_digest:
-            names = ", ".join(source_digest.changed(self.job.source_files, found.files))
+        if names := ", ".join(self._edited(found)):
             raise Edited(
                 f"{names} changed while the benchmark trained.",
                 facts=[
@@ -233,6 +236,16 @@ class _Run:
             )
         self.versions = dict(found.versions)
         return load(found.reference)
+
+    def _edited(self, found: Discovered) -> list[str]:
+        """Return the files that are no longer what the plan was made for."""
+        if not is_study(found.reference):
+            if found.source_digest == self.job.source_digest:
+                return []
+            return source_digest.changed(self.job.source_files, found.files)
+        changed = study.changed_since(placed(found.reference), self.job.source_files)
+        self.changed_files = [name for name, decides in changed.items() if not decides]
+        return [name for name, decides in changed.items() if decides]
 
     def _trial(self, experiment: Experiment, key: TrialKey) -> "_Watched":
         def on_epoch(epoch: int, values: dict[str, float]) -> None:
@@ -393,7 +406,7 @@ def _with_origin(
             facts=[f"It uses {', '.join(sorted(streams)) or 'no stream'}."],
         )
     seeded = bool(streams) or trial.__dict__["seed_was_read"] or drew_globally
-    facts = {**outcome.facts, "streams": streams, "seed_used": seeded}
+    facts = {"streams": streams, **outcome.facts, "seed_used": seeded}
     facts |= more
     if len(pack) > 1:
         facts["pack"] = [key.run_name for key in pack]

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bench.analysis.data.metric_names import words
 from bench.design.option_values import MetricUnits, Points
 from bench.importers.files import BadScores
 from bench.importers.layout import column_of
@@ -19,19 +20,9 @@ FRACTIONS = frozenset(
     "accuracy acc error err f1 auc auroc auprc iou miou dice em exact match recall precision top1 "
     "top5 ap map ndcg mrr".split()
 )
-LOWER_IS_BETTER = frozenset(
-    "loss error err rmse mse mae nll ppl perplexity wer cer eer ece aurc brier fid latency "
-    "time".split()
-)
-NOT_LOWER = frozenset("accuracy acc f1 auc auroc iou miou dice recall precision top1 top5".split())
 KINDS = {"fraction": "fractions", "percent": "percentages", "plain": "plain numbers"}
 LARGE_MARGIN = 0.1  # of fractions: so large a bare one is a slip for percentage points
 NO_FRACTION = frozenset("squared square absolute rmse mse mae".split())
-
-
-def words(metric: str) -> frozenset[str]:
-    """Return the words of a metric's name, split at what is no letter or digit."""
-    return frozenset(re.findall(r"[a-z0-9]+", metric.lower()))
 
 
 def without_percent_signs(long: pd.DataFrame, metric: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.data.examples import unequal
+from bench.analysis.data.metric_names import NOT_LOWER, lower_by_name, words
 from bench.analysis.data.tables import TRIAL_COLUMNS, Columns, Design, Goal, Scope, Tables
 from bench.analysis.data.units import ColumnUnit, RowUnit, Trained, Units
 from bench.design.option_values import MetricUnits
@@ -125,7 +126,7 @@ def imported(
         _require_whole_runs(long, cells, arms, path)
     else:
         cells = complete(cells, path, allow_missing=allow_missing)
-    by_name = bool(numbers.words(metrics[0]) & numbers.LOWER_IS_BETTER) and not lower_is_better
+    by_name = lower_by_name(metrics[0]) and not lower_is_better
     design = Design(
         experiment=path.stem,
         question=f"Does {' or '.join(arms[1:])} differ from {layout.baseline}?",
@@ -145,7 +146,7 @@ def imported(
     )
     text = None if path.is_file() else raw.to_csv(index=False).encode("utf-8", "backslashreplace")
     digest = _sha256(path) if text is None else hashlib.sha256(text).hexdigest()
-    against_name = lower_is_better and bool(numbers.words(metrics[0]) & numbers.NOT_LOWER)
+    against_name = lower_is_better and bool(words(metrics[0]) & NOT_LOWER)
     points = any(x is not None and not isinstance(x, MetricUnits) for x in (margin, claim))
     asked = layout.pair == rows.UNPAIRED
     said = _said(design, shown, by_name=by_name, points=points, asked=asked)

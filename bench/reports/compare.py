@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.data.format import count
+from bench.analysis.data.metric_names import lower_by_name
 from bench.analysis.data.tables import Goal
 from bench.analysis.study.conclude import conclude
 from bench.analysis.study.findings import Findings
@@ -17,7 +18,7 @@ from bench.importers import run_files, sources
 from bench.importers.asked import Asked, at_of
 from bench.importers.layout import BadColumns, Layout
 from bench.importers.long_parquet import is_long
-from bench.importers.numbers import KINDS, LOWER_IS_BETTER, GivenUnit, in_design_units, words
+from bench.importers.numbers import KINDS, GivenUnit, in_design_units
 from bench.importers.published import read, shown_in, summary_of
 from bench.importers.rows import chosen, shown
 from bench.importers.tables import Imported, imported
@@ -141,7 +142,7 @@ def published(
     shown = shown_in([of for _, of in arms], metric, unit)
     if shown == "percent":
         arms = [(name, replace(of, mean=of.mean / 100, sd=of.sd / 100)) for name, of in arms]
-    by_name = bool(words(metric) & LOWER_IS_BETTER)
+    by_name = lower_by_name(metric)
     side = "lower" if lower_is_better or by_name else "higher"
     said = (
         f"{metric} is read as {KINDS[shown]}; {side} is better. Published summaries, compared "

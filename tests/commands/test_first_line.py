@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from bench.commands.session import first_line
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan
 
 

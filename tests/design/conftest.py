@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.design.loading import Discovered, described
+from bench.design.description import Discovered, described
 from bench.experiment import Experiment, Outcome
 
 

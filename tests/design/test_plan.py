@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.option_values import LARGEST_SEED, arms_with
 from bench.design.plan import (
     Plan,

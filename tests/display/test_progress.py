@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bench import cli
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
 from bench.display import live as table, progress as shown

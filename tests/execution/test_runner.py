@@ -15,7 +15,7 @@ import pytest
 from bench.analysis.data.metrics import METRICS
 from bench.analysis.data.own_metrics import computed
 from bench.analysis.errors import BadPredictions
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Job, Result, Scored, ScoredOn, Success
 from bench.execution import runner

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan
 from bench.design.results import Scored
 from bench.execution.runner import Look, Pair

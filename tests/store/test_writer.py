@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.errors import DiskFull
-from bench.design.loading import Discovered
+from bench.design.description import Discovered
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Success
 from bench.experiment import Outcome
