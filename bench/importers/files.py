@@ -125,7 +125,7 @@ def _frame(path: Path, kind: str | None) -> pd.DataFrame:
         return _read_json(path, text)
     if kind == "JSON lines" or (kind is None and start == "{"):
         return _read_rows(path, text)
-    return _read_csv(text)
+    return _read_csv(path, text)
 
 
 class _Twice(Exception):
@@ -232,21 +232,27 @@ def _read_objects(path: Path, text: str, found: dict[str, dict[str, Any]]) -> pd
     return frame.reset_index(drop=True)
 
 
-def _read_csv(text: str) -> pd.DataFrame:
+def _read_csv(path: Path, text: str) -> pd.DataFrame:
     """Read a CSV; a row with more cells than the header is an error, not an index.
 
     Lines that begin with # before the header are comments. The header shows the separator; where
     it is a semicolon, and commas stand inside the cells, they are decimal commas.
     """
-    lines = text.splitlines(keepends=True)
-    while lines and (lines[0].startswith("#") or not lines[0].strip()):
-        lines.pop(0)
-    header = lines[0] if lines else ""
+    start, header = 0, ""
+    for line in io.StringIO(text, newline=None):  # which reads no further than asked
+        if not (line.startswith("#") or not line.strip()):
+            header = line
+            break
+        start += 1
     separator = max(SEPARATORS, key=header.count)
+    rows, columns = max(map(text.count, "\n\r")), header.count(separator) + 1
+    if rows * columns > MOST_DECODED // 8:
+        raise _too_large(path, f"has {columns:,} columns in {rows:,} rows")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return pd.read_csv(
-            io.StringIO("".join(lines)),
+            io.StringIO(text),
+            skiprows=start,
             sep=separator,
             decimal="," if separator == ";" else ".",
             index_col=False,
