@@ -390,6 +390,9 @@ def _runs(tables: Tables, design: Design) -> tuple[Run, ...]:
                 log_agrees=_log_agrees(tables, key, row.get("logged_accuracy")),
                 seeded=_of_type(_facts(row).get("seed_used"), bool),
                 trained_on=_of_type(_facts(row).get("trained_on"), int),
+                traceback=_facts(row).get("traceback_printed") is True,
+                changed_files=", ".join(map(str, _listed(_facts(row).get("changed_files")))),
+                taken_from=_of_type(_facts(row).get("taken_from"), str) or "",
             )
         )
     return tuple(found)
@@ -398,6 +401,10 @@ def _runs(tables: Tables, design: Design) -> tuple[Run, ...]:
 def _of_type(value: object, kind: type[T]) -> T | None:
     """Return a fact if it is of the kind that it should be; a training may record what it likes."""
     return value if type(value) is kind else None
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _validation(tables: Tables, design: Design, key: Key) -> float | None:

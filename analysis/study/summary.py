@@ -55,6 +55,9 @@ class Run:
     log_agrees: bool | None  # with the accuracy of the stored predictions; None: one is missing
     seeded: bool | None = None  # drew from a stream, or read its seed; None: not recorded
     trained_on: int | None = None  # examples that it drew from the pool; None: not recorded
+    traceback: bool = False  # its program printed one, and ended as if well
+    changed_files: str = ""  # configuration that was not what it had been when the plan was made
+    taken_from: str = ""  # the benchmark that trained it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from bench.analysis.data.metrics import METRICS
 from bench.design import source_digest
 from bench.design.option_values import amount, in_metric_units
 from bench.experiment import BadExperiment, Experiment
-from bench.programs import command, template
+from bench.programs import command, git_arms, template
 from bench.programs.code_files import code_files, is_code, named_files
 from bench.programs.lines import Reader
 from bench.programs.study_file import Placed
@@ -63,6 +63,7 @@ def experiment_of(placed: Placed) -> Experiment:
         arms=arms,
         settings=settings,
         train=partial(command.train, placed),
+        prepare=partial(command.ready, placed),
         metric=metric,
         higher_is_better=_higher_is_better(placed, metric),
         margin=_amount("margin", study.margin, metric),
@@ -108,7 +109,8 @@ def commands_of(placed: Placed) -> dict[str, str]:
 
 def files_of(placed: Placed) -> dict[str, Path]:
     """Return the files that make its runs what they are; those of a commit are in the commit."""
-    here = {n: text for n, text in commands_of(placed).items() if n not in placed.worktrees}
+    commits = {name for name, own in placed.study.arms.items() if "commit" in own}
+    here = {n: text for n, text in commands_of(placed).items() if n not in commits}
     return code_files(placed, here)
 
 
@@ -128,11 +130,12 @@ def changed_since(placed: Placed, then: Mapping[str, str]) -> dict[str, bool]:
     digests = source_digest.digests({**now, **inputs})
     texts = commands_of(placed).values()
     named = {path for text in texts for path in named_files(text, Path(placed.folder))}
-    return {
+    changed = {
         name: is_code(name) or name in inputs or now.get(name) in named
         for name, digest in then.items()
         if name != STUDY and digests.get(name) != digest
     }
+    return changed | dict.fromkeys(git_arms.moved_on(placed), True)
 
 
 def own_digest(placed: Placed) -> str:

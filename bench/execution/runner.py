@@ -22,6 +22,7 @@ from bench.execution.repeats import Repeats
 from bench.execution.resume import jobs
 from bench.execution.signals import ended_by_signals
 from bench.experiment import BadOutcome, Outcome
+from bench.programs.study_file import is_study
 from bench.store.address import redacted
 from bench.store.base import Store
 from bench.store.runs import Benchmark
@@ -147,6 +148,8 @@ def run(
             plan, recorder, watcher, look, options, reuses=found.experiment.reuse_process
         )
         recorder.while_closing = story.tell_what_is_waited_for
+        if is_study(found.reference) and not options.fresh:
+            story.take_over(store)
         folders = store.folders_of(plan.benchmark_id)
         todo = jobs(plan, found, options, story.settled, folders=folders)
         left = [job for job in todo if story.wants(job.keys)]
@@ -329,6 +332,26 @@ class _Story:
         if self.recorder.away is None and not self.told_writing and now > self.closing_at + SLOW_S:
             self.told_writing = True
             self.watcher.notice("all results are safe on this disk; the store is being written.")
+
+    def take_over(self, store: Store) -> None:
+        """Record what an earlier benchmark has trained already: the baseline of another change."""
+        wanted = [key for key in self.plan.trials() if key not in self.settled | self.redo]
+        taken = store.results_of_others(self.recorder.benchmark, wanted)
+        for key, (found, other) in taken.items():
+            facts = {**found.outcome.facts, "taken_from": other.benchmark_id[:7]}
+            outcome = replace(found.outcome, facts=facts)
+            result = self._on_the_same_test_set(replace(found, outcome=outcome))
+            value = value_of(found.outcome, self.plan.metric)
+            if isinstance(result, Success) and value is not None:
+                self._record(result)
+                self.over.add(key)
+                self.settled.add(key)
+                self.runs[key] = scored_of(result.outcome, value, self.plan)
+        if taken:
+            ids = ", ".join(sorted({other.benchmark_id[:7] for _, other in taken.values()}))
+            arms = ", ".join(sorted({key.arm for key in taken}))
+            runs = count(len(taken), "run")
+            self.watcher.notice(f"{runs} of {arms} are the same trials as in {ids}: taken over.")
 
     def retry(self, failure: Failure) -> None:
         if failure.key not in self.settled:

@@ -406,7 +406,7 @@ def _with_origin(
             facts=[f"It uses {', '.join(sorted(streams)) or 'no stream'}."],
         )
     seeded = bool(streams) or trial.__dict__["seed_was_read"] or drew_globally
-    facts = {"streams": streams, **outcome.facts, "seed_used": seeded}
+    facts = {"streams": streams, "seed_used": seeded, **outcome.facts}
     facts |= more
     if len(pack) > 1:
         facts["pack"] = [key.run_name for key in pack]

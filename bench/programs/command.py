@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.experiment import LARGEST_EPOCH, Outcome, Trial
+from bench.experiment import LARGEST_EPOCH, Outcome, Settings, Trial
 from bench.programs import mlflow_files, process, results, template
 from bench.programs.epoch_files import Followed
 from bench.programs.git_arms import own_modules
@@ -37,11 +37,29 @@ def words_of(placed: Placed, trial: Trial, out: Path, port: int) -> list[str]:
         **{k: v for k, v in trial.settings.items() if k not in RESERVED},
         **_fields(trial, out, port),
     }
-    words = template.words(trial.settings["command"], values, shell=placed.study.shell)
-    folder = placed.of_arm(trial.arm)
-    if shutil.which(words[0]) is None and not (folder / words[0]).is_file():
-        raise BadArms(f"there is no program {words[0][:200]}.", facts=[f"Looked for in {folder}."])
-    return words
+    return template.words(trial.settings["command"], values, shell=placed.study.shell)
+
+
+def ready(placed: Placed, settings: Settings, data: Path | None) -> dict[str, Any]:
+    """Refuse a program that is not there, before anything is trained.
+
+    Raises
+    ------
+    BadArms : the first word of a command is no program
+    """
+    if placed.study.shell:
+        return {}
+    commit = settings.get("commit")
+    arms = [n for n, own in placed.study.arms.items() if own.get("commit") == commit]
+    folder = placed.of_arm(arms[0] if arms else "")
+    first = template.split(str(settings["command"]))[0]
+    if "{" not in first and shutil.which(first) is None and not (folder / first).is_file():
+        raise BadArms(
+            f"there is no program {first[:200]}.",
+            facts=[f"Looked for on PATH and in {folder}."],
+            fix="install it, or mend the command",
+        )
+    return {}
 
 
 def _fields(trial: Trial, out: Path, port: int) -> dict[str, Any]:
@@ -114,7 +132,8 @@ def train(placed: Placed, trial: Trial) -> Outcome:
         cluster=study.cluster,
         elsewhere=_elsewhere(folder, out, began),
     )
-    facts = {"traceback_printed": True} if printed.traceback else {}
+    facts: dict[str, Any] = {"seed_used": None}  # only the program knows
+    facts |= {"traceback_printed": True} if printed.traceback else {}
     return replace(outcome, facts={**outcome.facts, **facts})
 
 

@@ -102,6 +102,18 @@ def labelled(placed: Placed, commits: list[Commit]) -> Placed:
     return replace(placed, study=placed.study.model_copy(update={"arms": arms}))
 
 
+def moved_on(placed: Placed) -> list[str]:
+    """Return the arms of the user's checkout, as words, if it is no longer what they name."""
+    here = {
+        name: str(own["commit"])
+        for name, own in placed.study.arms.items()
+        if "commit" in own and name not in placed.worktrees
+    }
+    top = work_tree(Path(placed.folder)) if here else None
+    now = None if top is None else _here(top)
+    return [f"the checkout of arm {name}" for name, sha in here.items() if sha != now]
+
+
 @contextlib.contextmanager
 def checked_out(placed: Placed) -> Iterator[Placed]:
     """Check out what a study's arms name, and remove it at the end.

@@ -1,18 +1,28 @@
 """What every store offers: what a benchmark, its runs and their results are recorded in."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.analysis.data.tables import Tables
 from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey
+from bench.design.results import Success
 from bench.store.address import redacted
 from bench.store.artifacts import Damaged
 from bench.store.locks import Locks
-from bench.store.records import NothingRecorded, children_of, goes_on, standing, states_of
+from bench.store.records import (
+    Locate,
+    NothingRecorded,
+    children_of,
+    earlier,
+    goes_on,
+    result_of,
+    standing,
+    states_of,
+)
 from bench.store.runs import REPLACES, SUPERSEDED, Benchmark, Child, Measured, Run, Unreadable
 from bench.store.spool import RunStatus
 
@@ -120,6 +130,26 @@ class Store(Protocol):
         ------
         Damaged : something is not what was recorded; names all such runs
         """
+
+    @contextmanager
+    def _files(self) -> Iterator[Locate]:
+        """Give what finds a run's files on this disk, as long as they are read."""
+
+    def results_of_others(
+        self, benchmark: Benchmark, wanted: Collection[TrialKey]
+    ) -> dict[TrialKey, tuple[Success, Benchmark]]:
+        """Return results of other benchmarks of the experiment that some trials would have again.
+
+        The identity of a trial is all that its result follows from; damaged ones are passed over.
+        """
+        others = [b for b in self.benchmarks(benchmark.name) if b.run_id != benchmark.run_id]
+        each = earlier(benchmark, [(b, self.settled(b)[0]) for b in others], wanted)
+        found = {}
+        with self._files() as locate:
+            for key, (other, child) in each.items():
+                with suppress(Damaged):  # it is trained again
+                    found[key] = (result_of(child, other, locate), other)
+        return found
 
     def source(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the texts of the modules that a benchmark was begun with, by their path.

@@ -3,7 +3,8 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bench.design.plan import Plan, TrialKey
 from bench.store import artifacts, spool
 from bench.store.base import Store
 from bench.store.locks import Locks, now
-from bench.store.records import frozen, gone_on_with, late_modules_of, tables_of
+from bench.store.records import Locate, frozen, gone_on_with, late_modules_of, tables_of
 from bench.store.runs import Benchmark, Measured, Run
 from bench.store.spool import RunStatus
 from bench.store.writer import recover
@@ -66,6 +67,11 @@ class MemoryStore(Store):
         """Read a benchmark back as tidy tables."""
         every = self._every_child(benchmark)
         return tables_of(benchmark, every, _file, lambda: self.again(benchmark))
+
+    @contextmanager
+    def _files(self) -> Iterator[Locate]:
+        """Give what finds a run's files on this disk, as long as they are read."""
+        yield _file
 
     def source(self, benchmark: Benchmark) -> dict[str, str]:
         """Return the texts of the modules that a benchmark was begun with, by their path."""

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ from bench.analysis.data.tables import TRIAL_COLUMNS, BadTables, Columns, Split,
 from bench.analysis.errors import Refusal
 from bench.design.loading import known_names, nearest
 from bench.design.plan import Plan, TrialKey, varied_settings
+from bench.design.results import Success
+from bench.experiment import Outcome
 from bench.store import artifacts, spool
 from bench.store.address import first_line
 from bench.store.artifacts import Damaged
@@ -419,6 +421,47 @@ def _recorded(
     digests = json.loads(tags[spool.DIGESTS])
     digests = {name: sha for name, sha in digests.items() if only in (None, name)}
     return artifacts.load(digests, lambda name: locate(child.run, name), who=_who(key))
+
+
+def result_of(child: Child, benchmark: Benchmark, locate: Locate) -> Success:
+    """Return what a finished run's training returned, and how it went.
+
+    Raises
+    ------
+    Damaged : it is not what was recorded
+    """
+    found, tags = _recorded(child, benchmark, locate), child.run.tags
+    rows = [] if found.epochs is None else found.epochs.to_dict("records")
+    values: dict[str, Any] = {split: read() for split, read in found.predictions.items()}
+    if found.examples is not None:
+        values |= {"examples": found.examples.values, "clusters": found.examples.clusters}
+    outcome = Outcome(**values, **found.outcome)
+    return Success(
+        key=child.key,
+        outcome=outcome,
+        epochs=[{str(k): float(v) for k, v in row.items() if v == v} for row in rows],
+        duration_s=float(tags.get("bench.duration_s", 0.0)),
+        started_at=child.started / 1000,
+        device=tags.get("bench.device", ""),
+        threads=int(tags.get("bench.threads", 0)),
+        environment=dict(json.loads(tags.get("bench.environment", "{}"))),
+        hardware=dict(json.loads(tags.get("bench.hardware", "{}"))),
+    )
+
+
+def earlier(
+    benchmark: Benchmark,
+    others: Sequence[tuple[Benchmark, Mapping[TrialKey, Child]]],
+    wanted: Collection[TrialKey],
+) -> dict[TrialKey, tuple[Benchmark, Child]]:
+    """Return the finished runs of other benchmarks that are the same trials as some of this one."""
+    found: dict[TrialKey, tuple[Benchmark, Child]] = {}
+    for other, finished in others:
+        for key in wanted:
+            if key not in found and key in finished:
+                if other.plan.trial_digest(key) == benchmark.plan.trial_digest(key):
+                    found[key] = (other, finished[key])
+    return found
 
 
 def _who(key: TrialKey) -> str:

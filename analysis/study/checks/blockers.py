@@ -135,6 +135,16 @@ def _worst_case(e: Evidence) -> Answer:
 @check("B7", "blocker")
 def _spread(e: Evidence) -> Answer:
     flat = [c.treatment for c in e.comparisons if _flat(c.pairs)]
+    deaf = [arm.name for arm in e.arms if _same_in_all(e, arm.name)]
+    if e.design.benchmark_id and flat and len(deaf) == len(e.arms):
+        return passed_if(
+            False,
+            "",
+            f"All runs of an arm give the same value ({', '.join(deaf)}): the training ignores "
+            "the seed.",
+            "Without a spread nothing can be tested. The seed has to reach every generator that "
+            "the training draws from.",
+        )
     if all(c.n_pairs < 2 for c in e.comparisons):
         return not_checked("It takes two pairs to see a spread.")
     return passed_if(
@@ -159,6 +169,12 @@ def _reused_processes(e: Evidence) -> Answer | None:
         "With reuse_process=True one training's leftovers can change the next one, and with it "
         "the difference between the arms.",
     )
+
+
+def _same_in_all(e: Evidence, arm: str) -> bool:
+    """Tell whether several runs of an arm have one and the same value."""
+    values = [r.value for r in e.summary.runs if r.arm == arm and r.value is not None]
+    return len(values) > 1 and len({*values}) == 1
 
 
 def _selected_epochs(e: Evidence) -> tuple[int, int] | None:

@@ -1,5 +1,7 @@
 """Notes: what happened, for whoever reads on. They block nothing."""
 
+from collections import Counter
+
 import numpy as np
 
 from bench.analysis.data.format import count, duration
@@ -23,6 +25,10 @@ def notes(e: Evidence) -> list[Check]:
     if len(again) > 5:
         text = f"{count(len(again) - 5, 'more run')} took several attempts."
         found.append(_note("N1", text))
+    taken = Counter((run.arm, run.taken_from) for run in runs if run.taken_from)
+    for (arm, of), number in taken.items():
+        text = f"{count(number, 'run')} of {arm} were trained for benchmark {of}, and taken over."
+        found.append(_note("N7", text, "Code, settings and seed are the same."))
     for run in [run for run in runs if run.status == "failed"][:5]:
         text = f"Seed {run.seed}, {run.arm}, failed: {run.note}"
         why = "It has no value; its pair is incomplete and not in any mean."

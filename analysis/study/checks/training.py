@@ -210,6 +210,39 @@ def _near_ceiling(e: Evidence) -> Answer | None:
     )
 
 
+@check("C25", "caution")
+def _no_traceback(e: Evidence) -> Answer | None:
+    """Answer only where a program printed a traceback, and ended with status 0."""
+    odd = [run for run in e.summary.runs if run.traceback and run.status == "finished"]
+    if not odd:
+        return None
+    arms = [f"{arm} {n}" for arm in e.design.arms if (n := sum(run.arm == arm for run in odd))]
+    return passed_if(
+        False,
+        "",
+        f"{count(len(odd), 'run')} printed a traceback and ended as if well ({', '.join(arms)}).",
+        "An error that a program caught may have cost it a part of its training. Its log is with "
+        "the run.",
+    )
+
+
+@check("C26", "caution")
+def _files_kept(e: Evidence) -> Answer | None:
+    """Answer only where configuration beside a program changed while it was trained."""
+    odd = [run for run in e.summary.runs if run.changed_files]
+    if not odd:
+        return None
+    names = dict.fromkeys(name for run in odd for name in run.changed_files.split(", "))
+    listed = f"{', '.join([*names][:5])}{' …' if len(names) > 5 else ''}"
+    return passed_if(
+        False,
+        "",
+        f"{listed} changed while the runs were trained; {count(len(odd), 'run')} came after.",
+        "Where trainings read it, runs of one arm are not alike. Where they write it, nothing is "
+        "wrong.",
+    )
+
+
 @check("C17", "caution")
 def _drew_alike(e: Evidence) -> Answer:
     """Compare where the generators of both arms of a seed stood after equally many epochs."""
