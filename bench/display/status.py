@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from bench.analysis.data.format import count
 from bench.design import source_digest
 from bench.design.plan import Plan, TrialKey, what_changed
+from bench.programs.code_files import is_code
 from bench.store.artifacts import Damaged
 from bench.store.base import Store
 from bench.store.mlflow_sql import Glance
@@ -194,6 +196,7 @@ def as_recorded(
     """Return a plan as its benchmark has it, and that benchmark, if there is one.
 
     Code that differs from the recorded one in comments and docstrings alone is the same code.
+    Configuration that has come since beside a user's program is what trainings have written.
 
     Parameters
     ----------
@@ -209,11 +212,20 @@ def as_recorded(
         if plan.source_digest == old.source_digest or as_then.benchmark_id != old.benchmark_id:
             continue
         names = source_digest.changed(old.files, plan.files)
+        if names and all(_is_written(name, old) for name in names):
+            return as_then, store.find(as_then.benchmark_id, plan.experiment)
         if names and set(names) <= set(source) and set(old.files) == set(plan.files):
             before = store.source(earlier)
             if all(source_digest.same_code(before.get(n, ""), source[n]) for n in names):
                 return as_then, store.find(as_then.benchmark_id, plan.experiment)
     return plan, None
+
+
+def _is_written(name: str, old: Plan) -> bool:
+    """Tell whether a file that differs is new, no code, and in no command of the arms."""
+    commands = [str(settings.get("command", "")) for settings in old.arms.values()]
+    named = any(Path(name).name in command for command in commands)
+    return all(commands) and name not in old.files and not is_code(name) and not named
 
 
 def late_modules_changed(

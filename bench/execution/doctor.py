@@ -176,11 +176,15 @@ def _seeds_differ(runs: Runs, plan: Plan) -> Finding:
     if not deaf:
         return Finding("seeds", "ok", "another seed gives other predictions in every arm")
     text = f"two seeds give the same predictions in {', '.join(deaf)}"
-    return Finding("seeds", "bad", f"{text}: train() ignores the seed")
+    return Finding("seeds", "bad", f"{text}: the training ignores the seed")
 
 
 def _seed_used(runs: Runs) -> Finding:
-    odd = [key for key, run in runs.items() if not run.outcome.facts.get("seed_used", True)]
+    said = {key: run.outcome.facts.get("seed_used") for key, run in runs.items()}
+    if set(said.values()) == {None}:
+        text = "what the programs draw is theirs to seed, by {seed} or BENCH_SEED"
+        return Finding("seeding", "open", text)
+    odd = [key for key, seeded in said.items() if not seeded]
     if not odd:
         return Finding("seeding", "ok", "what is drawn comes from the trial or is seeded by it")
     text = f"{odd[0].arm} draws from no stream of the trial and does not read its seed"
@@ -201,7 +205,7 @@ def _same_streams(runs: Runs, plan: Plan) -> Finding:
     drawn = {key: run.outcome.facts.get("streams", {}) for key, run in runs.items()}
     asked = sorted(set().union(*drawn.values()))
     if not asked:
-        text = "the training asks for no stream, so none can be compared"
+        text = "no random stream is known, so that batches cannot be compared between the arms"
         return Finding("streams", "open", text)
     notes = [
         f"{arm} draws nothing from {name}"

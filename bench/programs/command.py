@@ -97,7 +97,7 @@ def train(placed: Placed, trial: Trial) -> Outcome:
     def tell(epoch: int, values: dict[str, float]) -> None:
         known = told.setdefault(epoch, set())
         new = {results.name_of(n): v for n, v in values.items() if n not in known}
-        known |= values.keys()
+        known.update(values)
         new = {n: v for n, v in new.items() if n not in ("epoch", "time")}
         if new and 0 <= epoch < LARGEST_EPOCH:
             trial.log(epoch, new)
@@ -143,7 +143,7 @@ def _environment(trial: Trial, out: Path, port: int) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONUNBUFFERED": "1",  # its lines are read while it runs
-        "MLFLOW_TRACKING_URI": mlflow_files.uri(out),
+        **mlflow_files.environment(out),
         "BENCH_SEED": str(trial.seed),
         "BENCH_OUT": str(out),
         "BENCH_ARM": trial.arm,

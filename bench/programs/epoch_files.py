@@ -40,7 +40,7 @@ class Followed:
             told = self._told.setdefault(epoch, set())
             new = {name: value for name, value in values.items() if name not in told}
             if new:
-                told |= new.keys()
+                told.update(new)
                 yield epoch, new
 
 

@@ -62,7 +62,25 @@ def commits_of(placed: Placed) -> list[Commit]:
             f"{folder} is in no git repository, so there is no commit to train.",
             fix="git init && git add -A && git commit -m first, or run bench where the code is",
         )
-    return [Commit(arm, rev, _sha(top, rev, arm)) for arm, rev in revs.items()]
+    found = [Commit(arm, rev, _sha(top, rev, arm)) for arm, rev in revs.items()]
+    _require_different(placed, found)
+    return found
+
+
+def _require_different(placed: Placed, commits: list[Commit]) -> None:
+    """Refuse two arms of one commit and the same settings."""
+    seen: dict[str, Commit] = {}
+    for commit in commits:
+        own = {k: v for k, v in placed.study.arms[commit.arm].items() if k != "git"}
+        twin = seen.setdefault(json.dumps([commit.sha, own], sort_keys=True, default=str), commit)
+        if twin is not commit:
+            unchanged = ["Nothing is changed in the checkout."] if commit.is_here else []
+            raise BadArms(
+                f"arms {twin.arm!r} and {commit.arm!r} are the same commit, {commit.sha[:12]}: "
+                "nothing to compare.",
+                facts=unchanged,
+                fix="name another commit, or change something",
+            )
 
 
 def _sha(top: Path, rev: str, arm: str) -> str:

@@ -10,9 +10,12 @@ from pathlib import Path
 FOLDER = "mlflow"
 
 
-def uri(folder: Path) -> str:
-    """Return what MLFLOW_TRACKING_URI is for a run."""
-    return (folder / FOLDER).as_uri()
+def environment(folder: Path) -> dict[str, str]:
+    """Return what makes MLflow write there; newer versions have to be allowed to."""
+    return {
+        "MLFLOW_TRACKING_URI": (folder / FOLDER).as_uri(),
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+    }
 
 
 def last_values(folder: Path) -> dict[str, float]:

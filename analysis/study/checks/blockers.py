@@ -140,8 +140,8 @@ def _spread(e: Evidence) -> Answer:
         return passed_if(
             False,
             "",
-            f"All runs of an arm give the same value ({', '.join(deaf)}): the training ignores "
-            "the seed.",
+            "The training ignores the seed: all runs of an arm give the same value "
+            f"({', '.join(deaf)}).",
             "Without a spread nothing can be tested. The seed has to reach every generator that "
             "the training draws from.",
         )
