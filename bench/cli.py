@@ -15,6 +15,7 @@ from bench.analysis.errors import DiskFull, Refusal, is_disk_full
 from bench.commands.common import Usage
 from bench.commands.compare import compare
 from bench.commands.doctor import doctor
+from bench.commands.list import list_
 from bench.commands.parser import Interrupted, ReaderGone, application, parser
 from bench.commands.plan import plan
 from bench.commands.report import report
@@ -26,9 +27,9 @@ from bench.commands.verify import verify
 from bench.commands.wording import worded
 from bench.redaction import redacted
 from bench.store.typed_command import going_on
-from bench.terminal import cut, printable, tell
+from bench.terminal import cut, end_waiting, printable, tell, wait_for
 
-app = application((run, report, compare, plan, verify, doctor, status, ui))
+app = application((run, report, compare, plan, verify, doctor, list_, status, ui))
 
 
 def main() -> None:
@@ -38,7 +39,9 @@ def main() -> None:
         os.environ["NO_COLOR"] = "1"
     prepare_streams()
     sys.excepthook = _bug
+    wait_for("loading")
     status = _run(words)
+    end_waiting()
     try:
         sys.stdout.flush()
     except OutputLost as lost:
@@ -50,6 +53,7 @@ def main() -> None:
 
 def _bug(kind: type[BaseException], error: BaseException, where: Any) -> None:
     """Show the traceback of a bug, without the passwords that it may quote."""
+    end_waiting()
     text = "".join(traceback.format_exception(kind, error, where))
     if "--json" in sys.argv:
         facts = {"code": "bug", "message": redacted(f"{kind.__name__}: {error}"), "fix": None}

@@ -1,28 +1,60 @@
 """Terminal: texts for a person, without escape sequences, in lines of the terminal's width."""
 
+import contextlib
 import os
 import re
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import TextIO
 
 WIDTH = 80
 NAME = 40  # characters of a name in a table or a sentence
 TEXT = 500  # characters of a text that an experiment wrote
 COMMAND = re.compile(
-    r"(?<!\S)(bench (run|report|compare|plan|verify|doctor|status|ui)\b"
+    r"(?<!\S)(bench (run|report|compare|plan|verify|doctor|list|init|status|ui)\b"
     r"|python (-\w|\S+\.py)|sudo \S).*"
 )
 QUOTED = re.compile(r"""(?<!\w)(['"])(?:(?!\1).){1,60}\1(?!\w)""")
 
 
+_waiting: list[str] = []  # what stands on the terminal's last line, and is written over
+
+
+def wait_for(what: str) -> None:
+    """Say on a terminal what is waited for, until something else is said there."""
+    if _waiting or _asked(sys.argv):
+        with contextlib.suppress(OSError, ValueError):
+            if sys.stderr.isatty():
+                text = cut(f"{printable(what)} …", columns(sys.stderr) - 1)
+                end_waiting()
+                print(text, end="", file=sys.stderr, flush=True)
+                _waiting.append(text)
+
+
+def end_waiting() -> None:
+    """Take away what was said to be waited for; idempotent."""
+    while _waiting:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"\r{' ' * len(_waiting.pop())}\r", end="", file=sys.stderr, flush=True)
+
+
+def _asked(words: Sequence[str]) -> bool:
+    """Tell whether a command that may take a while was typed, and not asked to be quiet."""
+    slow = ("run", "report", "compare", "plan", "verify", "doctor", "ui")
+    quiet = {"-q", "--quiet", "--json", "-h", "--help", "--help-all"}
+    return len(words) > 1 and words[1] in slow and not quiet & {*words}
+
+
 def show(text: str) -> None:
     """Write a result, made for lines of 80 columns, to stdout."""
+    end_waiting()
     print(printable(text), flush=True)
 
 
 def tell(text: str) -> None:
     """Write a message to stderr, wrapped where that is a terminal."""
+    end_waiting()
     print(fitted(text, sys.stderr), file=sys.stderr, flush=True)
 
 

@@ -27,6 +27,7 @@ BENCH = (
     {"importers"},
     {"store"},
     {"design"},
+    {"programs"},
     {"experiment", ""},  # "": what `import bench` gives
     {"redaction", "terminal", "cache"},
 )

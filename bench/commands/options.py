@@ -55,6 +55,10 @@ Name = Annotated[
         help="Built-in experiment, file or module.",
     ),
 ]
+Recorded = Annotated[
+    str | None,
+    Argument(metavar="NAME", show_default=False, help="A benchmark that is recorded."),
+]
 _UNDER_STORE = partial(Option, rich_help_panel="Store")
 URI_HELP = "MLflow store (default: $MLFLOW_TRACKING_URI, else sqlite:///mlruns/mlflow.db)."
 StoreUri = Annotated[str | None, _UNDER_STORE("--store", metavar="URI", help=URI_HELP)]

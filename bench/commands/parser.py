@@ -42,15 +42,35 @@ class Commands(TyperGroup):
             raise RuntimeError("a pipe broke that is not the output") from error
 
 
+# What `-h` shows of a command with many options: those that most use. `--help-all` shows all.
+MOST_USED = {
+    "run": {"seeds", "arms", "append", "metric", "settings", "margin", "stop", "devices",
+            "data", "dry_run"},
+    "compare": {"metric", "baseline", "treatment", "pair", "margin", "unit", "lower_is_better",
+                "where", "out", "by"},
+}  # fmt: skip
+HELP_ALL = "--help-all"
+
+
 class Grouped(TyperCommand):
     """A command whose help lists what it takes by group: design, devices, store, output."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note whether all of the help is asked for."""
+        ctx.meta[HELP_ALL] = HELP_ALL in args
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one section a group, in the order in which the groups occur."""
         groups: dict[str, list[tuple[str, str]]] = {}
+        used = MOST_USED.get(str(self.name)) if not ctx.meta.get(HELP_ALL) else None
+        left_out = 0
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is None:
+                continue
+            if used is not None and param.opts[0].startswith("-") and param.name not in used:
+                left_out += param.name != "help"
                 continue
             panel = getattr(param, "rich_help_panel", None) or "Options"
             if not param.opts[0].startswith("-"):
@@ -60,6 +80,9 @@ class Grouped(TyperCommand):
         for name in sorted(groups, key=lambda group: group == "Options"):
             with formatter.section(name):
                 formatter.write_dl(groups[name])
+        if left_out:
+            with formatter.section("More"):
+                formatter.write_dl([(HELP_ALL, f"Show {left_out} more options.")])
 
 
 def application(commands: Sequence[Callable[..., None]]) -> typer.Typer:
@@ -76,7 +99,10 @@ def application(commands: Sequence[Callable[..., None]]) -> typer.Typer:
     )
     app.callback()(_bench)
     for command in commands:
-        app.command(cls=Grouped, epilog=EXIT_CODES)(command)
+        more = [HELP_ALL] if command.__name__ in MOST_USED else []
+        names = {"help_option_names": ["-h", "--help", *more]}
+        called = command.__name__.rstrip("_")
+        app.command(called, cls=Grouped, epilog=EXIT_CODES, context_settings=names)(command)
     return app
 
 

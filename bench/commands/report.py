@@ -7,6 +7,7 @@ from bench.commands import options as panels
 from bench.commands.common import Usage, experiment_name, fail_if, fail_words, opened, publish
 from bench.commands.options import FailOn, Name, Output, StoreUri, expanded
 from bench.reports.formats import FORMATS, parse_formats
+from bench.terminal import wait_for
 
 FORMATS_HELP = f"{', '.join(FORMATS)}, or several of them."
 ANONYMOUS_HELP = "Hide users, hosts, paths and addresses, for double-blind review."
@@ -49,6 +50,7 @@ def report(
             f"--open opens report.html, which --format {written.formats} does not write.",
             options=[("format", ",".join(["html", *wanted]))],
         )
+    wait_for("reading the store")
     place = opened(Store(store), output.say)
     known = experiment_name(name)
     benchmark = place.benchmark() if known is None else comparison(place, known)

@@ -27,6 +27,7 @@ from bench.commands.options import (
     expanded,
     typed,
 )
+from bench.terminal import wait_for
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
@@ -70,6 +71,8 @@ def run(
       bench run cifar10 --dry-run                what it costs, first
       bench run digits --stop anytime            as few seeds as it takes
       bench run my_experiment.py --seeds 0-9     an experiment of your own
+      bench run study.toml                       commands that train: docs/programs.md
+      bench run study.toml --arm main@git:main --arm change@git:.
 
     The same command again goes on where it stopped, and trains nothing twice.
     """
@@ -163,6 +166,7 @@ def _execute(
     )
     session = Session(store, training, recording, output)
     chosen, note = _choose(name, options.data_dir)
+    wait_for("importing the experiment")
     with session.opened(chosen, train=not asked.dry_run):
         places = session.server.slots(
             devices, per_device=training.per_device, workers=training.workers

@@ -39,7 +39,7 @@ from bench.store.address import may_hold_runs
 from bench.store.base import Store
 from bench.store.runs import Benchmark
 from bench.store.typed_command import going_on
-from bench.terminal import label, show, wrapped
+from bench.terminal import label, show, wait_for, wrapped
 
 
 class Session:
@@ -94,6 +94,7 @@ class Session:
         """Train what a plan still needs, and show how it goes."""
         from bench.store.mlflow_store import Store as MlflowStore
 
+        wait_for("opening the store")
         self.store = opened(MlflowStore(self.uri), self.output.say)
         plan, benchmark, changed = self._as_recorded(self.store, plan)
         news = None if options.fresh else begins_anew(self.store, benchmark, plan, changed)
@@ -169,6 +170,7 @@ class Session:
 
     def report(self, benchmark: Benchmark, *, failures: bool) -> Findings | None:
         """Write the report and print it; None where failures left nothing to compare."""
+        wait_for("writing the report")
         try:
             # stdout is one object: the error
             silent = self.output.silent or (self.output.as_json and failures)

@@ -11,6 +11,7 @@ from bench.design.loading import UnknownExperiment, reference_of
 from bench.programs import git_arms
 from bench.programs.study_file import Study, placed
 from bench.programs.typed import TypedArm, with_typed
+from bench.terminal import wait_for
 
 OF_COMMANDS = {
     "--append": "append",
@@ -79,6 +80,8 @@ def asked_study(name: str | None, arms: Arms) -> Iterator[AskedStudy]:
         settings=arms.settings if is_file else None,
         arms=[arm.text for arm in typed if arm.is_settings] or None,
     )
+    if any("git" in own for own in study.study.arms.values()):
+        wait_for("checking out the commits")
     with git_arms.checked_out(study) as study:
         yield AskedStudy(study.reference, left, study.study)
 

@@ -15,7 +15,7 @@ from bench.analysis.data.metrics import METRICS
 from bench.design.plan import Plan, TrialKey
 from bench.design.results import Failure, Result
 from bench.execution.runner import Look, Watcher
-from bench.terminal import cut, label, printable
+from bench.terminal import cut, end_waiting, label, printable
 
 HEARTBEAT_S = 300.0
 
@@ -81,6 +81,7 @@ class Progress(Watcher):
 
     def begin(self, plan: Plan, finished: Collection[TrialKey], left: int) -> None:
         """Training is about to start."""
+        end_waiting()
         self.plan, self.packs = plan, plan.packs_left(finished)
         self.done |= set(finished)
         self.started = time.monotonic()
