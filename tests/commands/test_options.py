@@ -17,7 +17,7 @@ def test_a_command_has_the_options_of_its_groups_as_its_own_and_gets_them_back_w
 
     parameters = inspect.signature(command).parameters
     assert list(parameters) == [
-        *("name", "settings", "arms"),
+        *("name", "settings", "arms", "append", "metric", "lower_is_better", "datasets"),
         *("as_json", "quiet", "verbose", "no_color"),
     ]
     values = {name: parameter.default for name, parameter in parameters.items()}
