@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from bench.analysis.data.examples import Examples
 from bench.analysis.data.metrics import METRICS, Metric as Metric, Predictions as Predictions
 from bench.analysis.errors import Refusal
+from bench.estimators import Estimators
 
 if TYPE_CHECKING:
     import torch
@@ -326,6 +327,7 @@ FIELD_TYPES: Sequence[tuple[str, Any, str]] = (
     ("datasets", Sequence, "a list of names"),
     ("arms", Mapping, 'a dictionary of names to settings: {"baseline": {}, "mine": {"lr": 0.1}}'),
     ("settings", Mapping, "a dictionary"),
+    ("test_share", Real | None, "a number, n_test / n_train, or None"),
     ("margin", Real | None, "a number, in metric units, or None"),
     ("claim", Real | None, "a number, in metric units, or None"),
 )
@@ -352,6 +354,8 @@ class Experiment:
         secondary outcomes
     cluster : what one cluster of `Outcome(clusters=…)` is called, such as "passage"
     datasets : names, on each of which every arm and seed is trained: `trial.dataset`
+    test_share : n_test / n_train, where each seed is a fold or a random split of one data set: the
+        trainings then share examples, which the interval allows for (Nadeau & Bengio 2003)
     margin : smallest difference worth having, in metric units (0.003 is 0.3 pp)
     claim : a claimed gain to check, in metric units
     prepare : settings and data folder to facts about the data ("name", "digest", …); called once
@@ -386,6 +390,7 @@ class Experiment:
     metrics: Sequence[Metric] = ()
     cluster: str = ""
     datasets: Sequence[str] = ()
+    test_share: float | None = None
     margin: float | None = None
     claim: float | None = None
     prepare: Callable[[Settings, Path | None], Mapping[str, Any]] | None = None
@@ -414,6 +419,14 @@ class Experiment:
                 fix='cluster="passage", for test examples that come several to a passage',
             )
         self._require_datasets()
+        share = self.test_share
+        if share is not None and not 0 < share < math.inf:
+            raise BadExperiment(
+                f"test_share is {share!r}; it must be n_test / n_train, above 0.",
+                fix="test_share=1 / 9, for ten folds",
+            )
+        if share is not None and self.datasets:
+            raise BadExperiment("folds of several data sets are not compared.", fix="datasets=()")
         if not callable(self.train):
             raise BadExperiment(
                 f"train of experiment {self.name!r} is not a function.",
@@ -532,6 +545,67 @@ class Experiment:
                 "the training returned clusters, and the experiment does not say what they are.",
                 fix='Experiment(…, cluster="passage"), or what yours are called',
             )
+
+    @classmethod
+    def from_estimators(
+        cls,
+        baseline: Any,
+        treatment: Any,
+        x: Any,
+        y: Any,
+        *,
+        arms: Sequence[str] = ("baseline", "treatment"),
+        folds: int | None = None,
+        test_size: float = 0.5,
+        train_size: float = 0.8,
+        **more: Any,
+    ) -> Self:
+        """Return the experiment of two scikit-learn estimators on one data set.
+
+        Classifiers with `predict_proba` give predictions on the fixed test set, so that new test
+        examples count and calibration is known; other classifiers the accuracy of each example,
+        and regressors its squared error.
+
+        Parameters
+        ----------
+        baseline, treatment : classifiers or regressors, both of one kind; clones of them are
+            fitted, each `random_state` drawn from the trial's stream "init"
+        x, y : shape (N, …) and (N,); rows of arrays, or of a data frame
+        arms : their names
+        folds : K: seed s is fold s mod K of the (s div K)-th random division into K folds, so that
+            ``--seeds 10`` is a ten-fold cross-validation. None: one fixed test set, and a training
+            set that each seed draws from the other rows
+        test_size : share of the rows in the fixed test set
+        train_size : share of the other rows that a seed draws
+        more : further fields, as name, question and margin
+
+        Raises
+        ------
+        BadExperiment : a classifier beside a regressor, shares that leave nothing, one fold
+        """
+        each = dict(zip(arms, (baseline, treatment), strict=True))
+        found = Estimators(each, x, np.asarray(y), folds, test_size, train_size)
+        n = len(found.y)
+        if found.classify is None:
+            raise BadExperiment("one of the estimators is a classifier, and the other is none.")
+        if folds is not None and not 2 <= folds <= n:
+            raise BadExperiment(f"folds is {folds}; {n} rows make 2 to {n}.", fix="folds=10")
+        if not (0 < test_size < 1 and 0 < train_size <= 1):
+            what = f"test_size is {test_size:g} and train_size {train_size:g}: shares of the rows."
+            raise BadExperiment(what, fix="test_size=0.5, train_size=0.8")
+
+        def train(trial: Trial) -> Outcome:
+            drawn = trial.rng("subset"), trial.rng("init")
+            return Outcome(**found.fitted(trial.arm, trial.seed, *drawn))
+
+        usual = {
+            "name": "estimators",
+            "question": f"Does {arms[1]} change the {found.metric.replace('_', ' ')}?",
+            "metric": found.metric,
+            "higher_is_better": found.classify,
+            "test_share": None if folds is None else 1 / (folds - 1),
+        }
+        return cls(**{**usual, "arms": found.settings(), "train": train, **more})
 
     @property
     def baseline(self) -> str:

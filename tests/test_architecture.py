@@ -24,12 +24,12 @@ BENCH = (
     {"reports"},
     {"display"},
     {"execution"},
-    {"importers"},
+    {"importers", "adapters"},
     {"store"},
     {"design"},
     {"programs"},
     {"experiment", ""},  # "": what `import bench` gives
-    {"redaction", "terminal", "cache"},
+    {"redaction", "terminal", "cache", "estimators"},
 )
 ANALYSIS = ({"report"}, {"study"}, {"calibration"}, {"inference"}, {"data"}, {"errors", ""})
 

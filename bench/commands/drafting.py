@@ -179,6 +179,11 @@ def _require_datasets(found: Discovered, design: Design) -> None:
             f"--stop {design.stop} looks at pairs of one data set, and there are {len(several)}.",
             without=["stop", "max_seeds"],
         )
+    if found.experiment.test_share is not None and design.stop != "fixed":
+        raise Usage(
+            f"--stop {design.stop} looks at independent pairs, and folds share their examples.",
+            without=["stop", "max_seeds"],
+        )
 
 
 def _where_typed(refusal: Refusal, typed: Arms) -> None:

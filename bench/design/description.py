@@ -19,6 +19,7 @@ class Description:
     higher_is_better: bool = True
     cluster: str = ""
     datasets: Sequence[str] = ()
+    test_share: float | None = None
     margin: float | None = None
     claim: float | None = None
     pack_seeds: int | None = 0  # 0: no packs; None: it depends on settings and device

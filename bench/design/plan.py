@@ -73,6 +73,7 @@ class Plan:
     alpha: float = 0.05
     scope: PlanScope = "seeds_and_examples"
     datasets: tuple[str, ...] = ()  # on each of which every arm and seed is trained
+    test_share: float | None = None  # n_test / n_train, where each seed is a fold of one data set
     goal: Goal = "better"  # what would be a success
     stop: Stop = "fixed"
     max_seeds: int | None = None
@@ -125,8 +126,9 @@ class Plan:
     def analysis(self) -> dict[str, Any]:
         """Return the part that decides how results are judged; changing it trains nothing."""
         names = ("metric", "higher_is_better", "margin", "claim", "alpha", "scope", "stop")
-        named = {"cluster": self.cluster} if self.cluster else {}
+        named: dict[str, Any] = {"cluster": self.cluster} if self.cluster else {}
         named |= {"goal": self.goal} if self.goal != "better" else {}
+        named |= {} if self.test_share is None else {"test_share": self.test_share}
         return {name: getattr(self, name) for name in (*names, "max_seeds")} | named
 
     def trials(self) -> list[TrialKey]:
@@ -175,7 +177,11 @@ class Plan:
         sets = self.datasets or ("",)
         names = {self.row(s, name): f"{name}, {s}" for s in self.seeds for name in self.datasets}
         batches = tuple(tuple(self.row(s, name) for s in b for name in sets) for b in self.batches)
-        judged = {name: value for name, value in self.analysis().items() if name != "cluster"}
+        judged = {
+            name: value
+            for name, value in self.analysis().items()
+            if name not in ("cluster", "test_share")
+        }
         return Design(
             experiment=self.experiment,
             question=self.question,
@@ -189,12 +195,14 @@ class Plan:
             labels=names,
             hash=self.hash,
             benchmark_id=self.benchmark_id,
-            **{**judged, "scope": "seeds"} if self.datasets else judged,
+            **{**judged, "scope": "seeds"} if self.datasets or self.test_share else judged,
             **history,
         )
 
     def units(self) -> Units:
         """Return what its rows and columns are."""
+        if self.test_share is not None:
+            return Units(rows="folds", columns="none", test_share=self.test_share)
         if not self.datasets:
             return Units(columns="clusters", cluster=self.cluster) if self.cluster else Units()
         new = self.scope == "new_datasets"
@@ -205,7 +213,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
         plain = asdict(self)
-        usual = {"cluster": "", "datasets": (), "goal": "better"}
+        usual = {"cluster": "", "datasets": (), "goal": "better", "test_share": None}
         for name in ("_cache", *(n for n, value in usual.items() if plain[n] == value)):
             del plain[name]
         return {**plain, "hash": self.hash, "benchmark_id": self.benchmark_id}
@@ -316,6 +324,7 @@ def make_plan(
         higher_is_better=experiment.higher_is_better,
         cluster=experiment.cluster,
         datasets=tuple(experiment.datasets),
+        test_share=experiment.test_share,
         margin=experiment.margin if margin is None else margin,
         claim=experiment.claim if claim is None else claim,
         scope=scope,

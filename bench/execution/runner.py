@@ -387,7 +387,7 @@ class _Story:
 
     def _on_the_same_test_set(self, result: Result) -> Result:
         """Return a training as a failure where it was scored on other examples than the first."""
-        found = ScoredOn.of(result)
+        found = None if self.plan.test_share is not None else ScoredOn.of(result)
         if found is None or not isinstance(result, Success):
             return result
         first, key = self.test_sets.setdefault(result.key.dataset, (found, result.key))
@@ -495,7 +495,7 @@ def _no_metric(result: Success, metric: str) -> BadOutcome:
 
 def scored_of(outcome: Outcome, value: float, plan: Plan) -> Scored:
     """Return a run's metric, and its columns where the plan's rule needs them meanwhile."""
-    if plan.stop == "fixed" or plan.scope == "seeds" or plan.datasets:
+    if plan.stop == "fixed" or plan.scope == "seeds" or plan.datasets or plan.test_share:
         return Scored(value)
     if outcome.scored is not None and plan.metric in outcome.examples:
         return Scored(value, outcome.scored.columns(plan.metric), outcome.scored.weights)

@@ -1,0 +1,1 @@
+"""Adapters: trainings of other frameworks as trials; each file imports its own."""
