@@ -38,7 +38,7 @@ HEAVY = {
     *("distributed", "matplotlib", "mlflow", "numpy", "pandas", "pydantic", "rich", "scipy"),
     *("seaborn", "sklearn", "sqlalchemy", "torch", "torchvision", "markupsafe"),
     *("pyarrow", "pynvml", "threadpoolctl"),
-    *("openpyxl", "wandb"),  # installed by whoever needs them
+    *("openpyxl", "submitit", "wandb"),  # installed by whoever needs them
     *("pwd", "resource"),  # not on every system
 }
 IMPORTS_MLFLOW = "bench.store.mlflow_store"  # whoever looks at no store is spared it
@@ -49,6 +49,7 @@ OWNERS = {
     "mlflow": {"bench.store.mlflow_reader", "bench.store.mlflow_store"},
     "joblib": {"bench.execution.processes"},
     "distributed": {"bench.execution.dask_cluster"},
+    "submitit": {"bench.execution.slurm"},
     "pynvml": {"bench.execution.nvml"},
     "typer": {"bench.commands.parser"},
 }

@@ -143,10 +143,15 @@ class Training:
     backend: str = devices(
         "processes",
         "NAME",
-        "What trains: processes (this machine) or dask.",
+        "What trains: processes (this machine), dask or slurm.",
         autocompletion=executor_names,
     )
     address: str | None = devices(None, "URI", "The dask scheduler's: tcp://HOST:8786.")
+    slurm_jobs: int = devices(4, "N", "Slurm: jobs at once, a training each.")
+    slurm_partition: str | None = devices(None, "NAME", "Slurm: passed through.")
+    slurm_account: str | None = devices(None, "NAME", "Slurm: passed through.")
+    slurm_time: float | None = devices(None, "MIN", "Slurm: of a job (default: a day).")
+    slurm_gres: str | None = devices(None, "GRES", "Slurm: passed through, as gpu:1.")
     retries: int = devices(1, "N", "After out-of-memory or a crash.")
     timeout: float | None = devices(None, "MIN", "A run that takes longer has failed.")
     keep_going: bool = devices(

@@ -25,6 +25,7 @@ from bench.commands.options import (
     StoreUri,
     Training,
     expanded,
+    given as given_options,
     typed,
 )
 from bench.terminal import wait_for
@@ -155,6 +156,7 @@ def _execute(
     from bench.commands.drafting import draft, seeds_of, varied
     from bench.commands.session import Session, end, first_line, incomplete, keys_of, resume_command
     from bench.execution.base import Options
+    from bench.execution.executors import LOCAL
 
     seeds = seeds_of(design)
     options = Options(
@@ -172,7 +174,7 @@ def _execute(
             devices, per_device=training.per_device, workers=training.workers
         )
         there = session.places(places)
-        mine = places if training.address is None else ()
+        mine = places if training.address is None and training.backend in LOCAL else ()
         found, plan = draft(session.server, options.data_dir, design, arms, seeds, mine)
         plan = session.packed(plan)
         groups = (design, arms, training, recording)
@@ -231,6 +233,17 @@ def _require_able(training: Training, *, dry_run: bool) -> None:
             f'--backend "{backend}" is not {" or ".join(EXECUTORS)}.',
             options=[("backend", "processes")],
         )
+    if given := [n for n in slurm_options(training) if backend != "slurm"]:
+        raise Usage(f"{given[0]} is for --backend slurm.", options=[("backend", "slurm")])
+    if backend == "slurm" and dry_run:
+        raise Usage(
+            "--dry-run counts and times the workers of this machine, not those of a cluster.",
+            without=["backend", *(name[2:].replace("-", "_") for name in slurm_options(training))],
+        )
+    if training.slurm_jobs < 1:
+        raise Usage(
+            f"--slurm-jobs {training.slurm_jobs} trains nothing.", options=[("slurm_jobs", 4)]
+        )
     if (backend in REMOTE) != (address is not None):
         lacking = "--address" if address is None else "--backend dask"
         raise Usage(
@@ -248,6 +261,11 @@ def _require_able(training: Training, *, dry_run: bool) -> None:
             "--dry-run counts and times the workers of this machine, not those of a cluster.",
             without=["backend", "address"],
         )
+
+
+def slurm_options(training: Training) -> list[str]:
+    """Return the options of Slurm that were given."""
+    return [name for name in given_options(training) if name.startswith("--slurm")]
 
 
 def _choose(name: str | None, folder: Path | None) -> tuple[str, str | None]:

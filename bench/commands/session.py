@@ -25,12 +25,12 @@ from bench.design.results import Failure
 from bench.design.sample_size import ASSUMED_SD, gain_of, unit_of
 from bench.display.choose import progress
 from bench.display.status import as_recorded, begins_anew, late_modules_changed
-from bench.execution import provenance, runner
+from bench.execution import provenance, runner, slurm
 from bench.execution.base import Executor, Options
 from bench.execution.dask_cluster import Cluster
 from bench.execution.devices import Slot
 from bench.execution.dry_run import rehearse
-from bench.execution.executors import LOCAL, REMOTE
+from bench.execution.executors import LOCAL, REMOTE, SHARED
 from bench.execution.repeats import EDITED
 from bench.execution.runner import Ran
 from bench.execution.server import Server
@@ -71,8 +71,20 @@ class Session:
     def _cluster(self, address: str) -> Cluster:
         return REMOTE[self.training.backend](address, retries=self.training.retries)
 
+    def _asked_of_slurm(self) -> slurm.Ask:
+        said = self.training
+        return slurm.Ask(
+            jobs=said.slurm_jobs,
+            partition=said.slurm_partition,
+            account=said.slurm_account,
+            minutes=said.slurm_time,
+            gres=said.slurm_gres,
+        )
+
     def places(self, mine: Sequence[Slot]) -> Sequence[Slot]:
         """Return where it will train: on the cluster, or on this machine."""
+        if self.training.backend in SHARED:
+            return slurm.places(self._asked_of_slurm())
         return mine if self.remote is None else self.remote.places
 
     def packed(self, plan: Plan) -> Plan:
@@ -102,7 +114,8 @@ class Session:
             self.output.say(wrapped(news))
             notes = [*notes, news]
         options = replace(options, fresh=options.fresh or bool(changed))
-        mine = places if self.training.address is None else ()
+        local = self.training.address is None and self.training.backend in LOCAL
+        mine = places if local else ()
         facts = provenance.collect(["bench", *self.words], Path(found.file), mine)
         executor: Executor
         if self.training.address is not None:
@@ -110,6 +123,12 @@ class Session:
             executor = remote = self.remote or self._cluster(self.training.address)
             self.remote = None
             facts |= {"devices": list(remote.devices), "threads": places[0].threads}
+        elif self.training.backend in SHARED:
+            folder = slurm.shared_folder(plan.benchmark_id)
+            executor = jobs = SHARED[self.training.backend](
+                folder, found.reference, self._asked_of_slurm(), retries=self.training.retries
+            )
+            facts |= {"devices": jobs.devices}
         else:
             self.server.get_ready(places[0].threads)
             train = LOCAL[self.training.backend]

@@ -46,13 +46,19 @@ def write(folder: Path, results: Sequence[Result]) -> None:
     os.replace(part, folder / ANSWER)
 
 
-def read(folder: Path, *, log: str) -> list[Result] | None:
-    """Return the results of a pack, with what it printed; None where it has not answered."""
+def read(folder: Path, *, log: str | None = None) -> list[Result] | None:
+    """Return the results of a pack; None where it has not answered.
+
+    Parameters
+    ----------
+    log : what it printed; None where the answer says it
+    """
     try:
         plain = json.loads((folder / ANSWER).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return [replace(_from_dict(each, folder, number), log=log) for number, each in enumerate(plain)]
+    found = [_from_dict(each, folder, number) for number, each in enumerate(plain)]
+    return found if log is None else [replace(result, log=log) for result in found]
 
 
 def _as_dict(result: Result) -> dict[str, Any]:
