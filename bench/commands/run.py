@@ -28,7 +28,7 @@ from bench.commands.options import (
     given as given_options,
     typed,
 )
-from bench.terminal import wait_for
+from bench.terminal import wait_for, wrapped
 
 if TYPE_CHECKING:
     from bench.analysis.study.findings import Findings
@@ -136,6 +136,7 @@ def execute(
             store=store,
             output=output,
             words=words,
+            more_notes=found.notes,
         )
 
 
@@ -152,6 +153,7 @@ def _execute(
     store: str | None,
     output: Output,
     words: Sequence[str],
+    more_notes: Sequence[str],
 ) -> "Findings | None":
     from bench.commands.drafting import draft, seeds_of, varied
     from bench.commands.session import Session, end, first_line, incomplete, keys_of, resume_command
@@ -182,11 +184,14 @@ def _execute(
         families = varied(plan, asked.vary) if asked.vary is not None else []
         options = replace(options, redo=keys_of(recording.redo or (), plan))
         output.say(first_line(plan, note, len(there)))
+        for each in more_notes:
+            output.say(wrapped(each))
         if asked.dry_run:
             session.rehearse([plan, *families], places, options)
             return None
         # The plan itself first: its runs tell which streams there are to vary.
-        notes, streams = [note] if note else [], [family.vary for family in families]
+        notes = [*([note] if note else []), *more_notes]
+        streams = [family.vary for family in families]
         first = replace(options, streams=streams)
         rans = [session.train(found, plan, there, first, blind=asked.blind, notes=notes)]
         for family in families:

@@ -8,8 +8,9 @@ from pathlib import Path
 from bench.commands.common import Usage
 from bench.commands.options import Arms, Design, given
 from bench.design.loading import UnknownExperiment, reference_of
+from bench.design.study import commands_of
 from bench.programs import git_arms
-from bench.programs.study_file import Study, placed
+from bench.programs.study_file import Placed, Study, placed
 from bench.programs.typed import TypedArm, with_typed
 from bench.terminal import wait_for
 
@@ -30,11 +31,13 @@ class AskedStudy:
     name : what the fork server imports: the NAME itself, or a study's reference
     arms : what is left to do to the experiment's settings and arms
     study : None where it is a Python experiment
+    notes : what a reader of the report should know
     """
 
     name: str | None
     arms: Arms
     study: Study | None = None
+    notes: tuple[str, ...] = ()
 
     def design(self, design: Design) -> Design:
         """Return the design with what the study says of it, where nothing else was typed."""
@@ -83,7 +86,17 @@ def asked_study(name: str | None, arms: Arms) -> Iterator[AskedStudy]:
     if any("git" in own for own in study.study.arms.values()):
         wait_for("checking out the commits")
     with git_arms.checked_out(study) as study:
-        yield AskedStudy(study.reference, left, study.study)
+        notes = (*git_arms.differences(study), *_unseeded(study))
+        yield AskedStudy(study.reference, left, study.study, notes)
+
+
+def _unseeded(study: Placed) -> list[str]:
+    """Say where a seed stands in no command."""
+    texts = commands_of(study)
+    odd = [arm for arm, text in texts.items() if "{seed}" not in text]
+    if not odd:
+        return []
+    return [f"No {{seed}} in the command of {', '.join(odd)}: it has BENCH_SEED alone."]
 
 
 def _is_experiment(name: str) -> bool:

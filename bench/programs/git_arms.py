@@ -120,6 +120,25 @@ def labelled(placed: Placed, commits: list[Commit]) -> Placed:
     return replace(placed, study=placed.study.model_copy(update={"arms": arms}))
 
 
+def differences(placed: Placed) -> list[str]:
+    """Return how each commit differs from the baseline's, in git's words."""
+    named = {n: str(own["commit"]) for n, own in placed.study.arms.items() if "commit" in own}
+    top = work_tree(Path(placed.folder)) if len(named) > 1 else None
+    if top is None:
+        return []
+    (first, base), *others = named.items()
+    found = []
+    for name, sha in others:
+        ends = [base.partition("+")[0], *([] if "+" in sha else [sha])]
+        said = git.ask(top, "diff", "--no-ext-diff", "--no-textconv", "--stat=70", *ends) or ""
+        *files, total = said.strip().splitlines() or ["no file that git tracks"]
+        listed = [line.partition("|")[0].strip() for line in files[:5]]
+        more = f", and {len(files) - 5} more" if len(files) > 5 else ""
+        where = f": {', '.join(listed)}{more}" if listed else ""
+        found.append(f"{first} to {name}: {total.strip()}{where}.")
+    return found
+
+
 def moved_on(placed: Placed) -> list[str]:
     """Return the arms of the user's checkout, as words, if it is no longer what they name."""
     here = {

@@ -284,6 +284,13 @@ def test_doctor_says_whether_a_seed_repeats_and_matters(folder):
     assert "gives other bits when trained again" in said.out
 
 
+def test_a_command_without_its_seed_is_noted(folder):
+    folder.write(f'assert os.environ["BENCH_SEED"]; {SCORES}')
+    words = [f"{sys.executable} train.py --x {x} --out {{out}}" for x in (0, 1)]
+    said = folder.run("--arm", f"a={words[0]}", "--arm", f"b={words[1]}", seeds=1)
+    assert "No {seed} in the command of a, b: it has BENCH_SEED alone." in said.err
+
+
 def test_shell_is_used_only_where_it_is_asked_for(folder):
     folder.write(SCORES)
     text = folder.path / "study.toml"
@@ -329,6 +336,10 @@ def test_commits_are_trained_without_touching_the_checkout(repository):
     assert before == after
     listed = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True).stdout
     assert len(listed.splitlines()) == 1
+    assert "main to pr: 1 file changed, 1 insertion(+), 1 deletion(-): mylib.py." in said.err
+    page = (repository.path / "mlruns/reports/commits/report.html").read_text()
+    assert "Paired by seed, which the programs get; batches not compared." in page
+    assert "1 file changed" in page
     arms_now = repository.store.benchmark().plan.arms
     assert arms_now["pr"]["commit"].partition("+")[0] == arms_now["old"]["commit"]
 
@@ -418,7 +429,7 @@ def test_submodules_and_large_files_that_are_missing_are_named(repository, tmp_p
     git("-C", str(sub), "commit", "-m", "lib")
     git("-c", "protocol.file.allow=always", "submodule", "add", str(sub), "lib")
     git("commit", "-m", "with lib")
-    arms = ("--arm", "main@git:master", "--arm", "pr@git:.")
+    arms = ("--arm", "main@git:master", "--arm", "pr@git:base")
     said = repository.run("study.toml", *arms)
     assert said.status == 5
     assert "has submodules that are not there: lib." in said.err

@@ -283,6 +283,17 @@ def trust_fact(f: Findings) -> tuple[str, str]:
     )
 
 
+def pairing(f: Findings) -> str:
+    """Say what the arms of a seed share."""
+    if not f.design.benchmark_id:
+        return "What else the arms share is not recorded."
+    alike = next((check.state for check in f.checks if check.id == "C17"), "not checked")
+    commands = any("command" in settings for settings in f.design.arm_settings.values())
+    if commands and alike != "passed":
+        return "Paired by seed, which the programs get; batches not compared."
+    return "Each seed fixes every source of randomness for both arms."
+
+
 def reach(f: Findings, c: Treatment) -> str:
     """Return how far the verdict reaches, and what was not tested."""
     return f"{reached(f, c)} {UNTESTED}"
