@@ -90,14 +90,21 @@ class Trial:
         generator: np.random.Generator = self._streams[key]
         return generator
 
-    def torch_rng(self, stream: str) -> "torch.Generator":
-        """Return this seed's torch generator (on the CPU) for one source of randomness."""
-        key = ("torch", stream)
+    def torch_rng(self, stream: str, device: str | None = None) -> "torch.Generator":
+        """Return this seed's torch generator for one source of randomness.
+
+        Parameters
+        ----------
+        device : where it draws, as `trial.device`; the CPU where nothing is said. The generators of
+            two kinds of device draw different numbers.
+        """
+        key = (f"torch {device}" if device not in (None, "cpu") else "torch", stream)
         if key not in self._streams:
             import torch
 
             words = self._entropy(stream).generate_state(1, np.uint64)
-            self._streams[key] = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+            made = torch.Generator(device or "cpu")
+            self._streams[key] = made.manual_seed(int(words[0] >> np.uint64(1)))
         generator: torch.Generator = self._streams[key]
         return generator
 

@@ -90,8 +90,9 @@ class Cost:
         lines = [("runs", f"{self.runs} of {self.planned} to train")]
         if self.epoch_s is not None:
             lines.append(("an epoch", f"{_seconds(self.epoch_s)}"))
+        tested = ", then its test pass" if self.epoch_s is not None else ""
         lines += [
-            ("a run", f"{_seconds(self.run_s)} at most"),
+            ("a run", f"{_seconds(self.run_s)} at most{tested}"),
             ("in all", f"{spent}: about {duration(self.wall_s)} on {workers}"),
             ("gain", self.gain.text()),
             ("from", self.source),
@@ -159,16 +160,18 @@ def _timed(
     known = epochs if isinstance(epochs, int) and epochs > 0 else None
     if is_study(server.found.reference):  # to its end: only there it has a result, or has none
         known = None
-    seen: list[float] = []
+    seen: dict[int, float] = {}  # epoch to when the last run of the pack had logged it
+    together: set[TrialKey] = set()  # runs that have logged: all of a pack, or one after the other
 
     def deliver(message: dict[str, Any]) -> None:
         if message["type"] == "epoch":
-            seen.append(time.perf_counter())
+            seen[int(message["row"]["epoch"])] = time.perf_counter()
+            together.add(TrialKey.of(message))
         elif message["type"] == "notice":
             tell(message["text"])
 
     def check() -> None:
-        if known is not None and len(seen) > EPOCHS_TIMED * len(first.keys):
+        if known is not None and len(seen) > EPOCHS_TIMED + 1:  # the last is whole
             raise _Enough
 
     what = f"{first.keys[0].title}, on {place.device}; it is not kept"
@@ -176,8 +179,9 @@ def _timed(
         try:
             results = [r for rs in executor.run([first], check=check) for r in rs]
         except _Enough:
-            gaps = [b - a for a, b in zip(seen, seen[1:], strict=False)]
-            epoch_s = statistics.fmean(gaps)  # of the pack's runs in turn: each counts once
+            at = [seen[epoch] for epoch in sorted(seen)][:-1]
+            gaps = [b - a for a, b in zip(at, at[1:], strict=False)]
+            epoch_s = statistics.fmean(gaps) / len(together)
             return epoch_s, epoch_s * (known or 1), f"{count(len(gaps), 'epoch')} timed now: {what}"
     for result in results:
         if isinstance(result, Failure):

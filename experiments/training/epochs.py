@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench.experiments.training.label_smoothing import smoothed_cross_entropies
+from bench.experiments.training.label_smoothing import smoothed_cross_entropies, target_tensor
 from bench.experiments.training.precision import autocast
 from bench.experiments.training.selection import Selection
 from bench.experiments.training.stacked import OneByOne, Stacked
@@ -38,12 +38,15 @@ def train_epochs(
         active = [i for i, selection in enumerate(selections) if not selection.over]
         if not active:
             break
-        started = time.perf_counter()
+        started, targets = time.perf_counter(), None
         sums, examples = torch.zeros(len(active), 2, device=device), 0
         for x, y in batches(active):
             with autocast(precision, device):
                 logits = networks(x, active).float()
-            loss = smoothed_cross_entropies(logits, y, [smoothing[i] for i in active])
+            if targets is None:
+                chosen = [smoothing[i] for i in active]
+                targets = target_tensor(chosen, logits.shape[-1], device)
+            loss = smoothed_cross_entropies(logits, y, targets)
             optimizer.zero_grad()
             loss.sum().backward()
             optimizer.step()
@@ -54,10 +57,9 @@ def train_epochs(
 
         with autocast(precision, device):
             log_p = [validate(i) for i in active]
+        means = (sums / examples).tolist()  # here a GPU is waited for
         seconds = (time.perf_counter() - started) / len(active)
-        for i, (loss_mean, accuracy), p in zip(
-            active, (sums / examples).tolist(), log_p, strict=True
-        ):
+        for i, (loss_mean, accuracy), p in zip(active, means, log_p, strict=True):
             values = {"train/loss": loss_mean, "train/accuracy": accuracy}
             values |= {"lr": settings[i]["lr"], "time/epoch_s": seconds}
             selections[i].log(epoch, values, p, partial(networks.state, i))

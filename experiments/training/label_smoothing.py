@@ -83,19 +83,30 @@ def smoothed_cross_entropy(
     return -(true - other) * chosen - other * log_p.sum(dim=1).mean()
 
 
-def smoothed_cross_entropies(
-    logits: Tensor, labels: Tensor, smoothing: Sequence[tuple[float, str]]
+def target_tensor(
+    smoothing: Sequence[tuple[float, str]], classes: int, device: torch.device
 ) -> Tensor:
+    """Return the targets of the true class and of each other one, shape (2, networks).
+
+    Made once and not at every step: each copy from the host makes a GPU wait.
+
+    Parameters
+    ----------
+    smoothing : epsilon and convention of each network
+    """
+    return torch.tensor([target_values(e, classes, c) for e, c in smoothing], device=device).T
+
+
+def smoothed_cross_entropies(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Return the same of several networks, each with its own smoothing, shape (networks,).
 
     Parameters
     ----------
     logits : shape (networks, N, K)
     labels : shape (networks, N)
-    smoothing : epsilon and convention of each network
+    targets : as `target_tensor` returns them
     """
-    classes = logits.shape[-1]
-    true, other = logits.new_tensor([target_values(e, classes, c) for e, c in smoothing]).T
+    true, other = targets
     log_p = logits.log_softmax(dim=-1)
     chosen = log_p.gather(-1, labels[..., None]).mean(dim=(-2, -1))
     return -(true - other) * chosen - other * log_p.sum(dim=-1).mean(dim=-1)

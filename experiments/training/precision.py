@@ -7,6 +7,7 @@ bf16   products in bfloat16, 7 bits; weights, their updates and the loss stay in
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -38,6 +39,23 @@ def require(precision: str, device: torch.device) -> None:
         )
 
 
+def _flags() -> list[tuple[str, Any]]:
+    """Return everything that decides how products of float32 are rounded, by name.
+
+    torch.backends.fp32_precision alone does not reach all of them: on torch 2.9 to 2.11
+    convolutions of CUDA stay in tf32 (pytorch issue 179445).
+    """
+    b = torch.backends
+    return [
+        ("cuda.matmul", b.cuda.matmul),
+        ("cudnn.conv", b.cudnn.conv),
+        ("cudnn.rnn", b.cudnn.rnn),
+        ("mkldnn.matmul", b.mkldnn.matmul),
+        ("mkldnn.conv", b.mkldnn.conv),
+        ("mkldnn.rnn", b.mkldnn.rnn),
+    ]
+
+
 @contextmanager
 def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     """Compute what is float32 as `precision` says; what was set before comes back.
@@ -45,14 +63,23 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     Raises
     ------
     BadSetting : the device cannot
+    RuntimeError : torch does not do as it was told
     """
     require(precision, device)
-    before = torch.backends.fp32_precision
-    torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    general = torch.backends.fp32_precision
+    before = [(name, flag, flag.fp32_precision) for name, flag in _flags()]
     try:
+        torch.backends.fp32_precision = "ieee"
+        for name, flag in _flags():  # the CPU's own tf32 is never meant
+            tf32 = precision == "tf32" and name.startswith("cu")
+            flag.fp32_precision = "tf32" if tf32 else "ieee"
+            if flag.fp32_precision != ("tf32" if tf32 else "ieee"):
+                raise RuntimeError(f"torch.backends.{name}.fp32_precision cannot be set")
         yield
     finally:
-        torch.backends.fp32_precision = before
+        torch.backends.fp32_precision = general
+        for _, flag, was in before:
+            flag.fp32_precision = was
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

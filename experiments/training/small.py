@@ -64,7 +64,8 @@ def _train_alike(
 
     def batches(active: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         order = np.stack([trials[i].rng("order").permutation(draws[i][0]) for i in active])
-        for batch in torch.from_numpy(order).split(int(settings["batch_size"]), dim=1):
+        indices = torch.from_numpy(order).to(device)  # once an epoch, not at every step
+        for batch in indices.split(int(settings["batch_size"]), dim=1):
             yield pixels[batch], labels[batch]
 
     def validate(i: int) -> Tensor:

@@ -67,6 +67,7 @@ class Stacked:
         self.weights, self.buffers = stack_module_state(list(networks))
         self.count = len(networks)
         self._shape = copy.deepcopy(networks[0]).to("meta")
+        self._chosen: tuple[tuple[int, ...], Tensor] | None = None
 
     def parameters(self) -> Iterator[Tensor]:
         """Yield what trains."""
@@ -80,7 +81,7 @@ class Stacked:
         weights, buffers, n = self.weights, self.buffers, len(x)
         copied = n < self.count or n == 1
         if copied:
-            rows = torch.tensor(range(n) if of is None else of, device=x.device)
+            rows = self._rows(tuple(range(n) if of is None else of), x.device)
             if n == 1:  # two of it: a grouped convolution of one group sums in another order
                 rows, x = rows.repeat(2), x.repeat(2, *[1] * (x.ndim - 1))
             weights, buffers = ({k: v[rows] for k, v in d.items()} for d in (weights, buffers))
@@ -90,6 +91,12 @@ class Stacked:
             for name, values in buffers.items():  # the statistics of what was left in
                 self.buffers[name][rows[:n]] = values[:n]
         return logits[:n]
+
+    def _rows(self, of: tuple[int, ...], device: torch.device) -> Tensor:
+        """Return which networks, on the device: copied there once an epoch, not at every step."""
+        if self._chosen is None or self._chosen[0] != of:
+            self._chosen = of, torch.tensor(of, device=device)
+        return self._chosen[1]
 
     def state(self, i: int) -> dict[str, Tensor]:
         """Return a copy of one network's weights and buffers."""

@@ -246,7 +246,7 @@ def variants(machine: Machine) -> str:
         with patched(transfer, "stacking_pays", lambda device, size, s=stacked: not s):
             found["one by one" if stacked else "stacked"] = timed()
         with patched(
-            frozen_features, "fastest_layout", lambda shape, device: torch.contiguous_format
+            frozen_features, "fastest_layout", lambda shape, device, **_: torch.contiguous_format
         ):
             found["contiguous trunk"] = timed()
         other = transfer.head_layout(machine.device, precision) == torch.contiguous_format
