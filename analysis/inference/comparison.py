@@ -9,6 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.distributions import t_isf, t_sf
 
+# Share of the largest value below which a difference is rounding: 64 units in its last place. More
+# would swallow real differences of values with a large offset.
+ROUNDING = 64 * float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -105,7 +109,7 @@ def seed_differences(baseline: ArrayLike, treatment: ArrayLike) -> NDArray[np.fl
 
 def no_spread(diff: NDArray[np.float64], *, scale: float) -> bool:
     """Tell whether all differences are equal up to rounding of values as large as `scale`."""
-    return bool(np.ptp(diff) <= 1e-12 * scale)
+    return bool(np.ptp(diff) <= ROUNDING * scale)
 
 
 def require_level(level: float) -> float:

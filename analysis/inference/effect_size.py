@@ -7,7 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from bench.analysis.inference.comparison import paired_values, require_level, seed_differences
+from bench.analysis.inference.comparison import (
+    ROUNDING,
+    paired_values,
+    require_level,
+    seed_differences,
+)
 from bench.analysis.inference.distributions import (
     beta_isf,
     beta_ppf,
@@ -108,7 +113,7 @@ def win_rate(
     """
     both = paired_values(baseline, treatment)
     gain = (both[1] - both[0]) * (1 if higher_is_better else -1)
-    tie = np.abs(gain) <= 1e-12 * np.abs(both).max()
+    tie = np.abs(gain) <= ROUNDING * np.abs(both).max()
     n, wins, ties = gain.size, int((~tie & (gain > 0)).sum()), int(tie.sum())
     count = wins + ties / 2
     low, high = wilson(count, n, level=level)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.analysis.inference.comparison import no_spread
+from bench.analysis.inference.comparison import ROUNDING, no_spread
 from bench.analysis.inference.two_way import EXACT, MeanSquares, checked_table, require_two_of_each
 from bench.analysis.inference.weighted import Part, effective_size, satterthwaite, squares_weights
 
@@ -94,7 +94,7 @@ class Gram:
             examples = float(columns) / n
             residual = float(cells) - examples
             # What is left of sums that are zero but for rounding must not pass for a spread.
-            nothing = n * width * (1e-12 * self.largest) ** 2
+            nothing = n * width * (ROUNDING * self.largest) ** 2
             examples, residual = (0.0 if x <= nothing else x for x in (examples, residual))
         left = max(1.0, (n - 1) * (width - 1) - self.filled * n / len(self.sums))
         return MeanSquares(

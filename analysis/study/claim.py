@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference.comparison import no_spread, paired_values, require_level
+from bench.analysis.inference.comparison import ROUNDING, no_spread, paired_values, require_level
 from bench.analysis.inference.distributions import chi2_isf, t_isf
 from bench.analysis.inference.two_way import TwoWay, two_way
 
@@ -140,7 +140,7 @@ def flipped_share(
     both = paired_values(baseline, treatment)
     diff = both[1] - both[0]
     beyond = _first_step(claim, grid_step) - grid_step / 2
-    rounding = 1e-12 * float(np.abs(both).max())
+    rounding = ROUNDING * float(np.abs(both).max())
     return float(((diff >= beyond - rounding).mean() + (-diff >= beyond - rounding).mean()) / 2)
 
 

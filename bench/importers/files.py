@@ -27,6 +27,7 @@ KINDS = {
 }
 BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # with which a text in UTF-16 begins
 SEPARATORS = ",;\t"
+CALLED = ("None", "none", "null", "NULL", "NA", "nan", "NaN")  # what a name may be, beside texts
 MISSING = ("-", "—", "–", "n/a", "N/A", "missing")  # beside those that pandas knows
 
 
@@ -248,17 +249,29 @@ def _read_csv(path: Path, text: str) -> pd.DataFrame:
     rows, columns = max(map(text.count, "\n\r")), header.count(separator) + 1
     if rows * columns > MOST_DECODED // 8:
         raise _too_large(path, f"has {columns:,} columns in {rows:,} rows")
+    how: dict[str, Any] = {"skiprows": start, "sep": separator, "index_col": False}
+    how |= {"decimal": "," if separator == ";" else ".", "skipinitialspace": True}
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            io.StringIO(text),
-            skiprows=start,
-            sep=separator,
-            decimal="," if separator == ";" else ".",
-            index_col=False,
-            skipinitialspace=True,
-            na_values=list(MISSING),
-        )
+        frame: pd.DataFrame = pd.read_csv(io.StringIO(text), na_values=list(MISSING), **how)
+        names = [column for column in frame if _holds_names(frame[column])]
+        if names:  # an arm may be called None
+            as_is = pd.read_csv(
+                io.StringIO(text), usecols=names, dtype=str, keep_default_na=False, **how
+            )
+            for column in names:
+                frame[column] = frame[column].where(
+                    ~as_is[column].isin(CALLED), as_is[column].astype(object)
+                )
+    return frame
+
+
+def _holds_names(column: "pd.Series[Any]") -> bool:
+    """Tell whether a column has texts and missing cells, and not one number."""
+    texts = column.dropna()
+    if len(texts) == len(column) or not len(texts) or pd.api.types.is_numeric_dtype(column):
+        return False
+    return bool(pd.to_numeric(texts, errors="coerce").isna().all())
 
 
 def _not_a_table(path: Path, why: str, kind: str | None) -> BadScores:

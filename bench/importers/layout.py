@@ -15,6 +15,7 @@ from bench.importers.rows import (
     UNPAIRED,
     Keys,
     UnknownRows,
+    kind_of,
     remedy,
     resolved,
     shown,
@@ -23,6 +24,8 @@ from bench.importers.rows import (
 
 WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
 UNIT_COLUMNS = ("seed", "fold", "example", "cluster", "dataset", "repeat")
+
+MOST_ARMS = 50  # in a column that is taken for that of the arms
 
 
 class BadColumns(Refusal):
@@ -101,7 +104,8 @@ def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
     keys = resolved(layout.keys, [column for column in columns if column not in layout.values])
     for column in layout.values:
         if column not in columns:
-            raise _unknown_column(column, columns, path)
+            raise _an_arm(column, frame, layout) or _unknown_column(column, columns, path)
+    _require_no_unit(layout)
     if layout.is_long and not layout.metrics:
         raise BadColumns(
             "the arm's column needs the column of values too.",
@@ -132,6 +136,42 @@ def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
     if keys.pair is None and not keys.named:
         _require_no_key(frame, layout)
     return replace(layout, **{name: getattr(keys, name) for name in UNIT_COLUMNS})
+
+
+def _an_arm(name: str, frame: pd.DataFrame, layout: Layout) -> BadColumns | None:
+    """Return the refusal of a name that is an arm's in one column, and no column's."""
+    if layout.is_long:
+        return None
+    for column in frame.columns:
+        names = {*frame[column].astype(str)}
+        if {layout.baseline, *layout.treatments} <= names and len(names) <= MOST_ARMS:
+            free = [c for c in frame.columns if c != column and kind_of(c) is None]
+            scores = [c for c in free if pd.api.types.is_numeric_dtype(frame[c])] or free
+            if len(names) == len(frame) and len(scores) > 2:
+                first = ", ".join(scores[:2])
+                return BadColumns(
+                    f"each arm is one row, and its runs stand in the columns {first}, …",
+                    facts=["What a column is, is not known: a training, a fold, an epoch?"],
+                    fix=f"if each is a training of its own, call them seed {scores[0]}, "
+                    f"seed {scores[1]}, …",
+                )
+            return BadColumns(
+                f"{name} is no column; it stands in column {column!r}, so one row is one run.",
+                facts=[f"Columns: {', '.join(frame.columns)}."],
+                options=[("arm", column), ("metric", (scores or ["COLUMN"])[0])],
+            )
+    return None
+
+
+def _require_no_unit(layout: Layout) -> None:
+    """Refuse a column of seeds or examples as one of scores."""
+    for column in (layout.baseline, *layout.treatments):
+        kind = None if layout.is_long else kind_of(column)
+        if kind in ("seeds", "folds", "examples", "datasets"):
+            raise BadColumns(
+                f"column {column!r} numbers {kind}, so it holds no scores.",
+                fix="name a column of scores, or rename this one",
+            )
 
 
 def _require_no_key(frame: pd.DataFrame, layout: Layout) -> None:

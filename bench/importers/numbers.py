@@ -37,6 +37,33 @@ def without_percent_signs(long: pd.DataFrame, metric: str) -> bool:
     return bool(percent.all()) and bool(texts[long[column].notna()].all())
 
 
+ANSWERS = (("true", "false"), ("yes", "no"), ("correct", "incorrect"), ("right", "wrong"),
+           ("pass", "fail"), ("passed", "failed"), ("success", "failure"), ("c", "i"),
+           ("t", "f"), ("y", "n"))  # fmt: skip
+NO_ANSWER = ("", "nan", "none", "na", "n/a", "null")
+
+
+def words_as_numbers(long: pd.DataFrame, metric: str) -> str:
+    """Read answers that are all of one pair of words, such as C and I, as 1 and 0.
+
+    Returns
+    -------
+    what was read as what, in words; "" where the values are no such answers
+    """
+    column = column_of(metric)
+    given = long[column]
+    if given.dtype == bool or not given.map(lambda v: isinstance(v, str | bool)).any():
+        return ""
+    plain = given.map(lambda v: str(v).strip().lower() if isinstance(v, str | bool) else v)
+    plain = plain.where(~plain.isin(NO_ANSWER), np.nan)
+    found = {*plain.dropna()}
+    for one, zero in ANSWERS:
+        if found and found <= {one, zero}:
+            long[column] = plain.map({one: 1.0, zero: 0.0}).astype(np.float64)
+            return f"{one} is read as 1, {zero} as 0"
+    return ""
+
+
 def require_numbers(long: pd.DataFrame, metric: str, path: Path) -> None:
     """Turn a metric's column into floats.
 

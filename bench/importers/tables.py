@@ -102,8 +102,10 @@ def imported(
         rows.require_folds(layout.keys, typed, test_share)
         rows.require_no_summaries(table, layout.keys, path)
         long = as_long(table, layout, path)
-    metrics = layout.every_metric
+    metrics, answers = layout.every_metric, ""
     for metric in metrics:
+        read_as = numbers.words_as_numbers(long, metric)
+        answers = answers or read_as
         percent = numbers.without_percent_signs(long, metric)
         if percent and metric == metrics[0] and unit == "auto":
             unit = "percent"
@@ -119,6 +121,7 @@ def imported(
         if cells is not None:
             cells.values[metrics[0]] = cells.values[metrics[0]] / 100
     arms = (layout.baseline, *treatments_of(long, layout))
+    _require_effect(layout, trained, test_share)
     units = _units(layout, long, new_datasets, trained, test_share)
     if cells is None:
         cells = _cells(long, layout, units, arms)
@@ -150,6 +153,8 @@ def imported(
     points = any(x is not None and not isinstance(x, MetricUnits) for x in (margin, claim))
     asked = layout.pair == rows.UNPAIRED
     said = _said(design, shown, by_name=by_name, points=points, asked=asked)
+    said += f" {answers[:1].upper()}{answers[1:]}." if answers else ""
+    said += _lacking_repeats(long, units)
     tables = _tables(long, cells, design, units)
     return Imported(tables, design, cells.dropped, digest, said, against_name, cells.filled)
 
@@ -204,6 +209,21 @@ def _named_units(layout: Layout, frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 # -- units -------------------------------------------------------------------------------------
+
+
+def _require_effect(layout: Layout, trained: Trained | None, test_share: float | None) -> None:
+    """Refuse options that would change nothing: whoever typed them meant something else."""
+    if trained is not None and layout.dataset is None:
+        raise BadColumns(
+            "trained says how models belong to data sets, and no column names data sets.",
+            without=["trained"],
+        )
+    if test_share is not None and layout.fold is None:
+        raise BadColumns(
+            "test_share is about random splits of one data set, and no column numbers them.",
+            fix="name it, or",
+            options=[("fold", "COLUMN")],
+        )
 
 
 def _units(
@@ -411,6 +431,21 @@ def _labels(cells: Cells) -> dict[int, str]:
     """Return what rows are called whose number is not their name."""
     found = zip(_seed_numbers(cells), cells.rows, strict=True)
     return {seed: ", ".join(row) for seed, row in found if row and (str(seed),) != row}
+
+
+def _lacking_repeats(long: pd.DataFrame, units: Units) -> str:
+    """Name a unit that has fewer repeats than the others: its mean counts as much as theirs."""
+    if not units.repeats or units.rows == "folds":
+        return ""
+    keys = [name for name in long.columns if name in ("arm", "seed", "example", "dataset")]
+    each = long.groupby(keys, sort=False, observed=True).size()
+    few = each[each < each.max()]
+    if few.empty:
+        return ""
+    first = few.index[0]
+    whose = ", ".join(map(str, first)) if isinstance(first, tuple) else str(first)
+    more = f", and {len(few) - 1} more have too few" if len(few) > 1 else ""
+    return f" {whose} has {few.iloc[0]} of {each.max()} values{more}: each mean counts alike."
 
 
 def _said(design: Design, shown: str, *, by_name: bool, points: bool, asked: bool) -> str:
