@@ -122,7 +122,7 @@ class ScoredOn:
     """The test set that a training was scored on."""
 
     size: int
-    labels: str  # a digest of them, or of the clusters, in their order
+    labels: str  # a digest of them, or of the clusters and names of examples, in their order
 
     @classmethod
     def of(cls, result: Result) -> Self | None:
@@ -133,7 +133,8 @@ class ScoredOn:
         if test is not None:
             size, order = len(test), test.labels.tobytes()
         elif scored is not None:
-            size, order = len(scored), scored.order
+            ids = str(result.outcome.facts.get("example_ids", ""))
+            size, order = len(scored), scored.order + ids.encode()
         else:
             return None
         return cls(size, hashlib.sha256(order).hexdigest()[:16])

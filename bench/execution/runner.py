@@ -395,7 +395,9 @@ class _Story:
             return result
         what = f"it has {count(found.size, 'test example')}, {key.title} had {first.size:,}."
         if found.size == first.size:
-            kind = "clusters" if result.outcome.test is None else "test labels"
+            named = "example_ids" in result.outcome.facts
+            kind = "test examples" if named else "clusters"
+            kind = kind if result.outcome.test is None else "test labels"
             what = f"its {kind}, or their order, are not those of {key.title}."
         same = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "outcome"}
         advice = "Every training is scored on the same examples, in the same order."

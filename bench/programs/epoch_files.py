@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +56,43 @@ def rows(path: Path, *, whole_lines: bool = False) -> list[Row]:
     ----------
     whole_lines : leave out a last line without its end, which is still being written
     """
+    found: dict[int, dict[str, float]] = {}
+    for epoch, values in _in_order(path, whole_lines=whole_lines):
+        found.setdefault(epoch, {}).update(values)
+    return sorted(found.items())
+
+
+def last_values(path: Path) -> dict[str, float]:
+    """Return each score of the last row that has it; a last row may name no epoch."""
+    found: dict[str, float] = {}
+    for _, values in _in_order(path):
+        found |= values
+    return found
+
+
+def _in_order(path: Path, *, whole_lines: bool = False) -> Iterator[Row]:
+    """Yield the rows as they stand in the file; one without an epoch belongs to that before it."""
     data = path.read_bytes()
     if whole_lines:
         data = data[: data.rfind(b"\n") + 1]
     text = data.decode("utf-8-sig", "replace")
-    plain = _of_csv(text) if path.suffix == ".csv" else _of_json_lines(text)
-    found: dict[int, dict[str, float]] = {}
+    plain = [numbers(row) for row in (_of_csv if path.suffix == ".csv" else _of_json_lines)(text)]
+    key = _epoch_name(plain)
+    epoch = 0.0
     for number, row in enumerate(plain):
-        values = numbers(row)
-        names = [name for name in EPOCH_NAMES if name in values]
-        epoch = values.pop(names[0]) if names else float(number)
-        if epoch >= 0 and epoch == int(epoch) and values:
-            found.setdefault(int(epoch), {}).update(values)
-    return sorted(found.items())
+        epoch = row.get(key, epoch) if key else float(number)
+        values = {name: value for name, value in row.items() if name not in EPOCH_NAMES}
+        if epoch >= 0 and values:
+            yield int(epoch), values
+
+
+def _epoch_name(plain: Sequence[Mapping[str, float]]) -> str | None:
+    """Return what counts the rows: the first name whose numbers are whole, as epoch 2.99 is not."""
+    for name in EPOCH_NAMES:
+        values = [row[name] for row in plain if name in row]
+        if values and all(value.is_integer() for value in values):
+            return name
+    return None
 
 
 def _of_csv(text: str) -> Iterator[Mapping[str, Any]]:
@@ -76,7 +100,7 @@ def _of_csv(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _of_json_lines(text: str) -> Iterator[Mapping[str, Any]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a text may hold other line ends
         try:
             row = json.loads(line)
         except ValueError:

@@ -5,10 +5,14 @@ log-probabilities, probabilities or logits, as one array or as columns such as p
 examples have any scores as numbers, and may name their cluster and themselves.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -49,21 +53,31 @@ def predictions_in(folder: Path) -> dict[str, Predictions]:
         if splits is None:
             return {"test": _predictions(said)}
         found = {}
-        for name in dict.fromkeys(map(str, splits)):
+        splits = [each.decode() if isinstance(each, bytes) else str(each) for each in splits]
+        for name in dict.fromkeys(splits):
             if name.lower() in SPLITS:
-                rows = np.asarray([str(each) == name for each in splits])
+                rows = np.asarray([each == name for each in splits])
                 found[SPLITS[name.lower()]] = _predictions(said, rows)
         return found
     except Refusal as refusal:
         raise NoResults(
             f"{path.name}: {refusal.what}", facts=refusal.facts, fix=refusal.fix
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise NoResults(f"{path.name} cannot be read: {text_of(error)}") from None
 
 
-def examples_in(folder: Path, cluster: str) -> tuple[dict[str, Floats], Any]:
-    """Return a run's scores of every test example and the cluster of each, or ({}, None).
+@dataclass(frozen=True)
+class ExampleFile:
+    """A run's scores of every test example, the cluster of each, and a digest of their names."""
+
+    scores: Mapping[str, Floats] = field(default_factory=dict)
+    clusters: Any = None
+    ids: str = ""
+
+
+def examples_in(folder: Path, cluster: str) -> ExampleFile:
+    """Return a run's scores of every test example; without any where it wrote none.
 
     Parameters
     ----------
@@ -75,17 +89,14 @@ def examples_in(folder: Path, cluster: str) -> tuple[dict[str, Floats], Any]:
     """
     path = next((folder / name for name in EXAMPLES if (folder / name).is_file()), None)
     if path is None:
-        return {}, None
+        return ExampleFile()
     try:
         table = _table(path)
     except (OSError, ValueError, TypeError) as error:
         raise NoResults(f"{path.name} cannot be read: {text_of(error)}") from None
-    ids = next((name for name in IDS if name in table.columns), None)
+    ids = next((name for name in IDS if name in table.columns and name != cluster), None)
     if ids is not None:
-        twice = table[ids][table[ids].duplicated()]
-        if len(twice):
-            raise NoResults(f"{path.name} has {ids} {str(twice.iloc[0])[:40]!r} twice.")
-        table = table.sort_values(ids, kind="stable")  # one order in all runs
+        table = _in_one_order(table, ids, path.name)
     column = cluster or (CLUSTER if CLUSTER in table.columns else "")
     if column and not cluster:
         raise NoResults(
@@ -102,19 +113,48 @@ def examples_in(folder: Path, cluster: str) -> tuple[dict[str, Floats], Any]:
     }
     if not scores:
         raise NoResults(f"{path.name} has no column of numbers.")
-    return scores, table[column].to_numpy() if column else None
+    return ExampleFile(
+        scores,
+        _clusters(path, table, column) if column else None,
+        "" if ids is None else sha256("\0".join(map(str, table[ids])).encode()).hexdigest()[:16],
+    )
+
+
+def _in_one_order(table: pd.DataFrame, ids: str, name: str) -> pd.DataFrame:
+    """Return a table in the order of its ids, which is the same in all runs."""
+    odd = table[ids].isna().sum()
+    if odd:
+        raise NoResults(f"{name} has no {ids} in {odd} of {len(table)} rows.")
+    twice = table[ids][table[ids].duplicated()]
+    if len(twice):
+        raise NoResults(f"{name} has {ids} {str(twice.iloc[0])[:40]!r} twice.")
+    numeric = pd.api.types.is_numeric_dtype(table[ids])
+    return table.sort_values(ids, key=None if numeric else lambda column: column.astype(str))
+
+
+def _clusters(path: Path, table: pd.DataFrame, column: str) -> Any:
+    """Return the cluster of each row, as it stands in the file: NA is a country."""
+    found = table[column]
+    if path.suffix == ".csv":
+        plain = pd.read_csv(path, usecols=[column], dtype=str, keep_default_na=False)
+        found = plain[column].loc[table.index]
+    odd = int((found.isna() | (found.astype(str) == "")).sum())
+    if odd:
+        raise NoResults(f"{path.name} has no {column} in {odd} of {len(table)} rows.")
+    return found.to_numpy()
 
 
 def _table(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     if path.suffix == ".jsonl":
-        return pd.read_json(path, lines=True)
+        lines = path.read_text("utf-8-sig").split("\n")  # pandas takes a run_time for a date
+        return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
     return pd.read_csv(path)
 
 
 def _of_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 

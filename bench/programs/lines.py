@@ -13,6 +13,11 @@ from bench.programs.refusals import NoResults
 LONGEST = 2**16  # characters of a line; the rest of a longer one is not searched
 KEPT = 200  # lines, for the message of a run that failed
 TRACEBACK = "Traceback (most recent call last):"
+COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+NOT_FINITE = re.compile(r"(?i)(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?!\w)")
+EXPONENT = re.compile(r"[eE][-+]?\d+(?![\w.])")
+LEFT_OVER = re.compile(r"[.,]?\d")  # of a number of which the expression took the beginning
+MINUS = "-\N{MINUS SIGN}"
 
 
 class Splitter:
@@ -61,26 +66,75 @@ class Reader:
         return cls(name, pattern)
 
     def read(self, line: str) -> tuple[int | None, float] | None:
-        """Return the epoch, where there is one, and the number of a line; None without them."""
-        found = self.pattern.search(line)
+        """Return the epoch, where there is one, and the number of a line; None without them.
+
+        A sign and an exponent belong to the number, whether or not the expression takes them in;
+        NaN and infinity are read where a number would be.
+
+        Raises
+        ------
+        NoResults : what was matched is no number, or a part of one
+        """
+        found, not_finite = self._search(line)
         if found is None:
             return None
-        epoch = self.pattern.groupindex.get("epoch")
-        group = next(n for n in range(1, self.pattern.groups + 1) if n != epoch)
-        group = self.pattern.groupindex.get("value", group)
-        text = (found[group] or "").strip().rstrip("%").replace("\N{MINUS SIGN}", "-")
-        after = line[found.end(group) : found.end(group) + 2].strip()
-        percent = (found[group] or "").strip().endswith("%") or after.startswith("%")
+        group, epoch = self._group(found), self._epoch(found)
+        if not_finite:
+            return epoch, float(not_finite)
+        text, rest = (found[group] or "").strip(), line[found.end(group) :]
+        more = LEFT_OVER.match(rest)
+        if more and found.end() == found.end(group) and not ("." in text and more[0][0] == ","):
+            raise self._no_number(text, line, f"and {rest.split()[0][:20]!r} goes on")
+        bare = text.rstrip("%").rstrip(".").replace("\N{MINUS SIGN}", "-")
+        exponent = EXPONENT.match(rest)
         try:
-            value = float(text)
-            at = None if epoch is None else int(found["epoch"])
-        except (TypeError, ValueError):
-            raise NoResults(
-                f"{self.name} was read as {text[:40]!r}, which is no number.",
-                facts=[f"In the line: {line.strip()[:200]}"],
-                fix="make the expression match the number alone, as in ([-+.\\deE]+)",
-            ) from None
-        return at, value / 100 if percent and is_fraction(self.name) else value
+            value = float(f"{bare}{exponent[0]}" if exponent else bare)
+        except ValueError:
+            raise self._no_number(text, line, "which is no number") from None
+        if self._has_minus(line[: found.start(group)]):
+            value = -value
+        percent = text.endswith("%") or rest[:2].strip().startswith("%")
+        return epoch, value / 100 if percent and is_fraction(self.name) else value
+
+    def _search(self, line: str) -> tuple[re.Match[str] | None, str]:
+        """Return the match, and the NaN or infinity that stands where it would find a number."""
+        for odd in NOT_FINITE.finditer(line):
+            found = self.pattern.search(f"{line[: odd.start()]}0.0{line[odd.end() :]}")
+            if found is not None:
+                first, end = found.span(self._group(found))
+                if first <= odd.start() < end:
+                    return found, odd[0]
+        return self.pattern.search(line), ""
+
+    def _group(self, found: re.Match[str]) -> int:
+        """Return the group of the number: `value`, or the first that took part beside `epoch`."""
+        names, groups = self.pattern.groupindex, range(1, self.pattern.groups + 1)
+        own = [n for n in groups if n != names.get("epoch")]
+        first = next((n for n in own if found[n] is not None), own[0])
+        return names.get("value", first)
+
+    def _epoch(self, found: re.Match[str]) -> int | None:
+        if "epoch" not in self.pattern.groupindex:
+            return None
+        try:
+            epoch = float(found["epoch"] or "nan")
+        except ValueError:
+            raise self._no_number(found["epoch"], found.string, "as its epoch") from None
+        return int(epoch) if epoch.is_integer() else None
+
+    def _has_minus(self, before: str) -> bool:
+        """Tell whether a minus sign stands before the number, that the expression does not name."""
+        if before[-1:] not in [*MINUS] or re.search(r"-(?:\(|\\s)", self.pattern.pattern):
+            return False
+        return len(before) == 1 or before[-2] in " \t:=(,[|"
+
+    def _no_number(self, text: str, line: str, why: str) -> NoResults:
+        return NoResults(
+            f"{self.name} was read as {text[:40]!r}, {why}.",
+            facts=[f"In the line: {line.strip()[:200]}"],
+            fix="make the expression match the number alone and all of it, as in ([-+.\\deE]+); "
+            "other brackets as (?:…)",
+        )
 
 
 def is_fraction(metric: str) -> bool:
@@ -100,6 +154,7 @@ class Printed:
     def add(self, line: str) -> dict[int, dict[str, float]]:
         """Take a line in; returns what it says of an epoch."""
         epochs: dict[int, dict[str, float]] = {}
+        line = COLOURS.sub("", line)
         if line.strip():
             self.last = [*self.last[1 - KEPT :], line.rstrip()[:500]]
             self.traceback |= line.startswith(TRACEBACK)

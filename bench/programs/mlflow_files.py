@@ -7,6 +7,8 @@ with a line `timestamp value step` for each value.
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.programs.refusals import NoResults
+
 FOLDER = "mlflow"
 
 
@@ -18,22 +20,43 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def last_values(folder: Path) -> dict[str, float]:
-    """Return each metric's last value, by step and then by time."""
-    return {name: max(values)[2] for name, values in _metrics(folder)}
+def last_values(folder: Path, metric: str) -> dict[str, float]:
+    """Return each metric's last value, by step, then by time, then as it was logged.
+
+    Parameters
+    ----------
+    metric : that decides, where nothing else has it; of the others those are left out that two
+        runs of the program have, and not the same
+
+    Raises
+    ------
+    NoResults : two runs have the metric that decides, and not the same
+    """
+    found: dict[str, set[float]] = {}
+    for name, values in _metrics(folder):
+        found.setdefault(name, set()).add(values[-1][2])
+    if len(several := sorted(found.get(metric, ()))) > 1:
+        raise NoResults(
+            f"the program logged {metric} in {len(several)} MLflow runs: "
+            f"{', '.join(f'{value:g}' for value in several[:5])}.",
+            facts=["Which of them is the result is not known."],
+            fix="log the result in one of them alone, under a name of its own",
+        )
+    return {name: value for name, (value, *others) in found.items() if not others}
 
 
 def epochs(folder: Path) -> list[tuple[int, dict[str, float]]]:
     """Return what was logged at each step."""
     found: dict[int, dict[str, float]] = {}
     for name, values in _metrics(folder):
-        for step, _, value in sorted(values):
+        for step, _, value in values:
             if step >= 0:
                 found.setdefault(step, {})[name] = value
     return sorted(found.items())
 
 
 def _metrics(folder: Path) -> Iterator[tuple[str, list[tuple[int, int, float]]]]:
+    """Yield each metric of each run with its values: step, time and value, the last one last."""
     for place in sorted((folder / FOLDER).glob("*/*/metrics")):
         for path in sorted(p for p in place.rglob("*") if p.is_file()):
             values = []
@@ -44,4 +67,4 @@ def _metrics(folder: Path) -> Iterator[tuple[str, list[tuple[int, int, float]]]]
                 except (ValueError, IndexError):  # still being written
                     continue
             if values:
-                yield str(path.relative_to(place)), values
+                yield str(path.relative_to(place)), sorted(values, key=lambda each: each[:2])

@@ -10,7 +10,7 @@ from typing import Any
 from bench.analysis.data.metrics import METRICS
 from bench.experiment import BadOutcome, Diverged, Outcome
 from bench.programs import mlflow_files
-from bench.programs.epoch_files import FILES as EPOCHS, file_in, numbers, rows
+from bench.programs.epoch_files import FILES as EPOCHS, file_in, last_values, numbers
 from bench.programs.example_files import EXAMPLES, PREDICTIONS, examples_in, predictions_in
 from bench.programs.lines import Printed, is_fraction
 from bench.programs.refusals import NoResults
@@ -39,31 +39,31 @@ def outcome_of(
     Diverged : the metric is no finite number
     """
     test = predictions_in(folder)
-    examples, clusters = examples_in(folder, cluster)
-    last: dict[str, float] = {}
-    if (path := file_in(folder)) is not None:
-        for _, values in rows(path):
-            last |= values  # a score that only some epochs have: its last one
-    scores = {**mlflow_files.last_values(folder), **last, **_scores(folder), **printed.scores}
+    examples = examples_in(folder, cluster)
+    last = {} if (path := file_in(folder)) is None else last_values(path)
+    scores = {**last, **_scores(folder), **printed.scores}
+    logged = mlflow_files.last_values(folder, "" if metric in scores else metric)
+    scores = {**logged, **scores}
     scores = {name_of(name): value for name, value in scores.items()}
     computed = [*METRICS] if "test" in test else []
-    known = [*scores, *examples, *computed]
+    known = [*scores, *examples.scores, *computed]
     if metric not in known:
         raise _nothing(folder, printed, metric, known, elsewhere)
-    if metric in scores and metric not in computed and metric not in examples:
+    if metric in scores and metric not in computed and metric not in examples.scores:
         _require_number(scores[metric], metric)
     kept = {
         name: value
         for name, value in scores.items()
-        if math.isfinite(value) and name not in examples and name not in computed
+        if math.isfinite(value) and name not in examples.scores and name not in computed
     }
     facts: dict[str, Any] = {"streams": streams} if (streams := _streams(folder)) else {}
+    facts |= {"example_ids": examples.ids} if examples.ids else {}
     return Outcome(
         test=test.get("test"),
         validation=test.get("validation"),
         scores=kept,
-        examples=examples,
-        clusters=clusters,
+        examples=examples.scores,
+        clusters=examples.clusters,
         facts=facts,
     )
 
@@ -105,8 +105,8 @@ def _require_number(value: float, metric: str) -> None:
     if is_fraction(metric) and not 0 <= value <= 1:
         raise BadOutcome(
             f"{metric} is {value:g}, and it is a fraction from 0 to 1.",
-            facts=["A number that a per cent sign follows is read as per cent."],
-            fix=rf"--metric '{metric}_percent=REGEX', a name of its own, or match up to the %",
+            facts=["A printed number that a per cent sign follows is read as per cent."],
+            fix=f"divide it by 100, or give what is in per cent its own name: {metric}_percent",
         )
 
 

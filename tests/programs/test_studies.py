@@ -180,6 +180,20 @@ def test_examples_and_their_clusters_are_units(folder):
     assert said.json["plan"]["units"]["cluster"] == "passage"
 
 
+def test_other_test_examples_at_each_seed_are_no_common_ones(folder):
+    folder.write(
+        """
+        with open(args.out + "/examples.csv", "w") as f:
+            f.write("id,bleu\\n")
+            for i in draw.sample(range(100), 40):
+                f.write(f"{i},{draw.gauss(args.x, 1)}\\n")
+        """
+    )
+    said = folder.run(folder.study("metric = 'bleu'"))
+    assert said.status == 3
+    assert "its test examples, or their order, are not those of seed 00, base." in said.err
+
+
 def test_a_script_that_logs_to_mlflow_by_itself_is_read(folder):
     folder.write(
         """
