@@ -1,15 +1,18 @@
 """Studies: commands and commits as arms, from study.toml or as they were typed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.analysis.data.metric_names import NOT_LOWER, lower_by_name, words
+from bench.analysis.data.metrics import METRICS
 from bench.commands.common import Usage
 from bench.commands.options import Arms, Design, given
 from bench.design.loading import UnknownExperiment, reference_of
 from bench.design.study import commands_of
 from bench.programs import git_arms
+from bench.programs.command import RESERVED, metric_of
 from bench.programs.study_file import Placed, Study, placed
 from bench.programs.typed import TypedArm, with_typed
 from bench.terminal import wait_for
@@ -83,20 +86,53 @@ def asked_study(name: str | None, arms: Arms) -> Iterator[AskedStudy]:
         settings=arms.settings if is_file else None,
         arms=[arm.text for arm in typed if arm.is_settings] or None,
     )
+    _require_settings(arms.settings or (), left.arms or (), study)
     if any("git" in own for own in study.study.arms.values()):
         wait_for("checking out the commits")
     with git_arms.checked_out(study) as study:
-        notes = (*git_arms.differences(study), *_unseeded(study))
+        notes = (*git_arms.differences(study), *_left_out(study), *_direction(study))
         yield AskedStudy(study.reference, left, study.study, notes)
 
 
-def _unseeded(study: Placed) -> list[str]:
-    """Say where a seed stands in no command."""
-    texts = commands_of(study)
-    odd = [arm for arm, text in texts.items() if "{seed}" not in text]
-    if not odd:
+def _left_out(study: Placed) -> list[str]:
+    """Say where the seed, or a setting, stands in no command."""
+    odd: dict[str, list[str]] = {}
+    for arm, text in commands_of(study).items():
+        own = {**study.study.settings, **study.study.arms[arm]}
+        for name in ["seed", *(name for name in own if name not in (*RESERVED, "git"))]:
+            if f"{{{name}}}" not in text:
+                odd.setdefault(name, []).append(arm)
+    return [
+        f"No {{{name}}} in the command of {', '.join(arms)}: it has "
+        f"{'BENCH_SEED' if name == 'seed' else 'BENCH_SETTINGS'} alone."
+        for name, arms in odd.items()
+    ]
+
+
+def _direction(study: Placed) -> list[str]:
+    """Say which way is better, where neither the study nor the metric's name does."""
+    metric = metric_of(study)
+    said = study.study.higher_is_better is not None or metric in METRICS
+    if said or lower_by_name(metric) or words(metric) & NOT_LOWER:
         return []
-    return [f"No {{seed}} in the command of {', '.join(odd)}: it has BENCH_SEED alone."]
+    return [f"Higher {metric} is taken to be better; else: --lower-is-better."]
+
+
+def _require_settings(settings: Sequence[str], arms: Sequence[str], study: Placed) -> None:
+    """Refuse a setting that says what runs, and an arm of settings that has no command."""
+    each = [*settings, *(part for text in arms for part in text.partition(":")[2].split(","))]
+    for key in (text.partition("=")[0].strip() for text in each):
+        if key in RESERVED:
+            how = "NAME='COMMAND'" if key == "command" else "NAME@git:REV in place of NAME"
+            raise Usage(f"{key} is no setting.", fix=f"an arm says it: --arm {how}")
+    texts = commands_of(study)
+    if arms and all("command" in own for own in study.study.arms.values()):
+        name, first = arms[0].partition(":")[0], next(iter(texts))
+        raise Usage(
+            f"--arm {arms[0]} names no command, and each arm here has its own.",
+            facts=[f"That of {first}: {texts[first][:200]}"],
+            fix=f"--arm {name}='COMMAND'",
+        )
 
 
 def _is_experiment(name: str) -> bool:

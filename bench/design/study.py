@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -52,11 +53,9 @@ def experiment_of(placed: Placed) -> Experiment:
     metric = command.metric_of(placed)
     names = study.datasets.names if study.datasets else ()
     _require_fields(arms, settings)
-    higher = study.higher_is_better
-    if higher is None:
-        higher = (
-            METRICS[metric].higher_is_better if metric in METRICS else not lower_by_name(metric)
-        )
+    if not study.shell:
+        for name, own in arms.items():
+            _require_no_shell({**settings, **own}["command"], name)
     return Experiment(
         name=study.name or name_of(placed),
         question=study.question or f"Does {' or '.join([*arms][1:])} change {metric}?",
@@ -173,10 +172,35 @@ def _require_command(settings: Mapping[str, Any], arm: str) -> None:
     template.split(text)
 
 
+def _require_no_shell(text: str, arm: str) -> None:
+    """Refuse what only a shell understands: the first program would get all of it as words."""
+    odd = template.of_a_shell(text)
+    if odd:
+        raise BadExperiment(
+            f"{odd} in the command of {arm!r} is for a shell, and none is started.",
+            facts=["shell = true in a study.toml starts one."],
+            fix="write these lines into a script, and name it: sh train.sh --seed {seed}",
+        )
+    first = template.split(text)[0]
+    if re.fullmatch(r"[A-Za-z_]\w*=.*", first, re.DOTALL):
+        raise BadExperiment(
+            f"the command of {arm!r} begins with {first[:80]}, which only a shell understands.",
+            fix=f"env {text[:200]}",
+        )
+
+
 def _require_fields(arms: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Refuse a misspelt field: it would reach the program as it is."""
+    """Refuse a misspelt field, which would reach the program as it is, and one of two values."""
     for arm, own in arms.items():
         each = {**settings, **own}
+        for name in template.fields_in(each["command"], template.FIELDS):
+            if name in each:
+                raise BadExperiment(
+                    f"{{{name}}} in the command of {arm!r} is filled in by bench, and a setting "
+                    "has that name too.",
+                    facts=[f"By bench: {', '.join(template.FIELDS)}."],
+                    fix=f"call the setting my_{name}, in the command too",
+                )
         known = [*template.FIELDS, *(k for k in each if k not in command.RESERVED)]
         for odd in template.odd_fields(each["command"], known):
             near = difflib.get_close_matches(odd, known, n=1, cutoff=0.75)

@@ -8,18 +8,20 @@ once the first training has begun.
 
 import fnmatch
 import os
+import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bench.experiment import BadExperiment
 from bench.programs import git, template
 from bench.programs.study_file import CODE, CONFIGURATION, Placed
 
+SCRIPTS = {suffix.lower() for suffix in CODE}
 MOST_FILES = 20_000
 MOST_BYTES = 16 * 2**20  # of a file that nobody named: larger ones are data
-NOT_ENTERED = {"mlruns", "node_modules", "site-packages", "__pycache__", "venv", "env", "wandb"}
+NOT_ENTERED = {"mlruns", "node_modules", "site-packages", "__pycache__", "wandb"}
 
 
 def code_files(placed: Placed, commands: Mapping[str, str]) -> dict[str, Path]:
@@ -36,13 +38,12 @@ def code_files(placed: Placed, commands: Mapping[str, str]) -> dict[str, Path]:
     study, folder = placed.study, Path(placed.folder)
     named = [path for command in commands.values() for path in named_files(command, folder)]
     found = {_name(path, folder): path for path in named}
-    if commands:
-        top = work_tree(named[0].parent if named else folder)
-        listed = top is not None
-        root = top or (named[0].parent if named else folder)
-        suffixes = {suffix.lower() for suffix in study.suffixes}
-        for path in _tracked(root) if listed else _below(root):
-            if path.suffix.lower() in suffixes and _counts(path, placed):
+    suffixes = {suffix.lower() for suffix in study.suffixes}
+    scripts = [path.parent for path in named if path.suffix.lower() in SCRIPTS]
+    for root in dict.fromkeys(scripts or [folder]) if commands else ():
+        top = work_tree(root)
+        for path in _below(root) if top is None else _listed(top):
+            if path.suffix.lower() in suffixes and _counts(path):
                 found.setdefault(_name(path, folder), path)
     return {name: path for name, path in found.items() if not _ignored(name, study.ignore)}
 
@@ -80,9 +81,29 @@ def is_code(name: str) -> bool:
     return Path(name).suffix in CODE
 
 
-def _tracked(top: Path) -> Iterator[Path]:
-    said = git.ask(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard") or ""
-    yield from (top / n for n in said.split("\0") if n and not NOT_ENTERED & {*n.split("/")[:-1]})
+def _listed(top: Path) -> Iterator[Path]:
+    """Yield what git lists of a work tree and of those within it: submodules, and other clones.
+
+    Raises
+    ------
+    BadExperiment : git gives no list
+    """
+    said = git.ask(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard", seconds=120)
+    if said is None:
+        raise BadExperiment(
+            f"git does not list the files of {top}, so that what a run is cannot be told.",
+            fix=f"git -C {shlex.quote(str(top))} ls-files --others --exclude-standard, and mend it",
+        )
+    names = [PurePosixPath(name) for name in said.split("\0") if name]
+    left_out = {name.parent for name in names if name.name == "pyvenv.cfg"}
+    left_out |= {name.parent.parent for name in names if name.parent.name == "conda-meta"}
+    for name in names:
+        if NOT_ENTERED & {*name.parts[:-1]} or left_out & {*name.parents}:
+            continue
+        if (top / name / ".git").exists():
+            yield from _listed(top / name)
+        else:
+            yield top / name
 
 
 def _below(root: Path) -> Iterator[Path]:
@@ -100,13 +121,13 @@ def _walk(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             if not path.name.startswith(".") and path.name not in NOT_ENTERED:
-                if not (path / "pyvenv.cfg").exists():
+                if not any((path / name).exists() for name in ("pyvenv.cfg", "conda-meta")):
                     yield from _walk(path)
         elif path.is_file():
             yield path
 
 
-def _counts(path: Path, placed: Placed) -> bool:
+def _counts(path: Path) -> bool:
     """Tell whether a listed file is there, small enough to be code, and no study."""
     try:
         return path.is_file() and path.stat().st_size <= MOST_BYTES and not _is_a_study(path)

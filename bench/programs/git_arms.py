@@ -102,13 +102,26 @@ def _here(top: Path) -> str:
     head = git.ask(top, "rev-parse", "HEAD")
     if head is None:
         raise BadArms("the repository has no commit yet.", fix="git commit")
-    changes = git.ask(top, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD") or ""
-    new = git.ask(top, "ls-files", "-z", "--others", "--exclude-standard") or ""
+    within = ("--ignore-submodules=none", "--submodule=diff")
+    changes = _asked(top, "diff", "--no-ext-diff", "--no-textconv", *within, "--binary", "HEAD")
+    new = _asked(top, "ls-files", "-z", "--others", "--exclude-standard")
     sha = hashlib.sha256(changes.encode(errors="surrogateescape"))
     names = [n for n in sorted(new.split("\0")) if n and counts_as_code(top / n)]
     for name in names:
         sha.update(os.fsencode(name) + (top / name).read_bytes())
     return f"{head}+{sha.hexdigest()[:12]}" if changes or names else head
+
+
+def _asked(top: Path, *words: str) -> str:
+    """Return what git says of the checkout, for which nothing may stand in."""
+    said = git.ask(top, *words, seconds=120)
+    if said is None:
+        raise BadArms(
+            f"git does not say what is changed in {top}.",
+            facts=[f"Asked within two minutes: git {' '.join(words)}"],
+            fix="commit the changes, and name the commit in place of .",
+        )
+    return said
 
 
 def labelled(placed: Placed, commits: list[Commit]) -> Placed:

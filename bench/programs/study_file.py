@@ -127,7 +127,7 @@ def placed(name: str) -> Placed:
 def read(path: Path) -> Study:
     """Return the study of a file; see `placed`."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
         return checked(tomllib.loads(text), path.name, text)
     except FileNotFoundError:
         beside = sorted(each.name for each in path.parent.glob("*.toml"))[:5]

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.experiment import BadExperiment
 
+SHELL = re.compile(r"&&|\|\||[|;&<]|[12&]?>{1,2}\S*|[^{}]*;")
 FIELDS = ("seed", "out", "arm", "device", "data", "port", "dataset")
 
 
@@ -43,6 +44,12 @@ def split(command: str) -> list[str]:
     if not found:
         raise BadExperiment("a command is empty.", fix='command = "python train.py --seed {seed}"')
     return found
+
+
+def of_a_shell(command: str) -> str:
+    """Return the first word that only a shell understands, such as && or >log; "" without one."""
+    bare = set(re.findall(r"(?<!\S)[^\s'\"\\]+(?!\S)", command))  # unless it is quoted
+    return next((word for word in split(command) if word in bare and SHELL.fullmatch(word)), "")
 
 
 def fields_in(command: str, names: Sequence[str]) -> set[str]:

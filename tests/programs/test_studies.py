@@ -11,7 +11,8 @@ import pytest
 import bench
 from bench.analysis.errors import Refusal
 from bench.design.study import experiment_of
-from bench.programs.study_file import Placed, placed, schema
+from bench.programs.code_files import code_files
+from bench.programs.study_file import Placed, Study, placed, schema
 
 SCORES = 'json.dump({"accuracy": accuracy}, open(args.out + "/metrics.json", "w"))\n'
 ROOT = Path(__file__).parents[2]
@@ -76,9 +77,11 @@ def test_every_arm_and_seed_is_trained_on_every_data_set(folder):
         ("read.acc = 'acc: ('", "is no regular expression"),
         ("append = '--s {sed}'", "{sed} in the command of 'base' is no field."),
         ('append = "\'"', "the command cannot be split into words: No closing quotation."),
+        ("append = '&& true'", "&& in the command of 'base' is for a shell, and none is started."),
+        ("append = '{data}'\nsettings.data = 'a'", "is filled in by bench, and a setting has"),
     ],
 )
-@pytest.mark.sample(8)
+@pytest.mark.sample(10)
 def test_what_makes_no_study_is_refused_with_its_line(folder, text, told):
     folder.write(SCORES)
     said = folder.run(folder.study(text))
@@ -139,9 +142,12 @@ def test_a_metric_that_its_name_says_is_a_loss_is_better_when_lower(folder):
         (("--metric", "accuracy"), "--metric is for commands"),
         (("--arm", "a=x", "--arm", "b=y", "--metric", "=1"), "is neither NAME nor NAME=REGEX"),
         (("--arm", "a=x", "--arm", "b=y", "--set", "lr"), "is not KEY=VALUE"),
+        (("--arm", "a=x", "--arm", "b=y", "--arm", "c:x=1"), "each arm here has its own"),
+        (("--arm", "a=LR=1 x", "--arm", "b=y"), "fix: env LR=1 x"),
+        (("--arm", "a=x >log", "--arm", "b=y"), ">log in the command of 'a' is for a shell"),
     ],
 )
-@pytest.mark.sample(9)
+@pytest.mark.sample(12)
 def test_arms_that_cannot_be_read_are_refused(folder, words, told):
     said = folder.run(*words)
     assert said.status == 2
@@ -191,7 +197,7 @@ def test_other_test_examples_at_each_seed_are_no_common_ones(folder):
     )
     said = folder.run(folder.study("metric = 'bleu'"))
     assert said.status == 3
-    assert "its test examples, or their order, are not those of seed 00, base." in said.err
+    assert "its test examples, or their order, are not those of seed 0" in said.err
 
 
 def test_a_script_that_logs_to_mlflow_by_itself_is_read(folder):
@@ -256,6 +262,21 @@ def test_a_module_or_configuration_beside_the_script_makes_a_run_too(folder):
     assert len(folder.store.benchmarks()) == 3
 
 
+def test_code_counts_in_folders_of_any_name_submodules_and_beside_the_script(folder):
+    script = folder.write(SCORES, "src/train.py")
+    others = ["src/env/net.py", "src/clone/net.py"]
+    for name in [*others, "src/.venv/site.py", "src/.venv/pyvenv.cfg", "conf/other.yaml"]:
+        folder.write("", name, head="")
+    git("init", "-q", "src/clone")
+    study = Placed(Study(), str(folder.path))
+    command = {"base": f"python --cfg {folder.path}/conf/other.yaml {script}"}
+    expected = {"src/train.py", "conf/other.yaml"}
+    assert {*code_files(study, command)} >= expected | {*others}
+    git("init", "-q", "src")
+    found = {*code_files(study, command)}
+    assert found == expected | {*others}
+
+
 def test_code_that_is_edited_while_it_trains_ends_the_benchmark(folder):
     folder.write(f'open("train.py", "a").write("#\\n") if args.seed == 1 else 0; {SCORES}')
     said = folder.run(folder.study(), seeds=4)
@@ -303,6 +324,31 @@ def test_a_command_without_its_seed_is_noted(folder):
     words = [f"{sys.executable} train.py --x {x} --out {{out}}" for x in (0, 1)]
     said = folder.run("--arm", f"a={words[0]}", "--arm", f"b={words[1]}", seeds=1)
     assert "No {seed} in the command of a, b: it has BENCH_SEED alone." in said.err
+
+
+def test_a_setting_that_no_command_has_is_noted(folder):
+    folder.write(SCORES)
+    said = folder.run(folder.study("settings.lr = 0.1"), seeds=1)
+    assert "No {lr} in the command of base, more: it has BENCH_SETTINGS alone." in said.err
+
+
+def test_what_runs_is_no_setting(folder):
+    folder.write(SCORES)
+    study = folder.study()
+    for words in (("--set", "command=true"), ("--arm", "less:x=1,command=true")):
+        said = folder.run(study, *words)
+        assert said.status == 2
+        assert "command is no setting." in said.err
+
+
+def test_a_direction_that_no_name_tells_is_noted(folder):
+    folder.write(
+        'json.dump({"drag": accuracy, "valLoss": 1}, open(args.out + "/metrics.json", "w"))'
+    )
+    note = "Higher drag is taken to be better; else: --lower-is-better."
+    assert note in folder.run(folder.study("metric = 'drag'"), seeds=1).err
+    assert "is taken" not in folder.run(folder.study("metric = 'valLoss'"), seeds=1).err
+    assert not folder.store.benchmark().plan.higher_is_better
 
 
 def test_shell_is_used_only_where_it_is_asked_for(folder):
