@@ -42,6 +42,14 @@ def experiment_of(placed: Placed) -> Experiment:
         arms[name] |= {"command": own["command"]} if "command" in own else {}
     if study.command is not None:
         settings = {"command": study.command, **settings}
+    if len(arms) < 2:
+        raise BadExperiment(
+            f"{name_of(placed)} has {len(arms) or 'no'} arm{'' if len(arms) == 1 else 's'}; "
+            "a comparison needs two.",
+            facts=["The first arm is the baseline."],
+            fix="[arms.baseline] and [arms.mine] with what differs, or --arm main@git:main "
+            "--arm change@git:.",
+        )
     for name in arms:
         _require_command({**settings, **arms[name]}, name)
     if all("command" in own for own in arms.values()):

@@ -30,13 +30,14 @@ class Followed:
             return
         try:
             now = path.stat()
+            state = (now.st_ino, now.st_size, now.st_mtime_ns)
+            if state == self._seen or now.st_size > MOST_BYTES:
+                return
+            found = rows(path, whole_lines=True)
         except OSError:  # just being replaced
             return
-        state = (now.st_ino, now.st_size, now.st_mtime_ns)
-        if state == self._seen or now.st_size > MOST_BYTES:
-            return
         self._seen = state
-        for epoch, values in rows(path, whole_lines=True):
+        for epoch, values in found:
             told = self._told.setdefault(epoch, set())
             new = {name: value for name, value in values.items() if name not in told}
             if new:
@@ -96,7 +97,8 @@ def _epoch_name(plain: Sequence[Mapping[str, float]]) -> str | None:
 
 
 def _of_csv(text: str) -> Iterator[Mapping[str, Any]]:
-    yield from csv.DictReader(io.StringIO(text, newline=""))
+    with contextlib.suppress(csv.Error):  # what follows a NUL, or a field of 128 KiB, is no row
+        yield from csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
 
 
 def _of_json_lines(text: str) -> Iterator[Mapping[str, Any]]:

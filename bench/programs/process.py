@@ -71,6 +71,7 @@ class _Pipes:
         self, process: "subprocess.Popen[bytes]", on_line: Callable[[str], None], log: int
     ) -> None:
         self._on_line, self._log, self._written = on_line, log, 0
+        self._last = b""
         self._selector = selectors.DefaultSelector()
         self._process = process
         self._ended = -1
@@ -121,13 +122,17 @@ class _Pipes:
         return bool(data)
 
     def _keep(self, data: bytes) -> None:
-        """Copy what is printed to the log, which begins anew when it is too long to keep."""
+        """Copy what is printed to the log; one too long to keep begins anew with its last piece."""
+        if not data:
+            return
+        again = b""
         if self._written > MOST_LOG:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._log, 0)
-            self._written = 0
+            self._written, again = 0, self._last
+        self._last = data
         with contextlib.suppress(OSError):
-            self._written += os.write(self._log, data)
+            self._written += os.write(self._log, again + data)
 
     def _pipes_open(self) -> bool:
         return any(key.data is not None for key in self._selector.get_map().values())

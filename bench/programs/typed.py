@@ -10,6 +10,8 @@ from typing import Any
 from bench.analysis.errors import Refusal
 from bench.programs.study_file import Placed, checked
 
+OF_THE_METRIC = ("higher_is_better", "margin", "claim")  # say nothing of another metric
+
 
 class BadArmText(Refusal):
     """An --arm, --metric or --set that cannot be read."""
@@ -85,12 +87,9 @@ def with_typed(
     said["arms"] = known
     said |= {"name": name} if name else {}
     said |= {"append": f"{said.get('append', '')} {append}".strip()} if append else {}
-    said |= {"higher_is_better": False} if lower_is_better else {}
     said |= {"datasets": {"names": [*datasets]}} if datasets else {}
-    if metrics:
-        readers = dict(map(_reader, metrics))
-        said["metric"] = next(iter(readers))
-        said["read"] = {**said.get("read", {}), **{n: t for n, t in readers.items() if t}}
+    said = _with_metrics(said, metrics) if metrics else said
+    said |= {"higher_is_better": False} if lower_is_better else {}
     if settings:
         said["settings"] = {**said.get("settings", {}), **dict(map(_setting, settings))}
     study = checked(said, "what was typed")
@@ -111,6 +110,24 @@ def _require_new(arm: TypedArm, known: Mapping[str, Any]) -> None:
         free = next(f"{arm.name}-{i}" for i in range(2, 99) if f"{arm.name}-{i}" not in known)
         new = free + arm.text.removeprefix(arm.name)
         raise BadArmText(f"arm {arm.name!r} is there already.", replace=[(arm.text, new)])
+
+
+def _with_metrics(said: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    """Return what a study says with typed metrics; what it says of another is left out."""
+    readers: dict[str, str] = {}
+    for text in metrics:
+        name, pattern = _reader(text)
+        if name in readers:
+            raise BadArmText(
+                f"--metric {name} is there twice.",
+                fix=f"one expression for both: --metric '{name}=FIRST|SECOND'",
+            )
+        readers[name] = pattern
+    decides = next(iter(readers))
+    before = said.get("metric") or next(iter(said.get("read", {})), "accuracy")
+    kept = {k: v for k, v in said.items() if decides == before or k not in OF_THE_METRIC}
+    found = {name: pattern for name, pattern in readers.items() if pattern}
+    return {**kept, "metric": decides, "read": {**said.get("read", {}), **found}}
 
 
 def _reader(text: str) -> tuple[str, str]:

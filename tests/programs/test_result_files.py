@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.experiment import Outcome
+from bench.programs.epoch_files import rows
 from bench.programs.lines import Printed
 from bench.programs.refusals import NoResults
 from bench.programs.results import outcome_of
@@ -30,6 +31,12 @@ def outcome(folder: Path, metric: str, /, cluster: str = "", **files: str) -> Ou
 )
 def test_the_last_row_counts_also_with_half_an_epoch_or_none(tmp_path, text):
     assert outcome(tmp_path, "f1", metrics_jsonl=text).scores == {"f1": 0.9}
+
+
+def test_a_csv_of_epochs_may_have_spaces_and_ends_where_it_is_broken(tmp_path):
+    text = f"step, f1\n10, 0.8\n20, 0.9\n30, {'9' * 200_000}\n"
+    assert outcome(tmp_path, "f1", metrics_csv=text).scores == {"f1": 0.9}
+    assert rows(tmp_path / "metrics.csv") == [(10, {"f1": 0.8}), (20, {"f1": 0.9})]
 
 
 def test_the_last_of_values_that_mlflow_got_in_one_millisecond_counts(tmp_path):

@@ -92,7 +92,7 @@ def test_what_makes_no_study_is_refused_with_its_line(folder, text, told):
 
 def test_a_study_without_a_second_arm_or_a_command_is_refused(folder):
     (folder.path / "one.toml").write_text('command = "true {seed}"\n[arms.base]\nx = 1\n')
-    assert "has 1 arm; a comparison needs two" in folder.run("one.toml").err
+    assert "one has 1 arm; a comparison needs two" in folder.run("one.toml").err
     (folder.path / "none.toml").write_text("[arms.base]\nx = 1\n[arms.more]\nx = 2\n")
     assert "arm 'base' has no command" in folder.run("none.toml").err
     said = folder.run("nothing.toml")
@@ -143,11 +143,12 @@ def test_a_metric_that_its_name_says_is_a_loss_is_better_when_lower(folder):
         (("--arm", "a=x", "--arm", "b=y", "--metric", "=1"), "is neither NAME nor NAME=REGEX"),
         (("--arm", "a=x", "--arm", "b=y", "--set", "lr"), "is not KEY=VALUE"),
         (("--arm", "a=x", "--arm", "b=y", "--arm", "c:x=1"), "each arm here has its own"),
+        (("--arm", "a=x", "--arm", "b=y", *("--metric", "f=a", "--metric", "f=b")), "twice"),
         (("--arm", "a=LR=1 x", "--arm", "b=y"), "fix: env LR=1 x"),
         (("--arm", "a=x >log", "--arm", "b=y"), ">log in the command of 'a' is for a shell"),
     ],
 )
-@pytest.mark.sample(12)
+@pytest.mark.sample(13)
 def test_arms_that_cannot_be_read_are_refused(folder, words, told):
     said = folder.run(*words)
     assert said.status == 2
@@ -324,6 +325,14 @@ def test_a_command_without_its_seed_is_noted(folder):
     words = [f"{sys.executable} train.py --x {x} --out {{out}}" for x in (0, 1)]
     said = folder.run("--arm", f"a={words[0]}", "--arm", f"b={words[1]}", seeds=1)
     assert "No {seed} in the command of a, b: it has BENCH_SEED alone." in said.err
+
+
+def test_another_metric_does_not_take_over_what_the_file_says_of_its_own(folder):
+    folder.write(f'print("loss", 1); {SCORES}')
+    study = folder.study("metric = 'accuracy'\nhigher_is_better = true\nmargin = 0.01")
+    assert folder.run(study, "--metric", "loss=loss (.)", seeds=1).status == 0
+    plan = folder.store.benchmark().plan
+    assert (plan.metric, plan.higher_is_better, plan.margin) == ("loss", False, None)
 
 
 def test_a_setting_that_no_command_has_is_noted(folder):

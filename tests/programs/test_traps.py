@@ -286,8 +286,9 @@ def test_what_is_left_of_a_program_that_holds_its_pipe_is_not_waited_for(tmp_pat
     assert time.monotonic() - began < 15
 
 
-def test_a_long_log_keeps_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "MOST_LOG", 10_000)
+@pytest.mark.parametrize("most", [10_000, 1])
+def test_a_long_log_keeps_its_end(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(process, "MOST_LOG", most)
     log = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
     script = "for i in range(30_000): print(f'line {i}')"
     process.run(
