@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Prepared = Callable[[Predictions], Statistic]
 
+RISK_POINTS = 20  # of a risk-coverage curve that is kept
+
 
 def macro_f1(labels: Ints, predicted: Ints, n_classes: int) -> float:
     """Return the mean over classes of F1, the harmonic mean of precision and recall.
@@ -135,11 +137,34 @@ def aurc(confidences: ArrayLike, correct: ArrayLike) -> float:
 
 def aurc_of_ranks(ranks: Ints, wrong: Floats) -> float:
     """Return the same from ranks, the surest first, of some of the examples or of all."""
+    return float(_risks(ranks, wrong).mean())
+
+
+def risk_coverage(confidences: ArrayLike, correct: ArrayLike) -> Floats:
+    """Return the risk-coverage curve at RISK_POINTS coverages that are equally far apart.
+
+    Parameters
+    ----------
+    confidences, correct : shape (N,), as of `aurc`, which is the mean over all N coverages
+
+    Returns
+    -------
+    shape (RISK_POINTS,): the error rate of the surest i / RISK_POINTS of the examples, rounded up
+    """
+    surest_first = ranked(-np.asarray(confidences, dtype=np.float64))
+    risks = _risks(surest_first, 1 - np.asarray(correct, dtype=np.float64))
+    answered = -(-np.arange(1, RISK_POINTS + 1) * risks.size // RISK_POINTS)
+    found: Floats = risks[answered - 1]
+    return found
+
+
+def _risks(ranks: Ints, wrong: Floats) -> Floats:
+    """Return the error rate of the i surest examples, for each i from 1 to N."""
     size = np.bincount(ranks)
     there = size > 0
     errors = np.bincount(ranks, weights=wrong)[there] / size[there]
-    risks = np.cumsum(np.repeat(errors, size[there])) / np.arange(1, ranks.size + 1)
-    return float(risks.mean())
+    found: Floats = np.cumsum(np.repeat(errors, size[there])) / np.arange(1, ranks.size + 1)
+    return found
 
 
 def of_answers(what: str, of: Callable[[Ints, Ints, int], float]) -> Prepared:

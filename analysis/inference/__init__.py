@@ -13,6 +13,7 @@
 `leave_one_out`     whether one seed decides
 `friedman_ranks`    which of several arms are ranked apart over data sets
 `interquartile_mean` the average run of several data sets, without the extreme quarters
+`iqm_difference`    the average run of one arm against that of the other
 `tost`              whether the difference is too small to matter
 `posterior`         how probable below, inside and above the margin are
 =================== =========================================================================
@@ -21,7 +22,7 @@
 from bench.analysis.inference.bayes import Posterior, posterior
 from bench.analysis.inference.bootstrap_t import bootstrap_t
 from bench.analysis.inference.corrected_t import corrected_t
-from bench.analysis.inference.iqm import InterquartileMean, interquartile_mean
+from bench.analysis.inference.iqm import InterquartileMean, interquartile_mean, iqm_difference
 from bench.analysis.inference.leave_one_out import LeaveOneOut, leave_one_out
 from bench.analysis.inference.mcnemar import McNemar, mcnemar
 from bench.analysis.inference.paired_t import paired_t
@@ -52,6 +53,7 @@ __all__ = [
     "effective_df",
     "friedman_ranks",
     "interquartile_mean",
+    "iqm_difference",
     "leave_one_out",
     "mcnemar",
     "paired_t",

@@ -45,6 +45,7 @@ def friedman_ranks(
     ----------
     values : shape (T, k), one value a data set and arm; equal values share their ranks
     level : that all intervals of differences hold together
+    higher_is_better : whether the highest value has rank 1
 
     Raises
     ------

@@ -16,7 +16,15 @@ from bench.analysis.study.verdict import Word
 
 Kind = Literal["user", "host", "path", "address", "run", "commit"]
 
-PRIVATE = ("user", "host", "platform", "commit", "diff_sha256", "mlflow")  # of the provenance
+PRIVATE = (
+    "user",
+    "host",
+    "platform",
+    "commit",
+    "diff_sha256",
+    "mlflow",
+    "source",
+)  # of the provenance
 # The words that findings are read by: no name, whoever has it.
 OURS = {*METRICS, *WAYS, *METHOD, *get_args(Word), *get_args(Level), *get_args(State)}
 OURS |= {*get_args(Scope), *get_args(Stop), "finished", "failed", "missing", "running", "seed"}

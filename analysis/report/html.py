@@ -17,7 +17,7 @@ from bench.analysis.report.document import document, packed, written_by
 from bench.analysis.report.figures import verdict_strip
 from bench.analysis.report.figures.style import VERDICT_COLOUR
 from bench.analysis.report.figures.verdict import strip
-from bench.analysis.report.names import fitted, shortened
+from bench.analysis.report.names import fitted, listing, printable, shortened
 from bench.analysis.report.pictures import Drawn, draw
 from bench.analysis.report.sentences import cite, common, sections, verdict
 from bench.analysis.study.findings import Check, Findings, RunRow
@@ -39,7 +39,9 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
     version : of bench, for the page's generator tag
     data : what to embed, by default what `embedded` returns
     """
-    data, f = data or embedded(f, version=version), fitted(f)
+    data = data or embedded(f, version=version)
+    source = [each for each in f.provenance.get("source") or () if "text" in each]
+    f = fitted(f)
     unit, drawings = f.measure.unit, draw(f)
     text = _template("page.html.j2").render(
         **_screen(f, drawings["strips"]),
@@ -60,6 +62,7 @@ def render(f: Findings, *, version: str, data: str | None = None) -> str:
         forest_axis=lambda t: verdict_strip.forest_axis(f, (row.span for row in t.rows)),
         thinned=_thinned,
         provenance=audit_trail(f),
+        source=[(printable(each["path"]), listing(each["text"])) for each in source],
         printed_line=provenance_line(f),
         run_note=_run_note,
         number=lambda x: form.number(x, unit),
@@ -223,6 +226,7 @@ def audit_trail(f: Findings) -> list[tuple[str, str, bool]]:
         ),
         ("Time", _time(f), False),
         ("Code", _commit(p), True),
+        ("Source", _source(p), True),
         ("Data", _data(p), False),
         ("Software", _software(p), False),
         ("Hardware", _hardware(p), False),
@@ -255,6 +259,11 @@ def _commit(p: Any) -> str | None:
     if not p.get("commit"):
         return None
     return f"git {str(p['commit'])[:10]}, {'uncommitted changes' if p.get('dirty') else 'clean'}"
+
+
+def _source(p: Any) -> str:
+    files = p.get("source") or ()
+    return ", ".join(f"{each['path']} sha256 {each['sha256'][:12]}…" for each in files)
 
 
 def _data(p: Any) -> str | None:

@@ -114,11 +114,9 @@ def _paragraph(text: str) -> str:
 
 
 def tables(f: Findings) -> list[str]:
-    """Return tables 1, 2 and 4 of fitted findings."""
-    found = [primary_outcome(f)]
-    for c in f.comparisons:
-        found += [t for t in (analyses(f, c), secondary_outcomes(f, c)) if t]
-    return [table(t) for t in found]
+    """Return the outcomes and analyses of fitted findings, in the page's order."""
+    by_arm = (of(f, c) for of in (analyses, secondary_outcomes) for c in f.comparisons)
+    return [table(t) for t in (primary_outcome(f), *by_arm) if t]
 
 
 def table(t: Table) -> str:

@@ -57,8 +57,12 @@ def apart(names: Iterable[str], show: Callable[[str], str]) -> dict[str, str]:
 
 def printable(text: str) -> str:
     """Return text whose control characters and direction marks are visible and without effect."""
-    flat = re.sub(r"\s+", " ", text)
-    return "".join(REPLACEMENT if _acts(sign) else sign for sign in flat)
+    return listing(re.sub(r"\s+", " ", text))
+
+
+def listing(text: str) -> str:
+    """Return a text of several lines in the same way, its lines and their indentation kept."""
+    return "".join(REPLACEMENT if sign not in "\n\t" and _acts(sign) else sign for sign in text)
 
 
 def _acts(sign: str) -> bool:

@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import bench.analysis.report.figures.style as style  # first: it imports matplotlib
-from bench.analysis.report.figures import effect, planning, ranks, reliability, training, verdict
+from bench.analysis.report.figures import (
+    effect,
+    planning,
+    ranks,
+    reliability,
+    risk,
+    training,
+    verdict,
+)
 from bench.analysis.study.findings import Findings, Treatment
 
 MOST_LINES = 2_000  # of a slope chart: more are one grey patch, and megabytes
@@ -35,6 +43,10 @@ def _few_pairs(c: Treatment) -> bool:
     return _paired(c) and c.n_pairs <= MOST_LINES
 
 
+def _risk(f: Findings) -> style.Drawing | None:
+    return risk.risk_coverage(f) if any(of.risk for of in f.reliability) else None
+
+
 def _bounded(c: Treatment) -> bool:
     return any(low is not None and high is not None for _, _, low, high in c.anytime.path)
 
@@ -49,6 +61,7 @@ FIGURES = {  # in the page's order
         "f5-reliability",
         lambda f: {r.arm: reliability.reliability(f, r) for r in f.reliability},
     ),
+    "risk": Figure("f9-risk-coverage", lambda f: {"": _risk(f)}),
     "curves": Figure(
         "f6-learning-curves", lambda f: {"": training.learning_curves(f) if f.curves else None}
     ),

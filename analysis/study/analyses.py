@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bench.analysis.data.tables import Design
 from bench.analysis.inference import (
     bootstrap_t,
+    iqm_difference,
     leave_one_out,
     mcnemar,
     paired_t,
@@ -22,6 +23,7 @@ from bench.analysis.inference.sequential import anytime
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.verdict_interval import fixed_analysis, floor_df, variance_floor
 
+FEWEST_IN_QUARTERS = 8  # runs of an arm: below, a quarter of them is one run or none
 MOST_RESAMPLED = 5_000  # units; beyond, the resampling takes seconds and says the same
 
 Analyse = Callable[[Paired, Design, float, np.random.Generator], Comparison]
@@ -133,7 +135,24 @@ WAYS = {
     "anytime": Way(
         label="Anytime-valid", note="holds however often one looks", analyse=whenever_looked
     ),
+    "iqm": Way(
+        label="Interquartile mean",
+        note="without the best and the worst quarter of all runs; bootstrap",
+        analyse=lambda p, _, level, rng: middle(p, level, rng),
+    ),
 }
+
+
+def middle(p: Paired, level: float, rng: np.random.Generator) -> Comparison:
+    """Return the difference of the interquartile means of both arms' runs."""
+    return iqm_difference(
+        p.baseline,
+        p.treatment,
+        level=level,
+        strata=p.strata,
+        paired=not p.independent,
+        rng=rng,
+    )
 
 
 def welched(p: Paired, level: float) -> Comparison:
@@ -179,8 +198,17 @@ def applicable(pairs: Paired, design: Design) -> dict[str, Way]:
     if len(pairs.sets) > 1:
         nested = design.units.nested and design.units.new_datasets
         names.add("each_data_set" if nested else "new_data_sets")
+    if _are_runs(pairs, design) and FEWEST_IN_QUARTERS <= pairs.n <= MOST_RESAMPLED:
+        names.add("iqm")
     enough = pairs.n_examples or 0
     return {n: way for n, way in WAYS.items() if n in names and enough >= way.examples}
+
+
+def _are_runs(pairs: Paired, design: Design) -> bool:
+    """Tell whether every value is one training's, drawn by itself, and counts alike."""
+    units = design.units
+    single = units.rows == "seeds" and not (units.nested and units.new_datasets)
+    return single and pairs.published is None and pairs.weights is None
 
 
 def _ways(pairs: Paired, design: Design) -> set[str]:

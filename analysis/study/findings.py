@@ -322,7 +322,7 @@ class ClassRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """A reliability diagram: per bin the mean over seeds and the middle 95 % of seeds."""
+    """A reliability diagram and a risk-coverage curve: mean and middle 95 % of seeds."""
 
     arm: str
     confidence: tuple[float | None, ...]
@@ -330,6 +330,9 @@ class Reliability:
     low: tuple[float | None, ...]
     high: tuple[float | None, ...]
     share: tuple[float, ...]  # of test examples
+    risk: tuple[float | None, ...] = ()  # at coverages equally far apart, the last of them all
+    risk_low: tuple[float | None, ...] = ()
+    risk_high: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

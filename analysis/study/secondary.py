@@ -17,6 +17,7 @@ from bench.analysis.calibration.errors import (
 from bench.analysis.calibration.intervals import Error, ece_difference
 from bench.analysis.data.format import Unit, count
 from bench.analysis.data.metrics import ALWAYS, METRICS, Scored
+from bench.analysis.data.set_metrics import risk_coverage
 from bench.analysis.data.tables import Design, Tables
 from bench.analysis.errors import UnusableRuns
 from bench.analysis.inference.comparison import Comparison
@@ -50,7 +51,7 @@ class ScoredRun:
 
 
 def run_bins(scored: Mapping[tuple[str, int], ScoredRun]) -> tuple[RunBins, ...]:
-    """Return the sums that every run's reliability diagram is drawn from."""
+    """Return what every run's reliability diagram and risk-coverage curve are drawn from."""
     rows = []
     for (arm, seed), run in scored.items():
         sums = equal_width_bins(run.raw.confidence, run.raw.correct)
@@ -61,6 +62,7 @@ def run_bins(scored: Mapping[tuple[str, int], ScoredRun]) -> tuple[RunBins, ...]
                 count=tuple(int(c) for c in sums.count),
                 correct=tuple(map(float, sums.correct)),
                 confidence=tuple(map(float, sums.confidence)),
+                risk=tuple(risk_coverage(run.raw.confidence, run.raw.correct).tolist()),
             )
         )
     return tuple(rows)
@@ -362,7 +364,7 @@ def _mean_row(rows: Sequence[Calibration], *, scaled: bool) -> Calibration:
 
 
 def reliability_diagrams(bins: Sequence[RunBins], design: Design) -> tuple[Reliability, ...]:
-    """Return one diagram an arm: bins' mean over seeds and the middle 95 % of seeds."""
+    """Return an arm's diagram and curve each: the mean over seeds and their middle 95 %."""
     found = []
     for arm in design.arms:
         runs = [run for run in bins if run.arm == arm]
@@ -377,14 +379,19 @@ def reliability_diagrams(bins: Sequence[RunBins], design: Design) -> tuple[Relia
             columns = [column[~np.isnan(column)] for column in table.T]
             return tuple(float(of(column)) if column.size else None for column in columns)
 
+        risk = np.array([run.risk for run in runs])
+        lowest, highest = (partial(np.quantile, q=q) for q in (0.025, 0.975))
         found.append(
             Reliability(
                 arm=arm,
                 confidence=each(np.mean, sure),
                 accuracy=each(np.mean, accuracy),
-                low=each(partial(np.quantile, q=0.025), accuracy),
-                high=each(partial(np.quantile, q=0.975), accuracy),
+                low=each(lowest, accuracy),
+                high=each(highest, accuracy),
                 share=tuple(float(s) for s in count.sum(axis=0) / count.sum()),
+                risk=each(np.mean, risk),
+                risk_low=each(lowest, risk),
+                risk_high=each(highest, risk),
             )
         )
     return tuple(found)

@@ -62,13 +62,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class RunBins:
-    """One run's reliability diagram as sums over 15 equal-width bins of confidence."""
+    """One run's reliability diagram as sums over 15 equal-width bins, and its risk by coverage."""
 
     arm: str
     seed: int
     count: tuple[int, ...]
     correct: tuple[float, ...]
     confidence: tuple[float, ...]
+    risk: tuple[float, ...] = ()  # at coverages equally far apart; none in older reports
 
 
 @dataclass(frozen=True, kw_only=True)

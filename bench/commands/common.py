@@ -95,11 +95,12 @@ def publish(
     out: Path | None = None,
     formats: Sequence[str] | None = None,
     anonymous: bool = False,
+    source: bool = False,
 ) -> "Findings":
     """Write a report, and print what was found; without the page, where the files are."""
     from bench.reports.build import report
 
-    done = report(store, benchmark, out=out, formats=formats, anonymous=anonymous)
+    done = report(store, benchmark, out=out, formats=formats, anonymous=anonymous, source=source)
     if as_json and not silent:
         from bench.analysis.report.document import document
 

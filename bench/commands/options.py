@@ -65,6 +65,7 @@ StoreUri = Annotated[str | None, _UNDER_STORE("--store", metavar="URI", help=URI
 DataFolder = Annotated[
     Path | None, _UNDER_STORE("--data", metavar="DIR", help="Folder with the data set.")
 ]
+SOURCE_HELP = "Put the text of the experiment's source files into the report."
 FAIL_HELP = "Exit 10 on worse, inconclusive, none, equivalent or better (a list)."
 FailOn = Annotated[
     str | None,

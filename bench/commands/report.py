@@ -20,6 +20,7 @@ class Written:
     out: Path | None = panels.output(None, "DIR", "Where (default: mlruns/reports/NAME).")
     formats: str = panels.output("html,json", "LIST", FORMATS_HELP, "--format")
     anonymous: bool = panels.output(False, "", ANONYMOUS_HELP)
+    source: bool = panels.output(False, "", panels.SOURCE_HELP)
     open_it: bool = panels.output(False, "", "Open it in the browser.", "--open")
 
 
@@ -50,6 +51,11 @@ def report(
             f"--open opens report.html, which --format {written.formats} does not write.",
             options=[("format", ",".join(["html", *wanted]))],
         )
+    if written.anonymous and written.source:
+        raise Usage(
+            "--anonymous with --source: what source files say of their authors cannot be hidden.",
+            without=["source"],
+        )
     wait_for("reading the store")
     place = opened(Store(store), output.say)
     known = experiment_name(name)
@@ -60,6 +66,7 @@ def report(
         out=written.out,
         formats=wanted,
         anonymous=written.anonymous,
+        source=written.source,
         as_json=output.as_json,
         open_it=written.open_it,
     )

@@ -46,6 +46,7 @@ class Asked:
     )
     blind: bool = panels.output(False, "", "Hide the running difference until the end.")
     no_report: bool = panels.output(False, "", "Train and record only.")
+    source: bool = panels.output(False, "", panels.SOURCE_HELP)
 
 
 @expanded
@@ -207,7 +208,7 @@ def _execute(
             f"No report before all pairs are done (--blind); {later} writes it all the same."
         )
     if not (asked.no_report or hidden or main.unstarted):  # the verdict waits for what was planned
-        findings = session.report(main.benchmark, failures=missing)
+        findings = session.report(main.benchmark, failures=missing, source=asked.source)
     elif output.as_json and not missing:
         facts = {"experiment": plan.experiment, "benchmark_id": plan.benchmark_id}
         trained = sum(ran.trained for ran in rans)

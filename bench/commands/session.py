@@ -187,13 +187,21 @@ class Session:
         cost = rehearse(left, self.server, places, options, durations=durations)
         show(json.dumps(cost.as_dict()) if self.output.as_json else cost.text())
 
-    def report(self, benchmark: Benchmark, *, failures: bool) -> Findings | None:
+    def report(
+        self, benchmark: Benchmark, *, failures: bool, source: bool = False
+    ) -> Findings | None:
         """Write the report and print it; None where failures left nothing to compare."""
         wait_for("writing the report")
         try:
             # stdout is one object: the error
             silent = self.output.silent or (self.output.as_json and failures)
-            return publish(self.store, benchmark, as_json=self.output.as_json, silent=silent)
+            return publish(
+                self.store,
+                benchmark,
+                as_json=self.output.as_json,
+                silent=silent,
+                source=source,
+            )
         except BadTables:
             if failures:  # nothing to compare yet; the failures themselves are shown instead
                 return None

@@ -1,5 +1,6 @@
 """Builds the report of a recorded benchmark: findings, files, and a note on its run."""
 
+import hashlib
 import shlex
 import socket
 from collections.abc import Sequence
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from bench.redaction import redacted
 from bench.reports.formats import REPORT, Files, contents, require_writable, write_files
+from bench.store.artifacts import Damaged
 from bench.store.base import Store
 from bench.store.names import file_name
 from bench.store.records import goes_on
@@ -41,6 +44,7 @@ def report(
     out: Path | None = None,
     formats: Sequence[str] | None = None,
     anonymous: bool = False,
+    source: bool = False,
 ) -> Reported:
     """Analyse a benchmark and write its report; page and JSON also go to the MLflow parent run.
 
@@ -50,6 +54,7 @@ def report(
     out : the folder to write to, by default the store's for this experiment
     formats : some of `formats.FORMATS`, by default page and JSON
     anonymous : hide who made it, and where; such a report goes to its folder alone
+    source : hold the text of the experiment's source files, not their digests alone
     """
     formats = formats or REPORT
     folder = out or folder_of(store, benchmark)
@@ -57,7 +62,7 @@ def report(
         folder /= "anonymous"
     require_writable(folder)
     tables = store.tables(benchmark)
-    findings = analysed(store, benchmark, tables)
+    findings = analysed(store, benchmark, tables, source=source)
     if anonymous:
         from bench.analysis.report.anonymous import Veil, anonymous as hidden
 
@@ -84,14 +89,16 @@ def _format(name: str) -> str:
     return name.removesuffix(".gz").rpartition(".")[2]
 
 
-def analysed(store: Store, benchmark: Benchmark, tables: "Tables") -> "Findings":
+def analysed(
+    store: Store, benchmark: Benchmark, tables: "Tables", *, source: bool = False
+) -> "Findings":
     """Return what a benchmark says; the same records give the same findings."""
     from bench.analysis.study.study import study
 
     return study(
         tables,
         benchmark.design(),
-        provenance=provenance_of(store, benchmark),
+        provenance=provenance_of(store, benchmark, source=source),
         families={name: store.tables(b) for name, b in store.families(benchmark).items()},
     )
 
@@ -141,8 +148,13 @@ def pilot_from(store: Store, name: str) -> "tuple[Pilot, str]":
     return Pilot(name, pairs.n, sd, per_seed, floor, seconds), benchmark.plan.metric
 
 
-def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
-    """Return what is known about a benchmark's code, data and machine, of its latest session."""
+def provenance_of(store: Store, benchmark: Benchmark, *, source: bool = False) -> dict[str, Any]:
+    """Return what is known about a benchmark's code, data and machine, of its latest session.
+
+    Parameters
+    ----------
+    source : with the text of its source files, beside their digests
+    """
     sessions = store.provenance(benchmark)
     latest = dict(sessions[-1]) if sessions else {}
     data = dict(benchmark.plan.data)
@@ -155,6 +167,13 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
     recorded = store.recorded()
     if damaged := [f"{b.name} {b.benchmark_id[:7]}" for b in recorded if isinstance(b, Unreadable)]:
         notes.append(f"Damaged in this store, so left out of all counts: {', '.join(damaged)}.")
+    try:
+        files = store.source(benchmark)
+    except Damaged:
+        files = {}
+        notes.append(
+            "The source files in the store are not what was recorded, so they are left out."
+        )
     mlflow = f"experiment {benchmark.experiment_id}, parent run {benchmark.run_id}"
     return {
         **latest,
@@ -164,11 +183,18 @@ def provenance_of(store: Store, benchmark: Benchmark) -> dict[str, Any]:
         else any(s["dirty"] for s in sessions),
         "notes": list(dict.fromkeys(notes)),
         "sessions": len(sessions),
+        "source": [_source_file(*each, text_too=source) for each in sorted(files.items())],
         "again": shlex.join(goes_on(benchmark, str(latest.get("command") or ""))),
         "mlflow": mlflow,
         "earlier_looks": _earlier_looks(recorded, benchmark),
         **_reuse(benchmark),
     }
+
+
+def _source_file(path: str, text: str, *, text_too: bool) -> dict[str, str]:
+    """Return a source file's digest, and where asked for its text, without passwords."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"path": path, "sha256": digest, **({"text": redacted(text)} if text_too else {})}
 
 
 def _reuse(benchmark: Benchmark) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 import contextlib
 import getpass
 import gzip
+import hashlib
+import html
 import io
 import json
+import re
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -17,6 +20,7 @@ import pytest
 from bench import cli
 from bench.reports.build import report
 from bench.reports.formats import FORMATS
+from bench.store.artifacts import Damaged
 from bench.store.mlflow_store import Store
 
 Bench = Callable[..., Any]
@@ -256,3 +260,50 @@ def test_a_report_can_be_made_without_the_command_line(store: str, tmp_path: Pat
     done = report(place, place.benchmark(), out=tmp_path, formats=("svg",))
     assert done.html is None and {path.suffix for path in done.paths} == {".svg"}
     assert done.findings.design.experiment == "tiny"
+
+
+def test_a_report_holds_the_digests_of_the_source_and_on_request_its_text(
+    store: str, tmp_path: Path, bench: Bench
+):
+    place = Store(store)
+    [(name, text)] = place.source(place.benchmark()).items()
+    said = bench("report", "--json", "--out", tmp_path / "plain", "--store", store).json
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert said["provenance"]["source"] == [{"path": name, "sha256": digest}]
+    page = (tmp_path / "plain" / "report.html").read_text("utf-8")
+    assert f"{name} sha256 {digest[:12]}" in page and "Source of" not in page
+
+    told = bench("report", "--json", "--source", "--out", tmp_path / "told", "--store", store).json
+    assert told["provenance"]["source"] == [{"path": name, "sha256": digest, "text": text}]
+    page = (tmp_path / "told" / "report.html").read_text("utf-8")
+    [shown] = re.findall(rf"Source of {name}</summary><pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+    assert html.unescape(shown) == text.removeprefix("\n") and "<" not in shown
+    assert bench("verify", tmp_path / "told" / "report.html").status == 0
+
+
+def test_passwords_in_the_source_are_hidden(
+    store: str, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    text = "</pre><script>x</script>\n\tget('https://me:hunter2@example.org/d')\u202e\n"
+    monkeypatch.setattr(Store, "source", lambda *_: {"a<b.py": text})
+    assert bench("report", "--source", "--out", tmp_path, "--store", store).status == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "hunter2" not in page and "\u202e" not in page and "<script>x" not in page
+    assert "&lt;/pre&gt;" in page and "Source of a&lt;b.py" in page
+
+
+def test_a_source_that_is_damaged_is_left_out_and_said(
+    store: str, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    def damaged(*_: Any) -> Any:
+        raise Damaged("not what was recorded")
+
+    monkeypatch.setattr(Store, "source", damaged)
+    found = bench("report", "--json", "--out", tmp_path, "--store", store).json["provenance"]
+    assert found["source"] == [] and "source files in the store" in " ".join(found["notes"])
+
+
+def test_the_source_of_an_anonymous_report_is_refused(store: str, bench: Bench):
+    said = bench("report", "--anonymous", "--source", "--store", store)
+    assert said.status == 2 and "cannot be hidden" in said.err
+    assert f"bench report --anonymous --store {store}" in said.err

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.report.figures.axis import short, text_width
+
 _first = "matplotlib" not in sys.modules
 _backend = os.environ.pop("MPLBACKEND", None)
 try:  # with a backend that matplotlib does not know its import fails; drawing files needs none
@@ -162,6 +164,33 @@ class _Signed(ScalarFormatter):
     def __call__(self, x: float, pos: int | None = None) -> str:
         text = super().__call__(x, pos)
         return f"+{text}" if x > 0 else text
+
+
+def name_lines(
+    ax: "Axes", ends: Sequence[tuple[float, str, str, float]], names: Sequence[str]
+) -> None:
+    """Name lines at their ends, moved apart where they would overlap.
+
+    Parameters
+    ----------
+    ends : of each line its last y, its name, its colour and its last x
+    names : for the longest of which there is to be room
+    """
+    low, high = ax.get_ylim()
+    gap, last = (high - low) / 16, float("-inf")
+    for y, name, colour, x in sorted(ends):
+        last = max(y, last + gap)
+        ax.annotate(
+            short(name, 16),
+            (x, last),
+            (5, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+        )
+    low, high = ax.get_xlim()
+    longest = max(text_width(short(name, 16), 1) for name in names)
+    ax.set_xlim(low, high + (high - low) * 0.032 * longest)
 
 
 def finish(ax: "Axes", *, name: str, title: str, description: str, caption: str) -> Drawing:

@@ -7,7 +7,6 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.data.format import difference, value
 from bench.analysis.report.figures import style
-from bench.analysis.report.figures.axis import short, text_width
 from bench.analysis.study.findings import Findings
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ def learning_curves(f: Findings) -> style.Drawing:
             ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
             ax.plot(x, np.array(curve.median) * 100, color=colour, lw=1.6, ls=dashes)
             ends.append((curve.median[-1] * 100, curve.arm, colour, x[-1]))
-        _label_ends(ax, ends)
-        _room_for_labels(ax, f)
+        style.name_lines(ax, ends, f.design.arms)
         _whole_epochs(ax, max(curve.epochs[-1] for curve in f.curves) + 1)
         ax.set_xlabel("epoch")
         ax.set_ylabel("validation accuracy (%)")
@@ -60,8 +58,7 @@ def differences_by_epoch(f: Findings) -> style.Drawing:
             ax.plot(x, np.array(gap.mean) * 100, color=colour, lw=1.6)
             ends.append((gap.mean[-1] * 100, gap.treatment, colour, x[-1]))
         if len(ends) > 1:
-            _label_ends(ax, ends)
-            _room_for_labels(ax, f)
+            style.name_lines(ax, ends, f.design.arms)
         style.signed_ticks(ax)
         _whole_epochs(ax, max(gap.epochs[-1] for gap in f.gaps) + 1)
         ax.set_xlabel("epoch")
@@ -79,31 +76,9 @@ def differences_by_epoch(f: Findings) -> style.Drawing:
         )
 
 
-def _label_ends(ax: "Axes", ends: list[tuple[float, str, str, float]]) -> None:
-    """Name the lines at their ends, moved apart where they would overlap."""
-    low, high = ax.get_ylim()
-    gap, last = (high - low) / 16, -np.inf
-    for y, name, colour, x in sorted(ends):
-        last = max(y, last + gap)
-        ax.annotate(
-            short(name, 16),
-            (x, last),
-            (5, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-        )
-
-
 def _whole_epochs(ax: "Axes", last: int) -> None:
     """Put ticks at whole epochs, none beyond the last."""
     low, high = ax.get_xlim()
     ticks = MaxNLocator(nbins=8, integer=True).tick_values(1, last)
     ax.set_xticks([tick for tick in ticks if 1 <= tick <= last and tick == int(tick)])
     ax.set_xlim(low, high)
-
-
-def _room_for_labels(ax: "Axes", f: Findings) -> None:
-    low, high = ax.get_xlim()
-    longest = max(text_width(short(name, 16), 1) for name in f.design.arms)
-    ax.set_xlim(low, high + (high - low) * 0.032 * longest)

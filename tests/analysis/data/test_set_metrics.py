@@ -9,6 +9,7 @@ from bench.analysis.data.set_metrics import (
     average_precision,
     balanced_accuracy,
     macro_f1,
+    risk_coverage,
 )
 from bench.analysis.errors import BadPredictions
 
@@ -145,3 +146,11 @@ def test_one_example_has_a_value_and_no_spread():
 
 def test_what_every_report_compares_needs_no_class():
     assert set(ALWAYS) == {"accuracy", "nll", "brier", "aurc"}
+
+
+def test_the_kept_points_of_the_risk_coverage_curve_by_hand():
+    right = np.array([1] * 30 + [0] * 10)
+    found = risk_coverage(np.linspace(1, 0, 40), right)  # two examples a point, surest first
+    assert found[:15] == pytest.approx(0) and found[-1] == pytest.approx(0.25)
+    assert found[17] == pytest.approx(6 / 36)
+    assert risk_coverage([0.9, 0.8], [1, 0]) == pytest.approx([0] * 10 + [0.5] * 10)

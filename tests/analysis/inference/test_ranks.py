@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.errors import UnusableRuns
-from bench.analysis.inference import friedman_ranks, interquartile_mean
+from bench.analysis.inference import friedman_ranks, interquartile_mean, iqm_difference
 
 # AUC of C4.5, with m, with cf, with both: Demšar (2006), JMLR 7, table 6. In
 # the next to last row both print 0.975, but the published ranks tell them apart.
@@ -71,3 +71,46 @@ def test_its_interval_covers():
 def test_one_run_of_a_data_set_is_refused():
     with pytest.raises(UnusableRuns, match="two runs or more of every data set"):
         interquartile_mean([[1.0, 2.0], [1.0]], rng=np.random.default_rng(0))
+
+
+def difference(base, other, **more):
+    return iqm_difference(base, other, rng=np.random.default_rng(0), **more)
+
+
+def test_the_difference_is_that_of_rliables_interquartile_means():
+    base, other = np.random.default_rng(4).gamma(2.0, size=(2, 24))
+    expected = stats.trim_mean(other, 0.25) - stats.trim_mean(base, 0.25)
+    for more in ({}, {"strata": np.repeat([0, 1], 12)}, {"paired": False}):
+        found = difference(base, other, **more)
+        assert found.difference == pytest.approx(expected)
+        assert found.low < found.difference < found.high and found.p_value is None
+
+
+def test_neither_the_order_of_the_seeds_nor_of_the_arms_moves_its_limits():
+    base, other = np.random.default_rng(5).normal(size=(2, 9))
+    found, turned = difference(base, other), difference(other, base)
+    again = difference(base[::-1], other[::-1])
+    assert (again.low, again.high) == (found.low, found.high)
+    assert (-turned.high, -turned.low) == pytest.approx((found.low, found.high))
+
+
+def test_pairs_that_share_their_seed_narrow_it():
+    shared, apart = np.random.default_rng(6).normal(size=(2, 40))
+    base, other = shared, shared + 0.1 * apart
+    paired, unpaired = (difference(base, other, paired=way) for way in (True, False))
+    assert paired.high - paired.low < (unpaired.high - unpaired.low) / 3
+
+
+def test_its_difference_covers():
+    rng, inside = np.random.default_rng(7), 0
+    for _ in range(300):
+        base, other = rng.normal(size=(2, 12))
+        found = iqm_difference(base, other, rng=rng, draws=300)
+        inside += found.low <= 0 <= found.high
+    assert stats.binomtest(inside, 300, 0.93, alternative="less").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_runs_that_are_all_equal_have_no_interquartile_interval(paired):
+    with pytest.raises(UnusableRuns, match="no spread to test"):
+        difference([1.0] * 8, [2.0] * 8, paired=paired)

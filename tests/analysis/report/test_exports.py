@@ -342,7 +342,8 @@ def test_with_one_treatment_file_names_need_no_number(known):
     names = [p.name for p in pictures(fitted(known("rule3_better")))]
     assert names == ["f0-verdict", "f1-each-seed", "f2-difference", "f3-sensitivity",
                      "f4-running-mean", "f5-reliability-0", "f5-reliability-1",
-                     "f6-learning-curves", "f7-difference-by-epoch"]  # fmt: skip
+                     "f9-risk-coverage", "f6-learning-curves",
+                     "f7-difference-by-epoch"]  # fmt: skip
 
 
 def test_a_figures_file_stands_alone_on_white(drawn):

@@ -13,6 +13,7 @@ from bench.analysis.report.figures import (
     effect,
     planning,
     reliability,
+    risk,
     training,
     verdict,
     verdict_strip,
@@ -35,6 +36,7 @@ def drawings(f):
         if any(low is not None for _, _, low, _ in c.anytime.path):
             found.append(planning.as_they_came(f, c))
     found += [reliability.reliability(f, r) for r in f.reliability]
+    found += [risk.risk_coverage(f)] if f.reliability else []
     found += [training.learning_curves(f)] if f.curves else []
     found += [training.differences_by_epoch(f)] if f.gaps else []
     return found
@@ -261,6 +263,18 @@ def test_reliability_diagrams_of_all_arms_share_their_axis(known):
     assert len(limits) == 1
     first = min(np.flatnonzero(np.array(r.share) > 0.002)[0] for r in f.reliability)
     assert limits.pop()[0] <= 100 * first / len(f.reliability[0].share)
+
+
+def test_the_risk_coverage_curve_ends_at_the_error_rate_and_averages_to_the_aurc(known):
+    f = known("rule3_better")
+    for of, line in zip(
+        f.reliability, risk.risk_coverage(f).figure.axes[0].get_lines(), strict=True
+    ):
+        row = next(r for r in f.calibration if r.arm == of.arm and not r.scaled)
+        x, y = line.get_data()
+        assert (x[0], x[-1], len(x)) == (5, 100, 20)
+        assert y[-1] == pytest.approx(100 - 100 * f.arm(of.arm).mean)
+        assert y.mean() == pytest.approx(100 * row.aurc, rel=0.05)
 
 
 def test_every_arm_has_a_colour_of_its_own(known):

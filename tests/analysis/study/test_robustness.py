@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bench.analysis.study.pairs import Paired
 from bench.analysis.study.robustness import (
@@ -154,3 +155,14 @@ def test_each_earlier_look_widens_the_interval_that_is_printed(simulate):
     }
     lows = [float(text[2:].split(",")[0]) for text in shown.values()]
     assert lows[0] > lows[1] > lows[2]
+
+
+@pytest.mark.parametrize(("n_seeds", "there"), [(7, False), (8, True)])
+def test_the_interquartile_mean_is_shown_from_eight_runs_on(simulate, n_seeds, there):
+    c = simulate(n_seeds=n_seeds, n_test=200).findings().comparisons[0]
+    row = c.analysis("iqm")
+    assert (row is not None) == there
+    if row is not None:
+        base, other = (stats.trim_mean(v, 0.25) for v in (c.pairs.baseline, c.pairs.treatment))
+        assert row.difference == pytest.approx(other - base)
+        assert row.low < row.difference < row.high and row.reason
