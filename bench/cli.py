@@ -15,6 +15,7 @@ from bench.analysis.errors import DiskFull, Refusal, is_disk_full
 from bench.commands.common import Usage
 from bench.commands.compare import compare
 from bench.commands.doctor import doctor
+from bench.commands.init import init
 from bench.commands.list import list_
 from bench.commands.parser import Interrupted, ReaderGone, application, parser
 from bench.commands.plan import plan
@@ -29,7 +30,7 @@ from bench.redaction import redacted
 from bench.store.typed_command import going_on
 from bench.terminal import cut, end_waiting, printable, tell, wait_for
 
-app = application((run, report, compare, plan, verify, doctor, list_, status, ui))
+app = application((run, report, compare, plan, verify, doctor, list_, init, status, ui))
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ HEAVY = {
     *("distributed", "matplotlib", "mlflow", "numpy", "pandas", "pydantic", "rich", "scipy"),
     *("seaborn", "sklearn", "sqlalchemy", "torch", "torchvision", "markupsafe"),
     *("pyarrow", "pynvml", "threadpoolctl"),
-    *("openpyxl", "submitit", "wandb"),  # installed by whoever needs them
+    *("openpyxl", "submitit", "wandb", "yaml"),  # installed by whoever needs them
     *("pwd", "resource"),  # not on every system
 }
 IMPORTS_MLFLOW = "bench.store.mlflow_store"  # whoever looks at no store is spared it

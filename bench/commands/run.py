@@ -73,7 +73,7 @@ def run(
       bench run cifar10 --dry-run                what it costs, first
       bench run digits --stop anytime            as few seeds as it takes
       bench run my_experiment.py --seeds 0-9     an experiment of your own
-      bench run study.toml                       commands that train: docs/programs.md
+      bench run study.toml                       commands that train
       bench run study.toml --arm main@git:main --arm change@git:.
 
     The same command again goes on where it stopped, and trains nothing twice.

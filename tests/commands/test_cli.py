@@ -22,7 +22,7 @@ from bench.commands import common
 from bench.commands.streams import reader_gone
 
 Bench = Callable[..., Any]
-COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "doctor", "ui")
+COMMANDS = ("run", "report", "verify", "compare", "plan", "status", "doctor", "list", "init", "ui")
 BENCH = Path(sys.executable).with_name("bench")
 
 

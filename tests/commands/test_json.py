@@ -33,7 +33,19 @@ def trained(
     table = home / "r.csv"
     table.write_text("seed,base,new\n" + "".join(f"{i},{i % 3},{i % 4 + 1}\n" for i in range(9)))
     report = home / "store" / "reports" / "tiny" / "report.html"
-    return {"MINE": mine, "STORE": uri, "REPORT": report, "TABLE": table}
+    script, new = home / "script.py", home / "new.toml"
+    script.write_text(
+        "import argparse\np = argparse.ArgumentParser()\n"
+        "p.add_argument('--seed', type=int)\np.add_argument('--lr', default=0.1)\n"
+    )
+    return {
+        "SCRIPT": script,
+        "NEW": new,
+        "MINE": mine,
+        "STORE": uri,
+        "REPORT": report,
+        "TABLE": table,
+    }
 
 
 def filled(words: str, trained: dict[str, Any]) -> list[str]:
@@ -51,6 +63,8 @@ SUCCESSES = [
     ("verify REPORT", "values"),
     ("verify REPORT --rerun 3 --experiment MINE", "rerun"),
     ("doctor --store STORE", "findings"),
+    ("list", "experiments"),
+    ("init SCRIPT --out NEW", "written"),
     ("status --store STORE", "benchmarks"),
     ("status tiny --store STORE", "pairs_finished"),
 ]
@@ -67,6 +81,8 @@ FAILURES = [
     ("verify REPORT --rerun 99 --experiment MINE", "experiment"),
     ("doctor nothing", "experiment"),
     ("status nothing --store STORE", "experiment"),
+    ("list --nothing", "option"),
+    ("init nothing.py", "arms"),
     ("ui --port 70000", "option"),
 ]
 
