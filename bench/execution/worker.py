@@ -279,6 +279,8 @@ class _Run:
         code, retryable = failures.kind(error, on_gpu=self.on_gpu)
         what = error.what if isinstance(error, Refusal) else text_of(error)
         facts = error.facts if isinstance(error, Refusal) else ()
+        if isinstance(error, Refusal) and error.fix:
+            facts = (*facts, f"To mend it: {error.fix}")
         place = failures.own_line(error)
         if place is not None and code == "training":
             facts = (*facts, f"In {place[0]}: {place[1]}")

@@ -122,7 +122,7 @@ def train(placed: Placed, trial: Trial) -> Outcome:
     if code < 0:
         _end_likewise(-code)
     if code:
-        raise _failed(words, folder, code, printed)
+        raise _failed(words, folder, out, code, printed)
     for epoch, values in mlflow_files.epochs(out):
         tell(epoch, values)
     outcome = results.outcome_of(
@@ -170,15 +170,22 @@ def _end_likewise(number: int) -> None:
     time.sleep(60)
 
 
-def _failed(words: list[str], folder: Path, code: int, printed: Printed) -> CommandFailed:
+def _failed(
+    words: list[str], folder: Path, out: Path, code: int, printed: Printed
+) -> CommandFailed:
     last = printed.last[-1].strip()[:200] if printed.last else ""
     facts = printed.words() or ["It printed nothing."]
     if any("EOFError" in line for line in printed.last):
         facts.append("It reads from the terminal, which is not there: its stdin is empty.")
+    odd = [word for word in words if word.startswith(("$", "~")) or "=$" in word or "=~" in word]
+    if odd:
+        facts.append(f"No shell is started, so that {odd[0][:80]} stays as it is.")
+    again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
+    if str(out) in again:
+        again = f"mkdir -p {shlex.quote(str(out))} && {again}"
+    facts.append(f"To repeat it: ({again})")
     return CommandFailed(
-        f"the program ended with status {code}{f': {last}' if last else ''}.",
-        facts=facts,
-        fix=f"(cd {shlex.quote(str(folder))} && {shlex.join(words)})",
+        f"the program ended with status {code}{f': {last}' if last else ''}.", facts=facts
     )
 
 

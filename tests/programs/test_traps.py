@@ -1,6 +1,7 @@
 """What scripts do, through the real command: each answers right, or says what is wrong with it."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -35,6 +36,7 @@ def test_a_script_without_results_ends_with_what_it_printed_and_what_was_looked_
     assert 'the program ended well, and no "accuracy" was found.' in said.err
     assert "It printed: all done" in said.err
     assert "metrics.json, metrics.jsonl" in said.err
+    assert 'To mend it: write {"accuracy": 0.94} to {out}/metrics.json, or read' in said.err
 
 
 def test_results_in_another_folder_are_named(folder):
@@ -237,6 +239,15 @@ def test_a_program_that_fails_gives_its_log_and_the_command_to_repeat(folder):
     said = folder.typed()
     assert said.status == 3
     assert "the program ended with status 1: no such file: data.bin" in said.err
+    again = next(line for line in said.err.splitlines() if "To repeat it: " in line)
+    done = subprocess.run(["sh", "-c", again.partition(": ")[2]], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "no such file: data.bin\n")
+
+
+def test_a_word_that_a_shell_would_have_replaced_is_named(folder):
+    folder.write("sys.exit(1)")
+    said = folder.run(folder.study("append = '--x=$X'"))
+    assert "No shell is started, so that --x=$X stays as it is." in said.err
 
 
 def test_a_program_that_takes_too_long_is_ended_with_all_it_started(folder, monkeypatch):
