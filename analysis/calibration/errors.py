@@ -31,17 +31,6 @@ class Bins:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reliability:
-    """A reliability diagram: 15 bins (lo, hi] of equal width."""
-
-    low: tuple[float, ...]  # edges
-    high: tuple[float, ...]
-    count: tuple[int, ...]
-    confidence: tuple[float | None, ...]  # mean in the bin; None: no example in it
-    accuracy: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class BrierParts:
     """The top-label Brier score, taken apart: reliability - resolution + uncertainty + within."""
 
@@ -212,26 +201,6 @@ def noise_floor(
         right = rng.random(sure.size, dtype=np.float32) < sure
         errors[draw] = np.abs(np.add.reduceat(right, starts, dtype=np.int64) - expected).sum()
     return float(errors.mean()) / sure.size
-
-
-def reliability(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> Reliability:
-    """Return what a reliability diagram draws.
-
-    Parameters
-    ----------
-    confidences, correct : shape (N,), probability of the predicted class; 1 where it is true
-    """
-    sums = equal_width_bins(confidences, correct, bins=bins)
-    count, _, accuracy = _by_bin(sums)
-    mean = sums.confidence / np.maximum(sums.count, 1)
-    used = count > 0
-    return Reliability(
-        low=tuple(i / bins for i in range(bins)),
-        high=tuple((i + 1) / bins for i in range(bins)),
-        count=tuple(int(c) for c in sums.count),
-        confidence=tuple(float(m) if u else None for m, u in zip(mean, used, strict=True)),
-        accuracy=tuple(float(a) if u else None for a, u in zip(accuracy, used, strict=True)),
-    )
 
 
 def brier_parts(confidences: ArrayLike, correct: ArrayLike, *, bins: int = ECE_BINS) -> BrierParts:

@@ -24,10 +24,10 @@ from bench.analysis.inference.unpaired import Runs
 from bench.analysis.inference.variance_sources import ALL, source_values
 from bench.analysis.study.claim import best_epoch_optimism
 from bench.analysis.study.curves import run_curves
+from bench.analysis.study.outcome_sums import ScoredRun, outcome_sums, run_bins
 from bench.analysis.study.pairs import DataSet, Paired
 from bench.analysis.study.per_class import class_sums
 from bench.analysis.study.robustness import chance_level
-from bench.analysis.study.secondary import ScoredRun, outcome_sums, run_bins
 from bench.analysis.study.summary import (
     Between,
     Changed,

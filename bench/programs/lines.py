@@ -1,7 +1,6 @@
 """Lines: what a program prints, read while it runs, and the scores that stand in it."""
 
 import codecs
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -170,8 +169,3 @@ class Printed:
     def words(self) -> list[str]:
         """Return the last lines, for whoever has to find out what went wrong."""
         return [f"It printed: {line.strip()[:200]}" for line in self.last[-6:]]
-
-
-def finite(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return the scores that are numbers."""
-    return {name: value for name, value in scores.items() if math.isfinite(value)}

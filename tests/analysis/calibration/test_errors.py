@@ -14,7 +14,6 @@ from bench.analysis.calibration.errors import (
     equal_mass_bins,
     max_error,
     noise_floor,
-    reliability,
     signed_gap,
     squared_error,
 )
@@ -88,27 +87,6 @@ def test_signed_gap_and_largest_error_by_hand():
     assert signed_gap(sure, right) == pytest.approx(0.0)
     assert max_error(sure, right) == pytest.approx(0.4)
     assert signed_gap([1.0, 1.0], [1, 0]) == 0.5
-
-
-def test_reliability_leaves_empty_bins_open():
-    r = reliability([1.0, 0.0, 0.5], [1, 0, 1])
-    assert sum(r.count) == 3
-    assert (r.count[0], r.accuracy[0], r.confidence[0]) == (1, 0.0, 0.0)
-    assert (r.count[14], r.accuracy[14], r.confidence[14]) == (1, 1.0, 1.0)
-    assert (r.count[3], r.accuracy[3], r.confidence[3]) == (0, None, None)
-    assert (r.low[0], r.high[14]) == (0, 1)
-
-
-def test_reliability_and_ece_are_the_same_bins():
-    rng = np.random.default_rng(4)
-    sure, right = rng.random(300), rng.random(300) < 0.6
-    r = reliability(sure, right)
-    gaps = [
-        c * abs(s - a)
-        for c, s, a in zip(r.count, r.confidence, r.accuracy, strict=True)
-        if s is not None and a is not None
-    ]
-    assert sum(gaps) / 300 == pytest.approx(ece(sure, right))
 
 
 def test_brier_parts_add_up_and_equal_scikit_learns_score():
