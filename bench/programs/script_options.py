@@ -87,9 +87,7 @@ def _of_functions(tree: ast.Module) -> Iterator[Option]:
     for node in ast.walk(tree):
         if isinstance(node, FUNCTION) and (node.name in handed or _is_typer_command(node)):
             for argument, default in _parameters(node.args):
-                named = (
-                    argument.arg.replace("_", "-") if "fire" not in _modules(tree) else argument.arg
-                )
+                named = argument.arg if fire else argument.arg.replace("_", "-")
                 if default is not None and not isinstance(_value(default), bool):
                     yield Option(argument.arg, f"--{named}", _value(default))
 

@@ -26,7 +26,10 @@ def script() -> str:
     ("typed", "offered"),
     [
         ("bench re", ["report"]),
-        ("bench ", ["run", "report", "compare", "plan", "verify", "doctor", "status", "ui"]),
+        (
+            "bench ",
+            "run report compare plan verify doctor list init status ui".split(),
+        ),
         ("bench run di", ["digits"]),
         ("bench status ", ["cifar10", "digits", "shuffled", "trees"]),
         ("bench run my_exp", []),  # bash offers files
