@@ -6,16 +6,20 @@ from bench.adapters.lacking import needed
 from bench.experiment import Outcome, Predictions, Trial
 
 
-def fit(trial: Trial, module: Any, datamodule: Any, **how: Any) -> Outcome:
+def fit(
+    trial: Trial, module: Any, datamodule: Any, *, test_dataloader: Any = None, **how: Any
+) -> Outcome:
     """Train a module with a `lightning.Trainer`, and return its predictions.
 
     Parameters
     ----------
     module : a LightningModule, made in `train(trial)` by weights from the global generator, which
         bench has seeded; its `predict_step` returns logits of shape (n, K)
-    datamodule : a LightningDataModule; batches of its `predict_dataloader` end with their labels.
-        Where its training data are shuffled, give the loader `generator=trial.torch_rng("order")`,
-        so that both arms of a seed see the same batches
+    datamodule : a LightningDataModule, or a DataLoader of the training data. Where these are
+        shuffled, give the loader `generator=trial.torch_rng("order")`, so that both arms of a seed
+        see the same batches
+    test_dataloader : what is scored, by default the datamodule's `predict_dataloader`; its batches
+        end with their labels
     how : arguments of `Trainer`, as max_epochs
 
     Raises
@@ -36,8 +40,10 @@ def fit(trial: Trial, module: Any, datamodule: Any, **how: Any) -> Outcome:
             "default_root_dir": str(trial.folder),
         }
     )
-    trainer.fit(module, datamodule=datamodule)
-    return _outcome(lightning, module, datamodule.predict_dataloader())
+    whole = isinstance(datamodule, lightning.LightningDataModule)
+    trainer.fit(module, **{"datamodule" if whole else "train_dataloaders": datamodule})
+    scored = datamodule.predict_dataloader() if test_dataloader is None else test_dataloader
+    return _outcome(lightning, module, scored)
 
 
 def _outcome(lightning: Any, module: Any, batches: Any) -> Outcome:

@@ -30,7 +30,7 @@ def init(
 
     if out.suffix != ".toml":
         raise Usage(f"--out {out} is no .toml file.", options=[("out", STUDY)])
-    text = text_for(script)
+    text = text_for(script, out.parent)
     try:
         with out.open("x", encoding="utf-8") as handle:
             handle.write(text)
@@ -41,6 +41,9 @@ def init(
         raise Usage(
             f"{out} is there already; nothing was written.", options=[("out", free)]
         ) from None
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise Usage(f"{out} cannot be written: {why}.", options=[("out", STUDY)]) from None
     if output.as_json:
         print(json.dumps({"written": str(out)}))
         return

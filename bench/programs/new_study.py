@@ -1,10 +1,15 @@
 """New study: the text of a study.toml for a script, from the options that it declares."""
 
 import json
+import math
+import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.programs import template
+from bench.programs.command import RESERVED
 from bench.programs.refusals import BadArms
 from bench.programs.script_options import OUTPUTS, REQUIRED, SEEDS, Option, first_of, options_of
 
@@ -16,8 +21,12 @@ HOW_LONG = ("epochs", "max_epochs", "num_epochs", "steps", "max_steps", "batch_s
 MOST_SETTINGS = 16
 
 
-def text_for(script: Path) -> str:
+def text_for(script: Path, folder: Path) -> str:
     """Return a study of two arms that differ in one option of a script.
+
+    Parameters
+    ----------
+    folder : of the study, where its command will run
 
     Raises
     ------
@@ -25,7 +34,7 @@ def text_for(script: Path) -> str:
     """
     options = options_of(script)
     seed, out = first_of(options, SEEDS), first_of(options, OUTPUTS)
-    rest = [o for o in options if o not in (seed, out)]
+    rest = [renamed(o) for o in options if o not in (seed, out)]
     numbers = [o for o in rest if isinstance(o.default, int | float)]
     if seed is None:
         raise BadArms(
@@ -45,15 +54,29 @@ def text_for(script: Path) -> str:
         )
     kept = [o for o in rest if o is not changed and _is_plain(o.default)][:MOST_SETTINGS]
     needed = [o for o in rest if o.default is REQUIRED]
-    words = ["python", shlex.quote(str(script)), *(o.words for o in (changed, *kept, *needed))]
+    path = os.path.relpath(script.resolve(), folder.resolve())
+    words = ["python", shlex.quote(path), *(o.words for o in (changed, *kept, *needed))]
     words.append(seed.words.replace(f"{{{seed.name}}}", "{seed}"))
     if out is not None:
         words.append(out.words.replace(f"{{{out.name}}}", _place(out)))
     return _text(script, " ".join(words), changed, kept, needed, out)
 
 
+def renamed(option: Option) -> Option:
+    """Return an option whose setting is not called like a field that bench fills in."""
+    taken = (*template.FIELDS, *RESERVED)
+    return replace(option, name=f"own_{option.name}") if option.name in taken else option
+
+
 def _is_plain(value: Any) -> bool:
     return isinstance(value, int | float | str) and not isinstance(value, bool)
+
+
+def another(value: float) -> float:
+    """Return a value that another arm could have: between 0 and 1 it stays there."""
+    if value == 0:
+        return 0.1
+    return value / 2 if 0.5 <= value < 1 else value * 2
 
 
 def _place(out: Option) -> str:
@@ -70,11 +93,11 @@ def _text(
     needed: list[Option],
     out: Option | None,
 ) -> str:
-    other = changed.default * 2 or 0.1
+    other = another(changed.default)
     lines = [
         "# A study: bench run study.toml --seeds 20. Keys: docs/programs.md of bench.",
         f"name = {json.dumps(script.stem)}",
-        f'question = "Does another {changed.name} raise test accuracy?"',
+        f'question = "Does another {changed.name} make a difference?"',
         f"command = {json.dumps(command, ensure_ascii=False)}",
         'metric = "accuracy"       # a name in {out}/metrics.json, or one of [read] below',
     ]
@@ -95,4 +118,6 @@ def _text(
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf and nan, as TOML writes them too
     return json.dumps(value, ensure_ascii=False)

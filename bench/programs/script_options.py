@@ -24,12 +24,14 @@ class Option:
     """One option of a script."""
 
     name: str  # a name that a setting can have
-    typed: str  # --lr, or lr of hydra
+    typed: str  # --lr, or lr of hydra; "" where it has no name but a place
     default: Any  # a number or a text; REQUIRED; None where there is none, or no plain one
 
     @property
     def words(self) -> str:
         """How it is given in a command, with its value as a field."""
+        if not self.typed:  # by its place
+            return f"{{{self.name}}}"
         joined = f"{self.typed}={{{self.name}}}"
         return joined if not self.typed.startswith("-") else f"{self.typed} {{{self.name}}}"
 
@@ -44,7 +46,8 @@ def options_of(path: Path) -> list[Option]:
     try:
         tree = ast.parse(path.read_text("utf-8"))
     except OSError as error:
-        raise BadArms(f"{path} cannot be read: {error.strerror}.") from None
+        what = f"{path} cannot be read: {error.strerror}."
+        raise BadArms(what, fix="name a Python script: bench init train.py") from None
     except (SyntaxError, ValueError) as error:
         raise BadArms(f"{path} is no Python: {error}.", fix=f"python {path}") from None
     found = [*_declared(tree), *_of_functions(tree), *_of_hydra(tree, path.parent)]
@@ -65,6 +68,11 @@ def _declared(tree: ast.Module) -> Iterator[Option]:
         names = [a.value for a in call.args if isinstance(a, ast.Constant)]
         typed = next((n for n in names if isinstance(n, str) and n.startswith("--")), None)
         given = {k.arg: k.value for k in call.keywords if k.arg}
+        if called == "add_argument" and _is_place(names):
+            yield Option(
+                str(names[0]).replace("-", "_"), "", _plain(given.get("default"), REQUIRED)
+            )
+            continue
         if called not in ("add_argument", "option") or typed is None or "/" in typed:
             continue
         if _plain(given.get("is_flag")) or _plain(given.get("action")) not in (None, "store"):
@@ -72,6 +80,11 @@ def _declared(tree: ast.Module) -> Iterator[Option]:
         needs = bool(_plain(given.get("required")))
         default = REQUIRED if needs else _plain(given.get("default"))
         yield Option(typed.lstrip("-").replace("-", "_"), typed, default)
+
+
+def _is_place(names: list[Any]) -> bool:
+    """Tell whether an argument of argparse is given by its place: data, not --data."""
+    return len(names) == 1 and isinstance(names[0], str) and not names[0].startswith("-")
 
 
 def _of_functions(tree: ast.Module) -> Iterator[Option]:
@@ -84,12 +97,31 @@ def _of_functions(tree: ast.Module) -> Iterator[Option]:
         and call.args
     }
     fire = "fire" in _modules(tree)
+    handed |= _of_fire(tree) if fire else set()
     for node in ast.walk(tree):
         if isinstance(node, FUNCTION) and (node.name in handed or _is_typer_command(node)):
             for argument, default in _parameters(node.args):
                 named = argument.arg if fire else argument.arg.replace("_", "-")
                 if default is not None and not isinstance(_value(default), bool):
-                    yield Option(argument.arg, f"--{named}", _value(default))
+                    typed = _typed(argument, default) or f"--{named}"
+                    yield Option(argument.arg, typed, _value(default))
+
+
+def _of_fire(tree: ast.Module) -> set[str]:
+    """Return the one function that fire makes a command of, where it is not named in its call."""
+    functions = [
+        n.name for n in tree.body if isinstance(n, FUNCTION) and not n.name.startswith("_")
+    ]
+    named = next((name for name in ("train", "main", "run") if name in functions), None)
+    return {named} if named else set(functions[-1:])
+
+
+def _typed(argument: ast.arg, default: ast.expr) -> str:
+    """Return the name that typer.Option(…) gives a parameter; "" where it is its own."""
+    calls = [n for n in ast.walk(argument) if isinstance(n, ast.Call)]
+    calls += [default] if isinstance(default, ast.Call) else []
+    words = [_plain(a) for call in calls for a in call.args]
+    return next((w for w in words if isinstance(w, str) and w.startswith("--")), "")
 
 
 def _is_typer_command(node: FUNCTION) -> bool:
@@ -143,9 +175,9 @@ def _of_yaml(path: Path) -> Iterator[Option]:
                 yield Option(str(name), str(name), value)
 
 
-def _plain(node: ast.expr | None) -> Any:
+def _plain(node: ast.expr | None, otherwise: Any = None) -> Any:
     if node is None:
-        return None
+        return otherwise
     try:
         return ast.literal_eval(node)
     except ValueError:

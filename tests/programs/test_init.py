@@ -90,6 +90,56 @@ def test_nothing_is_overwritten(folder: Any):
     assert (folder.path / "study.toml").read_text() == "mine"
 
 
+def test_a_file_that_cannot_be_written_is_refused(folder: Any):
+    folder.write("")
+    said = folder.bench("init", "train.py", "--out", "no/such/x.toml")
+    assert said.status == 2
+    assert "no/such/x.toml cannot be written: no such file or directory." in said.err
+
+
+def test_options_that_are_called_like_fields_are_settings_of_another_name(folder: Any):
+    folder.write(
+        'json.dump({"accuracy": accuracy}, open(args.out + "/metrics.json", "w"))',
+        head=folder.head.replace(
+            "args =", 'parser.add_argument("--device", default="cpu")\nargs ='
+        ),
+    )
+    assert folder.bench("init", "train.py").status == 0
+    path = folder.path / "study.toml"
+    assert "--device {own_device}" in path.read_text()
+    path.write_text(path.read_text().replace('"python ', f'"{sys.executable} '))
+    assert folder.run("study.toml", "--dry-run").status == 0
+
+
+def test_a_study_in_another_folder_finds_the_script(folder: Any):
+    folder.write("")
+    (folder.path / "sub").mkdir()
+    assert folder.bench("init", "train.py", "--out", "sub/study.toml").status == 0
+    assert '"python ../train.py' in (folder.path / "sub/study.toml").read_text()
+
+
+def test_numbers_that_toml_writes_otherwise_and_arguments_by_place(folder: Any):
+    (folder.path / "t.py").write_text(
+        "p.add_argument('data')\np.add_argument('--seed')\n"
+        "p.add_argument('--top', default=1e999)\np.add_argument('--dropout', default=0.5)\n"
+    )
+    assert folder.bench("init", "t.py").status == 0
+    said = tomllib.loads((folder.path / "study.toml").read_text())
+    assert said["settings"] == {"top": float("inf"), "own_data": ""}
+    assert said["arms"]["changed"] == {"dropout": 0.25}
+    assert "{own_data}" in said["command"]
+
+
+def test_names_that_typer_is_told_and_functions_that_fire_finds(folder: Any):
+    (folder.path / "t.py").write_text(
+        "import typer\napp = typer.Typer()\n@app.command()\n"
+        "def main(seed: int = 0, lr: float = typer.Option(0.1, '--rate')): pass\n"
+    )
+    assert [o.typed for o in options_of(folder.path / "t.py")] == ["--seed", "--rate"]
+    (folder.path / "f.py").write_text("import fire\ndef train(seed=0, lr=0.1): pass\nfire.Fire()\n")
+    assert [o.name for o in options_of(folder.path / "f.py")] == ["seed", "lr"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
