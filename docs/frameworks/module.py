@@ -15,11 +15,13 @@ data = TensorDataset(x.float() / 16, y)
 class Digits(L.LightningModule):
     def __init__(self, epsilon):
         super().__init__()
-        self.net, self.loss = torch.nn.Linear(64, 10), torch.nn.CrossEntropyLoss(None, epsilon)
-        self.loss.label_smoothing = epsilon
+        self.net = torch.nn.Linear(64, 10)
+        self.loss = torch.nn.CrossEntropyLoss(label_smoothing=epsilon)
 
     def training_step(self, batch, _):
-        return self.loss(self.net(batch[0]), batch[1])
+        loss = self.loss(self.net(batch[0]), batch[1])
+        self.log("train/loss", loss, on_step=False, on_epoch=True)  # in MLflow, an epoch each
+        return loss
 
     def predict_step(self, batch, _):
         return self.net(batch[0])
