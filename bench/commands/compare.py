@@ -71,7 +71,7 @@ class Judged:
     against: float | None = panels.design(
         None, "X", "A number in the baseline's place, taken as exact."
     )
-    scope: str = panels.design("these", "SCOPE", "Which data sets: these, or new-datasets.")
+    scope: str | None = panels.design(None, "SCOPE", "Which data sets: these, or new-datasets.")
     trained: str | None = panels.design(
         None, "HOW", "A seed's model: once for all data sets, or per-dataset."
     )

@@ -1,8 +1,9 @@
 """Layout: which columns of a file hold what, and the file as one row a value."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,14 @@ from bench.importers.rows import (
     BY_PLACE,
     UNPAIRED,
     Keys,
-    UnknownRows,
-    kind_of,
     remedy,
-    resolved,
     shown,
     told_apart_by,
 )
 
+COLUMNS = "columns"  # as a unit: the columns number it, and each arm is a row
 WIDE_METRIC = "score"  # what the values of two bare columns are called, unless --metric says
 UNIT_COLUMNS = ("seed", "fold", "example", "cluster", "dataset", "repeat")
-
-MOST_ARMS = 50  # in a column that is taken for that of the arms
 
 
 class BadColumns(Refusal):
@@ -90,119 +87,14 @@ def column_of(metric: str) -> str:
     return f"metric {metric}"
 
 
-def checked(frame: pd.DataFrame, layout: Layout, path: Path) -> Layout:
-    """Return the layout with the pair's column found, refusing unknown columns.
-
-    Raises
-    ------
-    BadColumns, UnknownRows : what does not fit the file
-    """
-    columns = list(frame.columns)
-    for typed in (layout.pair, *(getattr(layout, name) for name in UNIT_COLUMNS)):
-        if typed not in (None, BY_PLACE, UNPAIRED, *columns):
-            raise _unknown_column(str(typed), columns, path)
-    keys = resolved(layout.keys, [column for column in columns if column not in layout.values])
-    for column in layout.values:
-        if column not in columns:
-            raise _an_arm(column, frame, layout) or _unknown_column(column, columns, path)
-    _require_no_unit(layout)
-    if layout.is_long and not layout.metrics:
-        raise BadColumns(
-            "the arm's column needs the column of values too.",
-            facts=[f"Columns: {', '.join(columns)}."],
-            options=[("metric", "COLUMN")],
-        )
-    if not layout.is_long and len(layout.metrics) > 1:
-        raise BadColumns(
-            "two columns hold one metric.", options=[("metric", "NAME")], without=["metric"]
-        )
-    if not layout.is_long and not layout.treatments:
-        raise BadColumns(
-            "a comparison needs a treatment.",
-            facts=[
-                f"Columns: {', '.join(columns)}.",
-                "In long form two of them hold the arm and the metric.",
-            ],
-            options=[("treatment", "COLUMN")],
-        )
-    if layout.is_long and keys.pair == BY_PLACE:
-        raise BadColumns(
-            "of a column of arms rows are not paired by their place in the file.",
-            facts=[f"Columns: {', '.join(columns)}."],
-            fix="name the column of seeds, or compare runs that share nothing:",
-            options=[("pair", UNPAIRED)],
-            without=["pair"],
-        )
-    if keys.pair is None and not keys.named:
-        _require_no_key(frame, layout)
-    return replace(layout, **{name: getattr(keys, name) for name in UNIT_COLUMNS})
-
-
-def _an_arm(name: str, frame: pd.DataFrame, layout: Layout) -> BadColumns | None:
-    """Return the refusal of a name that is an arm's in one column, and no column's."""
-    if layout.is_long:
-        return None
-    for column in frame.columns:
-        names = {*frame[column].astype(str)}
-        if {layout.baseline, *layout.treatments} <= names and len(names) <= MOST_ARMS:
-            free = [c for c in frame.columns if c != column and kind_of(c) is None]
-            scores = [c for c in free if pd.api.types.is_numeric_dtype(frame[c])] or free
-            if len(names) == len(frame) and len(scores) > 2:
-                first = ", ".join(scores[:2])
-                return BadColumns(
-                    f"each arm is one row, and its runs stand in the columns {first}, …",
-                    facts=["What a column is, is not known: a training, a fold, an epoch?"],
-                    fix=f"if each is a training of its own, call them seed {scores[0]}, "
-                    f"seed {scores[1]}, …",
-                )
-            return BadColumns(
-                f"{name} is no column; it stands in column {column!r}, so one row is one run.",
-                facts=[f"Columns: {', '.join(frame.columns)}."],
-                options=[("arm", column), ("metric", (scores or ["COLUMN"])[0])],
-            )
-    return None
-
-
-def _require_no_unit(layout: Layout) -> None:
-    """Refuse a column of seeds or examples as one of scores."""
-    for column in (layout.baseline, *layout.treatments):
-        kind = None if layout.is_long else kind_of(column)
-        if kind in ("seeds", "folds", "examples", "datasets"):
-            raise BadColumns(
-                f"column {column!r} numbers {kind}, so it holds no scores.",
-                fix="name a column of scores, or rename this one",
-            )
-
-
-def _require_no_key(frame: pd.DataFrame, layout: Layout) -> None:
-    """Refuse to call runs unpaired beside a column that may say which belong together."""
-    for column in (c for c in frame.columns if c not in layout.values):
-        own = frame[column]
-        if layout.is_long:
-            by_arm = [frozenset(names) for _, names in own.groupby(frame[layout.arm])]
-            alike = len(set(by_arm)) == 1 and len(by_arm[0]) * len(by_arm) == len(own)
-        else:
-            alike = own.nunique() == len(own)
-        if alike and len(own) > 2:
-            raise UnknownRows(
-                f"what a row of {column!r} is, is not known.",
-                facts=[
-                    "Its name says nothing. It may number trainings (seed), folds (fold) or test "
-                    "examples (example); or runs may share nothing (pair none)."
-                ],
-                fix="if each is a training of its own:",
-                options=[("seed", column)],
-            )
-
-
-def _unknown_column(column: str, columns: Sequence[str], path: Path) -> BadColumns:
-    close = difflib.get_close_matches(column, columns, n=1)
-    facts = [f"Closest: {close[0]}."] if close else []
-    return BadColumns(
-        f'{path.name} has no column "{column}".',
-        facts=[*facts, f"Columns: {', '.join(columns[:30])}."],
-        replace=[(column, close[0] if close else columns[0])],
-    )
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name that was most likely meant: of numbers the nearest number."""
+    close = difflib.get_close_matches(name, known, n=1)
+    with contextlib.suppress(ValueError):
+        number = float(name)
+        apart = {other: abs(float(other) - number) for other in known}
+        return min(apart, key=apart.__getitem__, default=None)
+    return next(iter([*close, *known]), None)
 
 
 def as_long(frame: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
@@ -243,21 +135,21 @@ def _melted(frame: pd.DataFrame, layout: Layout, units: dict[str, pd.Series]) ->
 def of_arms(found: pd.DataFrame, layout: Layout, path: Path) -> pd.DataFrame:
     """Return the rows of the arms that are compared."""
     arms = list(dict.fromkeys(found["arm"]))
+    free = [arm for arm in arms if arm not in layout.treatments]
     if layout.baseline not in arms:
-        close = difflib.get_close_matches(layout.baseline, arms, n=1)
         raise BadColumns(
             f'{path.name} has no arm "{layout.baseline}" in column {layout.arm}.',
             facts=[f"Arms: {', '.join(arms[:30])}."],
-            options=[("baseline", close[0] if close else arms[0])],
+            options=[("baseline", nearest(layout.baseline, free or arms))],
         )
     unknown = [name for name in layout.treatments if name not in arms]
     if unknown:
-        others = [arm for arm in arms if arm != layout.baseline]
+        others = [arm for arm in arms if arm not in (layout.baseline, *layout.treatments)]
         raise BadColumns(
             f'{path.name} has no arm "{unknown[0]}" in column {layout.arm}.',
             facts=[f"Arms: {', '.join(arms[:30])}."],
             fix=None if others else "add the treatment's rows",
-            replace=[(unknown[0], other) for other in others[:1]],
+            replace=[(unknown[0], str(nearest(unknown[0], others)))] if others else [],
         )
     if layout.treatments:
         found = found[found["arm"].isin([layout.baseline, *layout.treatments])]

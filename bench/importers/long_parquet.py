@@ -14,8 +14,9 @@ import pandas as pd
 from bench.analysis.errors import Refusal
 from bench.importers import rows
 from bench.importers.cells import Cells
+from bench.importers.checked import checked
 from bench.importers.files import BadScores
-from bench.importers.layout import BadPairs, Layout, checked, column_of, names_of, of_arms
+from bench.importers.layout import BadPairs, Layout, column_of, names_of, of_arms
 from bench.importers.parquet_runs import (
     Run,
     Values,

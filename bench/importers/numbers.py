@@ -60,7 +60,7 @@ def words_as_numbers(long: pd.DataFrame, metric: str) -> str:
     for one, zero in ANSWERS:
         if found and found <= {one, zero}:
             long[column] = plain.map({one: 1.0, zero: 0.0}).astype(np.float64)
-            return f"{one} is read as 1, {zero} as 0"
+            return f"{one.capitalize()} is read as 1, {zero} as 0."
     return ""
 
 

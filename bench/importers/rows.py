@@ -125,15 +125,19 @@ def resolved(keys: Keys, columns: Sequence[str]) -> Keys:
                 options=[("at", "last")],
                 without=["pair"],
             )
-    raise UnknownRows(
-        f"what a row of {pair!r} is, is not known.",
-        facts=[
-            "Its name says nothing. It may number trainings (seed), folds (fold) or test examples "
-            "(example)."
-        ],
+    raise unknown_meaning(pair, typed=True)
+
+
+def unknown_meaning(column: str, *, typed: bool) -> UnknownRows:
+    """Return the refusal of a column that may number units, and whose name does not say which."""
+    what = "trainings (seed), folds (fold) or test examples (example)"
+    other = "." if typed else "; or runs may share nothing (pair none)."
+    return UnknownRows(
+        f"what a row of {column!r} is, is not known.",
+        facts=[f"Its name says nothing. It may number {what}{other}"],
         fix="if each is a training of its own:",
-        options=[("seed", pair)],
-        without=["pair"],
+        options=[("seed", column)],
+        without=["pair"] if typed else [],
     )
 
 
@@ -225,20 +229,6 @@ def chosen(frame: pd.DataFrame, conditions: Sequence[str], path: Path) -> pd.Dat
             )
         frame = kept
     return frame.reset_index(drop=True)
-
-
-def upright(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Turn a table with one row an arm, and one column a seed, into one row a seed."""
-    numbered = [c for c in frame.columns if re.search(r"\d$", c) and kind_of(c) == "seeds"]
-    others = [c for c in frame.columns if c not in numbered]
-    if len(numbered) < 2 or len(others) != 1 or baseline in frame.columns:
-        return frame
-    arms = frame[others[0]].astype(str)
-    if baseline not in set(arms) or arms.duplicated().any():
-        return frame
-    turned = frame.set_index(arms)[numbered].transpose()
-    turned.columns = pd.Index(map(str, turned.columns))
-    return turned.rename_axis("seed").reset_index()
 
 
 def shown(value: object) -> str:

@@ -82,7 +82,7 @@ def compare(
     margin: float | str | None = None,
     claim: float | str | None = None,
     against: float | None = None,
-    scope: Literal["these", "new-datasets"] = "these",
+    scope: Literal["these", "new-datasets"] | None = None,
     trained: Literal["once", "per-dataset"] | None = None,
     test_share: float | None = None,
     goal: Literal["better", "equivalent", "not-worse"] = "better",
@@ -115,7 +115,7 @@ def compare(
     margin, claim : the smallest difference worth having, and a gain to check: a number in the
         metric's own unit, or percentage points as "0.5pp"
     against : a number in the baseline's place, taken as exact
-    scope : ask of these data sets, or of new ones
+    scope : ask of these data sets, or of new ones; by default of these where runs are repeated
     trained : a seed's model: once for all data sets, or one per data set
     test_share : n_test / n_train of random splits
     goal : what would be a success; only "not-worse" adds a word
@@ -187,6 +187,6 @@ def _called(name: str, source: object, given: Mapping[str, Any]) -> str:
     """Return a call as it stands in a report's audit trail, without passwords."""
     first = literal(str(source)) if isinstance(source, str | os.PathLike) else "DataFrame"
     known = {name: plain(value) for name, value in given.items()}
-    unsaid = (None, False, "auto", "these", "better")
+    unsaid = (None, False, "auto", "better")
     more = [f"{k}={literal(v)}" for k, v in known.items() if not any(v is each for each in unsaid)]
     return redacted(f"bench.{name}({', '.join([first, *more])})")

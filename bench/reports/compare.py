@@ -94,7 +94,6 @@ def compared(
     for note in notes:
         say(note)
     facts = {"command": command, "data": {"name": label}}
-    judged["new_datasets"] = judged.pop("scope", None) == "new-datasets"
     judged["goal"] = (judged.get("goal") or "better").replace("-", "_")
     found = []
     for condition, each in _conditions(frame, path, layout, by, **judged):
@@ -201,6 +200,7 @@ def _provenance(found: Imported) -> dict[str, Any]:
         "scores_sha256": found.sha256,
         "dropped_pairs": list(found.dropped),
         "filled_cells": found.filled,
+        "uneven_repeats": found.uneven,
         "against_name": found.against_name,
     }
 

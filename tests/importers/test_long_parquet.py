@@ -199,6 +199,6 @@ def test_a_damaged_file_is_refused(tmp_path, streamed):
 
 def test_other_layouts_are_read_as_ever(tmp_path, streamed):
     path = saved(frame(DRAWS["double precision"]), tmp_path / "r.parquet")
-    assert not long_parquet.is_long(path, Layout(**{**vars(LAYOUT), "dataset": "item"}))
+    assert not long_parquet.is_long(path, Layout(**{**vars(LAYOUT), "repeat": "item"}))
     assert not long_parquet.is_long(path, Layout(baseline="acc", treatments=("item",)))
     assert not long_parquet.is_long(tmp_path / "none.parquet", LAYOUT)

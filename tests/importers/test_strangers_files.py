@@ -84,7 +84,7 @@ def test_a_repeat_that_one_unit_lacks_is_named(compare: Any):
     words = ("--arm", "arm", "--metric", "acc", "--repeat", "repeat")
     said = compare("\n".join(["seed,arm,repeat,acc", *rows]), *words)
     notes = " ".join(check["text"] for check in said.json["checks"])
-    assert "b, 2 has 2 of 3 values" in notes
+    assert "Not all have as many: b, 2: 2 of 3" in notes
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,47 @@ def test_arms_as_rows_over_columns_without_a_name_are_not_guessed_at(compare: An
     said = compare("arm,0,1,2,3\na,1,2,3,4\nb,2,3,4,6\n")
     assert said.status == 2
     assert "each arm is one row" in said.err
+    assert "--seed columns" in said.err
+    assert compare("arm,0,1,2,3\na,1,2,3,4\nb,2,3,4,6\n", "--seed", "columns").status == 0
     assert compare("arm,seed 0,seed 1,seed 2\na,1,2,3\nb,2,3,5\n").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--cluster", "seed"), "numbers seeds, so it is no cluster"),
+        (("--repeat", "seed"), "no column says in which"),
+        (("--scope", "new-datasets"), "nothing can be said of new ones"),
+    ],
+)
+def test_units_at_odds_with_the_columns_are_refused_with_a_fix_that_works(
+    compare: Any, bench: Any, words: Any, told: str
+):
+    said = compare(wide(), *words)
+    assert said.status == 2
+    assert told in said.err
+    assert bench(*said.err.rpartition("bench ")[2].split()).status == 0
+
+
+def test_the_fix_of_an_unknown_treatment_names_a_column_of_scores(compare: Any, bench: Any):
+    said = compare(wide(), arms=("a", "c"))
+    assert "--treatment b" in said.err
+    assert bench(*said.err.rpartition("bench ")[2].split()).status == 0
+
+
+def test_of_arms_that_are_numbers_the_nearest_number_is_meant(compare: Any):
+    words = ("--arm", "arm", "--metric", "acc")
+    said = compare(long(("0.00001", "0.1")), *words, arms=("0.000010", "0.1"))
+    assert "--baseline 1e-05" in said.err
+
+
+def test_one_row_a_data_set_says_nothing_of_these(compare: Any, bench: Any):
+    said = compare(wide().replace("seed", "dataset"), "--scope", "these")
+    assert "says nothing of new runs on these" in said.err
+    assert bench(*said.err.rpartition("bench ")[2].split()).status == 0
+
+
+def test_an_unknown_column_beside_a_target_is_refused(compare: Any):
+    words = ("--arm", "nope", "--metric", "acc", "--against", "0.9")
+    said = compare(long(("a", "b")), *words, arms=())
+    assert 'no column "nope"' in said.err

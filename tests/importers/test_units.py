@@ -80,7 +80,7 @@ def test_one_run_of_each_over_questions_has_mcnemar_beside_it():
     [
         ({}, (0.363, 0.21, 0.52)),
         ({"trained": "per-dataset"}, (0.363, 0.21, 0.52)),
-        ({"trained": "per-dataset", "new_datasets": True}, (0.363, -0.39, 1.12)),
+        ({"trained": "per-dataset", "scope": "new-datasets"}, (0.363, -0.39, 1.12)),
     ],
 )
 def test_eight_data_sets_answer_both_questions(how, right, tmp_path: Path):
@@ -222,15 +222,15 @@ def test_of_new_data_sets_it_must_be_said_what_a_seed_is(tmp_path: Path):
     path = saved(runs(np.random.default_rng(7), sets=tuple("ABCDEFGH")), tmp_path / "r.csv")
     layout = Layout(**{**vars(LONG), "dataset": "task"})
     with pytest.raises(Refusal, match="depends on what a seed is") as refusal:
-        answered(path, layout, new_datasets=True)
+        answered(path, layout, scope="new-datasets")
     assert list(refusal.value.options) == [("trained", "per-dataset")]
     frame = pd.read_csv(path)
     d = frame.pivot_table(index=["task", "seed"], columns="model", values="acc")
     d = (d["new"] - d["base"]).unstack("task")
-    nested = answered(path, layout, new_datasets=True, trained="per-dataset")
+    nested = answered(path, layout, scope="new-datasets", trained="per-dataset")
     means = paired_t(np.zeros(8), d.mean())
     assert limits(nested)[1:] == pytest.approx((means.low, means.high))
-    crossed = answered(path, layout, new_datasets=True, trained="once")
+    crossed = answered(path, layout, scope="new-datasets", trained="once")
     both = two_way(d.to_numpy())
     assert limits(crossed)[1:] == pytest.approx((both.low, both.high))
 
@@ -289,7 +289,7 @@ def test_one_run_over_items_of_data_sets_answers_of_new_ones_too(tmp_path: Path)
         Layout(**{**vars(LONG), "dataset": "dataset", "example": "question"}),
     )
     means = pd.DataFrame(rows).groupby(["dataset", "model"]).acc.mean().unstack()
-    f = answered(path, layout, new_datasets=True)
+    f = answered(path, layout, scope="new-datasets")
     right = paired_t(means["base"], means["new"])
     assert limits(f) == pytest.approx((right.difference, right.low, right.high))
     assert verdict.reached(f, f.comparisons[0]) == "New data sets, for these two models."
