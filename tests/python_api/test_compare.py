@@ -190,12 +190,12 @@ def test_what_python_was_given_can_be_typed_and_means_the_same():
     ("how", "words"),
     [
         ({"treatment": "new"}, 'fix: baseline="NAME"'),
-        ({"baseline": "base"}, 'fix: treatment="COLUMN"'),
+        ({"baseline": "base"}, 'fix: treatment="new"'),
         ({"baseline": "bse", "treatment": "new"}, "Closest: base.\n"),
         ({"baseline": "bse", "treatment": "new"}, 'fix: baseline="base"'),
         ({**WIDE, "unit": "km"}, 'fix: unit="auto"'),
         ({**WIDE, "seed": "sed"}, 'fix: seed="seed"'),
-        ({"arm": "seed", "baseline": "1"}, 'fix: metric="COLUMN"'),
+        ({"arm": "seed", "baseline": "1"}, 'fix: metric="base"'),
     ],
 )
 def test_a_remedy_is_an_argument(
