@@ -109,10 +109,8 @@ class Session:
         wait_for("opening the store")
         self.store = opened(MlflowStore(self.uri), self.output.say)
         plan, benchmark, changed = self._as_recorded(self.store, plan)
-        news = None if options.fresh else begins_anew(self.store, benchmark, plan, changed)
-        if news is not None:
-            self.output.say(wrapped(news))
-            notes = [*notes, news]
+        news = self._news(self.store, benchmark, plan, changed, options)
+        notes = [*notes, *news]
         options = replace(options, fresh=options.fresh or bool(changed))
         local = self.training.address is None and self.training.backend in LOCAL
         mine = places if local else ()
@@ -158,6 +156,21 @@ class Session:
         plan, benchmark = as_recorded(store, typed, self.server.found.source)
         return plan, benchmark, late_modules_changed(store, benchmark, self.server.digests)
 
+    def _news(
+        self,
+        store: Store,
+        benchmark: Benchmark | None,
+        plan: Plan,
+        late: Sequence[str],
+        options: Options,
+    ) -> list[str]:
+        """Say, and return, why a plan begins a new benchmark, if it does."""
+        news = None if options.fresh else begins_anew(store, benchmark, plan, late)
+        if news is None:
+            return []
+        self.output.say(wrapped(news))
+        return [news]
+
     def rehearse(
         self,
         plans: Sequence[Plan],
@@ -173,6 +186,7 @@ class Session:
             plan, benchmark, settled = typed, None, set[TrialKey]()
             if store is not None:
                 plan, benchmark, changed = self._as_recorded(store, typed)
+                self._news(store, benchmark, plan, changed, options)
                 benchmark = None if changed else benchmark  # else it begins anew
             if store is not None and benchmark is not None:
                 done, diverged = store.settled(benchmark)

@@ -18,6 +18,7 @@ from bench.execution.devices import Slot, cores
 from bench.execution.processes import Processes, trained
 from bench.execution.resume import jobs
 from bench.execution.server import Server
+from bench.programs.study_file import is_study
 from bench.store.address import address, database_of, may_hold_runs, redacted, state_folder
 from bench.store.runs import Unreadable
 from bench.store.sqlite import free_bytes
@@ -116,6 +117,10 @@ def experiment(
     yield _seeds_differ(first, plan)
     yield _seed_used(first)
     yield _same_streams(first, plan)
+    if is_study(server.found.reference):  # each training is a program, in a process of its own
+        text = "what programs read beside their code and configuration is not seen; inputs = […] "
+        yield Finding("inputs", "open", f"{text}in a study.toml adds files to what a run is")
+        return
     yield _files_declared(first)
     yield _leaves_nothing(first, again, server, plan, slots, folder)
 
@@ -174,8 +179,8 @@ def _seeds_differ(runs: Runs, plan: Plan) -> Finding:
         if len({run.fingerprint() for key, run in runs.items() if key.arm == arm}) < len(SEEDS)
     ]
     if not deaf:
-        return Finding("seeds", "ok", "another seed gives other predictions in every arm")
-    text = f"two seeds give the same predictions in {', '.join(deaf)}"
+        return Finding("seeds", "ok", "another seed gives other results in every arm")
+    text = f"two seeds give the same results in {', '.join(deaf)}"
     return Finding("seeds", "bad", f"{text}: the training ignores the seed")
 
 

@@ -141,9 +141,8 @@ def _environment(trial: Trial, out: Path, port: int) -> dict[str, str]:
     """Return what the program finds in its environment, whatever its command names."""
     settings = {k: v for k, v in trial.settings.items() if k not in RESERVED}
     return {
-        **os.environ,
+        **mlflow_files.environment(out, os.environ),
         "PYTHONUNBUFFERED": "1",  # its lines are read while it runs
-        **mlflow_files.environment(out),
         "BENCH_SEED": str(trial.seed),
         "BENCH_OUT": str(out),
         "BENCH_ARM": trial.arm,

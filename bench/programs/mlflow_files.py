@@ -1,20 +1,23 @@
-"""MLflow's files: the metrics, parameters and epochs of a run that the program logged by itself.
+"""MLflow's files: the metrics and epochs of a run that the program logged by itself.
 
-While a program runs, MLFLOW_TRACKING_URI is a folder of the run's own. Format: a metric is a file
+While a program runs, MLFLOW_TRACKING_URI is a folder in {out}, so that the parameters and artifacts
+are kept with the run's other files. Format: a metric is a file
 with a line `timestamp value step` for each value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.programs.refusals import NoResults
 
 FOLDER = "mlflow"
+OF_A_STORE = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")  # name what the folder does not have
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return what makes MLflow write there; newer versions have to be allowed to."""
+def environment(folder: Path, around: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which MLflow writes there; newer versions have to be allowed to."""
     return {
+        **{name: value for name, value in around.items() if name not in OF_A_STORE},
         "MLFLOW_TRACKING_URI": (folder / FOLDER).as_uri(),
         "MLFLOW_ALLOW_FILE_STORE": "true",
     }

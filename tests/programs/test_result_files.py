@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.experiment import Outcome
-from bench.programs.epoch_files import rows
+from bench.programs.epoch_files import Followed, rows
 from bench.programs.lines import Printed
 from bench.programs.refusals import NoResults
-from bench.programs.results import outcome_of
+from bench.programs.results import name_of, outcome_of
 
 
 def outcome(folder: Path, metric: str, /, cluster: str = "", **files: str) -> Outcome:
@@ -82,3 +83,64 @@ def test_splits_may_be_bytes_and_half_an_archive_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:99])
     with pytest.raises(NoResults, match="cannot be read"):
         outcome(tmp_path, "accuracy")
+
+
+LOGITS = np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "values"),
+    [
+        ("logits", LOGITS),
+        ("probabilities", PROBABILITIES),
+        ("log_probabilities", np.log(PROBABILITIES)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
+@pytest.mark.sample(9)
+def test_every_scale_and_file_gives_the_same_predictions(tmp_path, kind, scale, values):
+    path = tmp_path / f"predictions.{kind}"
+    columns = {f"{scale}_{k}": values[:, k] for k in range(3)}
+    table = pd.DataFrame({"label": [1, 2], **columns})
+    match kind:
+        case "npz":
+            np.savez(path, labels=[1, 2], **{scale: values})
+        case "csv":
+            table.to_csv(path, index=False)
+        case "parquet":
+            table.to_parquet(path)
+    found = outcome(tmp_path, "accuracy").test
+    assert found is not None
+    np.testing.assert_allclose(found.log_probabilities, np.log(PROBABILITIES), rtol=1e-5)
+    assert found.labels.tolist() == [1, 2]
+
+
+def test_predictions_without_labels_or_a_class_are_refused(tmp_path):
+    np.savez(tmp_path / "predictions.npz", logits=LOGITS)
+    with pytest.raises(NoResults, match="it has logits; predictions are labels and"):
+        outcome(tmp_path, "accuracy")
+    (tmp_path / "predictions.npz").unlink()
+    with pytest.raises(NoResults, match="are not all there"):
+        outcome(tmp_path, "accuracy", predictions_csv="label,logit_0,logit_2\n0,1,2\n")
+
+
+def test_a_file_that_grows_or_is_written_anew_tells_each_epoch_once(tmp_path):
+    path, followed = tmp_path / "metrics.jsonl", Followed(tmp_path)
+    assert [*followed.poll()] == []
+    path.write_text('{"epoch": 0, "f1": 0.1}\r\n{"epoch": 1, "f1"')
+    assert [*followed.poll()] == [(0, {"f1": 0.1})]
+    path.write_text('{"epoch": 0, "f1": 0.1}\n{"epoch": 1, "f1": 0.2}\n')
+    assert [*followed.poll()] == [(1, {"f1": 0.2})]
+    path.write_text('{"epoch": 1, "f1": 0.2, "loss": 3}\n')
+    assert [*followed.poll()] == [(1, {"loss": 3.0})]
+    assert [*followed.poll()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("val/top@5", "val/top_5"), ("/a//b/", "a/b"), ("../x", "x"), ("é%", "é_"), ("//", "score")],
+)
+@pytest.mark.sample(5)
+def test_names_that_mlflow_cannot_hold_are_changed(name, kept):
+    assert name_of(name) == kept

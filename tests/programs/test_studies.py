@@ -201,7 +201,9 @@ def test_other_test_examples_at_each_seed_are_no_common_ones(folder):
     assert "its test examples, or their order, are not those of seed 0" in said.err
 
 
-def test_a_script_that_logs_to_mlflow_by_itself_is_read(folder):
+def test_a_script_that_logs_to_mlflow_by_itself_is_read(folder, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "7")
     folder.write(
         """
         import warnings
@@ -305,11 +307,25 @@ def test_a_dry_run_trains_one_baseline_to_its_end_and_records_nothing(folder):
     assert 'no "accuracy" was found' in said.err
 
 
+def test_a_dry_run_says_that_a_new_benchmark_would_begin(folder):
+    folder.write(SCORES)
+    assert folder.run(folder.study(), seeds=1).status == 0
+    folder.write(f"x = 1; {SCORES}")
+    said = folder.run(folder.study(), "--dry-run", seeds=1)
+    assert "Different: the experiment's source (train.py)." in " ".join(said.err.split())
+    assert "2 of 2 to train" in said.out
+
+
 def test_doctor_says_whether_a_seed_repeats_and_matters(folder):
     folder.write(SCORES)
     said = folder.bench("doctor", folder.study())
     assert said.status == 0, said.out + said.err
     assert "the same bits" in said.out
+    assert "another seed gives other results in every arm" in said.out
+    assert "what programs read beside their code and configuration is not seen" in " ".join(
+        said.out.split()
+    )
+    assert "leftovers" not in said.out
     folder.write(f"accuracy = 0.5; {SCORES}")
     said = folder.bench("doctor", folder.study())
     assert said.status == 4

@@ -12,6 +12,14 @@ from bench.programs import process
 SCORES = 'json.dump({"accuracy": accuracy}, open(args.out + "/metrics.json", "w"))\n'
 
 
+def is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_a_script_that_ignores_its_seed_gets_no_verdict(folder):
     folder.write(f"accuracy = 0.8 + args.x\n{SCORES}")
     said = folder.typed(seeds=6)
@@ -102,9 +110,7 @@ def test_children_that_a_script_leaves_are_ended(folder):
     began = time.monotonic()
     assert folder.typed(seeds=1).status == 0
     assert time.monotonic() - began < 60
-    for pid in (folder.path / "children").read_text().split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+    assert all(map(is_gone, map(int, (folder.path / "children").read_text().split())))
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
@@ -263,9 +269,7 @@ def test_a_program_that_takes_too_long_is_ended_with_all_it_started(folder, monk
     said = folder.typed("--timeout", 0.02, seeds=1)
     assert said.status == 3
     assert "took longer than --timeout 0.02 min" in said.err
-    for pid in (folder.path / "children").read_text().split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+    assert all(map(is_gone, map(int, (folder.path / "children").read_text().split())))
 
 
 def test_the_number_before_a_per_cent_sign_is_a_per_cent(folder):
@@ -313,3 +317,33 @@ def test_a_long_log_keeps_its_end(tmp_path, monkeypatch, most):
     kept = (tmp_path / "log").read_text()
     assert len(kept) < 2**18
     assert kept.endswith("line 29999\n")
+
+
+def test_what_is_finished_outlives_a_kill_of_the_command_and_what_is_not_is_ended(folder):
+    folder.write(
+        f"""
+        open("begun", "a").write(f"{{args.seed}} {{args.x}} {{os.getpid()}}\\n")
+        time.sleep(600 if args.seed == 2 and not os.path.exists("again") else 0)
+        {SCORES}"""
+    )
+    study, begun = folder.study(), folder.path / "begun"
+    words = [sys.executable, "-m", "bench", "run", str(study), "--seeds", "4", "--workers", "1"]
+    command = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if begun.exists() and begun.read_text().count("\n") >= 5:
+            break
+        time.sleep(0.1)
+    command.kill()
+    command.wait()
+    last = int(begun.read_text().split()[-1])
+    for _ in range(200):
+        if is_gone(last):
+            break
+        time.sleep(0.1)
+    assert is_gone(last)
+    (folder.path / "again").touch()
+    assert folder.run(study, seeds=4).status == 0
+    trained = [tuple(line.split()[:2]) for line in begun.read_text().splitlines()]
+    assert len(trained) == 9  # the one that was killed twice
+    assert len(set(trained)) == 8
+    assert len(folder.values("base")) == len(folder.values("more")) == 4
