@@ -168,7 +168,8 @@ def test_what_it_imports_is_what_is_declared():
                 elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
                     if isinstance(node.args[0], ast.Constant):
                         imported.add(str(node.args[0].value).partition(".")[0])
-    others = imported - {"bench", "wandb"} - sys.stdlib_module_names  # wandb: if it is there
+    optional = {"wandb", "submitit"}  # if they are there
+    others = imported - {"bench", *optional} - sys.stdlib_module_names
     sources = metadata.packages_distributions()
     assert {"torch", "mlflow", "PIL"} <= others
     used = {name: {source.lower() for source in sources[name]} for name in others}

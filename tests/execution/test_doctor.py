@@ -76,7 +76,7 @@ def gain_of_pairing(experiment: Experiment, seeds: int) -> tuple[float, float]:
          "repeats", "other bits when trained again"),
         ("if trial.arm == 'strong':\n"
          "    return Outcome(test=Predictions(np.log(np.full((40, 2), 0.5)), LABELS))",
-         "seeds", "predictions in strong: train() ignores the seed"),
+         "seeds", "results in strong: the training ignores the seed"),
         ("raise ValueError('no such layer')", "training", "no such layer"),
     ],
 )  # fmt: skip

@@ -27,7 +27,7 @@ def risk_coverage(f: Findings) -> style.Drawing:
         ax.set_xlim(0, 100)
         ax.set_ylim(bottom=0)
         ax.set_xticks(range(0, 101, 20))
-        style.name_lines(ax, ends, f.design.arms)
+        style.name_lines(ax, ends, f.design.arms, room=0.042)
         ax.set_xlabel("test examples answered, surest first (%)")
         ax.set_ylabel("errors among them (%)")
         return style.finish(

@@ -167,7 +167,11 @@ class _Signed(ScalarFormatter):
 
 
 def name_lines(
-    ax: "Axes", ends: Sequence[tuple[float, str, str, float]], names: Sequence[str]
+    ax: "Axes",
+    ends: Sequence[tuple[float, str, str, float]],
+    names: Sequence[str],
+    *,
+    room: float = 0.032,
 ) -> None:
     """Name lines at their ends, moved apart where they would overlap.
 
@@ -175,6 +179,7 @@ def name_lines(
     ----------
     ends : of each line its last y, its name, its colour and its last x
     names : for the longest of which there is to be room
+    room : share of the width that a letter takes, more where the axis is narrow
     """
     low, high = ax.get_ylim()
     gap, last = (high - low) / 16, float("-inf")
@@ -190,7 +195,7 @@ def name_lines(
         )
     low, high = ax.get_xlim()
     longest = max(text_width(short(name, 16), 1) for name in names)
-    ax.set_xlim(low, high + (high - low) * 0.032 * longest)
+    ax.set_xlim(low, high + (high - low) * room * longest)
 
 
 def finish(ax: "Axes", *, name: str, title: str, description: str, caption: str) -> Drawing:
